@@ -1,0 +1,165 @@
+/* The configuration, typed: what the rest of the program reads. `options.c` holds the one table that fills it and that generates
+ * environment names, `--help`, the sample file and docs/configuration.md.
+ *
+ * Order of precedence: flags > environment (RTBROKER_ + path in capitals, dots as underscores) > file > default.
+ * Units: durations in milliseconds, sizes in bytes. Strings are NUL-terminated, never NULL ("" when unset).
+ * Ownership: everything lives until rt_config_free(). Thread: written at start by the main thread, read-only afterwards. */
+#ifndef RT_CONF_CONFIG_H
+#define RT_CONF_CONFIG_H
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "conf/node.h"
+
+struct rt_strings {
+    const char **items;
+    size_t count;
+};
+
+enum rt_deliver { RT_ON_COMMIT, RT_ON_PUBLISH };
+/* Who may: without authentication everybody is anonymous, and only `anyone`, `subscriber` and `nobody` can say yes. */
+enum rt_allow { RT_ALLOW_NOBODY, RT_ALLOW_ANYONE, RT_ALLOW_USER, RT_ALLOW_SUBSCRIBER };
+enum rt_sync { RT_SYNC_FULL, RT_SYNC_NORMAL };
+enum rt_raw_protocol { RT_RAW_WEBSOCKET, RT_RAW_ENGINEIO };
+enum rt_unmatched {
+    RT_UNMATCHED_IGNORE,
+    RT_UNMATCHED_ACK,
+    RT_UNMATCHED_PUBLISH,
+    RT_UNMATCHED_DISCONNECT
+};
+
+/* channels[]: first match wins; none: refused. */
+struct rt_channel_rule {
+    const char *match; /* glob */
+    bool log;
+    enum rt_deliver deliver;
+    uint32_t history_size; /* messages kept in memory and served as history */
+    uint64_t history_ttl;
+    enum rt_allow subscribe;
+    enum rt_allow publish;
+};
+
+/* Engine.IO settings, shared by protocols.socketio and by raw endpoints of protocol engineio. */
+struct rt_engineio_config {
+    uint64_t ping_interval, ping_timeout, upgrade_timeout;
+    uint64_t connect_timeout;          /* Socket.IO: first CONNECT within */
+    uint64_t max_payload;              /* bytes of one packet or polling body */
+    bool polling, websocket, upgrades; /* transports offered */
+    uint64_t handshake_delay;          /* wait before the open packet is answered; 0 */
+    uint64_t
+        packet_gap; /* least time between packets of the handshake phase, for clients that lose coalesced frames; 0 */
+    struct rt_strings cors_origins; /* "*" or a list; empty: no CORS headers */
+    bool cors_credentials;
+    struct rt_strings cors_headers; /* allowed request headers; empty: echo what is asked */
+    uint64_t cors_max_age;
+    bool enforce_origin; /* refuse a request or upgrade whose Origin is not allowed, 403 */
+    const char *cookie;  /* name of a session cookie for sticky balancing; "" none */
+};
+
+struct rt_socketio_config {
+    bool enabled;
+    const char *path; /* begins and ends with '/' */
+    struct rt_engineio_config engine;
+    uint64_t recovery; /* how long a session can be recovered; 0 switches it off */
+    uint32_t max_attachments;
+    const char *client_dir; /* folder with socket.io.js and its kin; "" none */
+    /* section `socketio`: compiled by proto/socketio */
+    struct rt_strings namespaces;
+    enum rt_unmatched unmatched;
+    const struct rt_node *on_connect; /* list or NULL */
+    const struct rt_node *events;     /* list or NULL */
+};
+
+/* protocols.raw[] */
+struct rt_raw_config {
+    const char *path;    /* "/raw/{channel}": one {channel} may stand for a whole segment or rest */
+    const char *channel; /* text with {channel} and {sid}; default "{channel}" */
+    enum rt_raw_protocol protocol;
+    uint64_t max_message;
+    bool publish;   /* what the peer sends is published to the channel; false: ignored */
+    bool subscribe; /* the peer receives the channel */
+    struct rt_engineio_config engine; /* protocol engineio */
+};
+
+struct rt_api_key {
+    const char *name;
+    const char *key;
+};
+
+struct rt_config {
+    const char *source; /* file name or "" */
+    bool dev;           /* --dev: everything allowed, loopback only */
+    struct {
+        const char *name;
+    } node;
+    struct {
+        struct rt_strings listen;
+        const char *internal; /* address that takes over api, metrics, health; "" none */
+        const char *path_prefix;
+        struct rt_strings trusted_proxies;
+    } http;
+    struct rt_strings origins;
+    struct rt_socketio_config socketio;
+    struct rt_raw_config *raw;
+    size_t raw_count;
+    struct {
+        struct rt_api_key *keys;
+        size_t key_count;
+        bool enabled;
+    } api;
+    struct rt_channel_rule *channels;
+    size_t channel_count;
+    struct {
+        const char *path; /* SQLite file; "": memory */
+        enum rt_sync sync;
+        uint64_t max_size;  /* bytes of the database; past it publishes get `retry` */
+        uint64_t retention; /* age after which rows go; 0: never */
+        uint64_t idempotency_window;
+    } storage;
+    struct {
+        uint32_t connections; /* 0: derived from the descriptor limit */
+        uint32_t connections_per_ip;
+        uint32_t channels_per_connection;
+        uint32_t channel_name;
+        uint64_t message;
+        uint64_t send_queue;      /* bytes waiting for one connection */
+        uint64_t memory_log;      /* bytes of all channels' recent messages together */
+        uint64_t connect_timeout; /* first byte to complete request or upgrade */
+        uint64_t idle_timeout;    /* HTTP keep-alive */
+    } limits;
+    struct {
+        bool enabled;
+    } metrics;
+    struct {
+        enum rt_log_level level;
+        enum rt_log_format format;
+    } log;
+    struct {
+        uint64_t drain, jitter;
+    } shutdown;
+    void *arena; /* internal: owns strings, arrays and the node tree */
+};
+
+struct rt_config_args {
+    const char *file;    /* --config, NULL none */
+    bool dev;            /* --dev */
+    const char **listen; /* --listen, NULL-terminated or NULL */
+    const char **set;    /* --set path=value, NULL-terminated or NULL */
+    char **environ_;     /* NULL: environment is not read */
+};
+
+/* Reads all sources, checks everything and returns the configuration; on RT_EINVAL `errors` holds every error found, in file
+ * order. RT_EIO: the file cannot be read (one error in `errors`). Options without meaning in this mode get a warning in `warnings`. */
+int rt_config_load(const struct rt_config_args *args, struct rt_config **ret_config,
+                   struct rt_conf_errors *errors, struct rt_conf_errors *warnings);
+void rt_config_free(struct rt_config *config);
+
+/* The commented sample of `rtbroker init`. */
+void rt_config_sample(struct rt_buf *out);
+/* docs/configuration.md, generated. */
+void rt_config_reference(struct rt_buf *out);
+/* `rtbroker config --effective|--defaults|--env`: one line an option, secrets redacted, with the source of each value. */
+enum rt_config_dump { RT_DUMP_EFFECTIVE, RT_DUMP_DEFAULTS, RT_DUMP_ENV };
+void rt_config_dump(const struct rt_config *config, enum rt_config_dump what, struct rt_buf *out);
+
+#endif
