@@ -1,0 +1,291 @@
+# rtbroker
+#
+#   make                  build ./rtbroker (optimised, with debug information)
+#   make run              install what the build needs, build, start ./rtbroker --dev
+#   make test             install what the tests need, then lint, unit, fuzz-corpus and integration tests
+#   make unit             unit tests only (ASan and UBSan);  ONLY=hub runs those whose path contains "hub"
+#   make integration      integration tests only;            ONLY=polling likewise
+#   make lint             layering, banned functions, sizes, format; every rule tests itself first
+#   make format           let clang-format rewrite src/ and test/
+#   make fuzz             build the fuzz targets with clang and libFuzzer
+#   make fuzz-run         fuzz one of them: FUZZ=http FUZZ_SECONDS=60
+#   make bench            build and run the benchmarks;      make bench-build only builds them
+#   make install          PREFIX=/usr/local DESTDIR= SYSCONFDIR=/etc UNITDIR=$(PREFIX)/lib/systemd/system
+#   make deps             install what the build needs (Debian 12 and 13)
+#   make clean            remove build/ and ./rtbroker
+#
+# Variables: V=1 shows commands. CC=clang-14. CFLAGS, CPPFLAGS, LDFLAGS are added to ours.
+# SAN=address,undefined or SAN=thread builds with sanitizers, TEST=1 with fault injection: each into its own
+# directory below build/. BUILD=DIR puts build/ elsewhere. WERROR=0 lets warnings pass. LTO=1.
+
+VERSION := 0.1.0
+
+# Libraries found with pkg-config; each is included in one folder only (scripts/lint.py has the list).
+PKGS := libuv yaml-0.1 libcjson sqlite3 libcrypto
+# wslay has no pkg-config file in Debian; llhttp comes as source there (third_party/llhttp.mk).
+EXTRA_LIBS := -lwslay
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+BUILD ?= build
+CFLAGS ?=
+SAN ?=
+TEST ?=
+LTO ?=
+WERROR ?= 1
+ONLY ?=
+FUZZ ?= http
+FUZZ_SECONDS ?= 60
+
+# One job for each core unless told otherwise.
+ifeq (,$(filter -j%,$(MAKEFLAGS))$(filter --jobserver%,$(MAKEFLAGS)))
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+SHELL := /bin/sh
+
+# ---- variant ---------------------------------------------------------------------------------------------------
+
+comma := ,
+san_name := $(subst thread,tsan,$(subst undefined,ubsan,$(subst address,asan,$(subst $(comma),-,$(SAN)))))
+cc_name := $(filter-out cc gcc,$(notdir $(CC)))
+empty :=
+space := $(empty) $(empty)
+variant_words := $(if $(FUZZER),fuzz) $(if $(TEST),test) $(san_name) $(if $(LTO),lto) $(subst $(space),-,$(cc_name))
+VARIANT := $(or $(subst $(space),-,$(strip $(variant_words))),release)
+B := $(BUILD)/$(VARIANT)
+
+# ---- flags -----------------------------------------------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
+    -Wformat=2 -Wundef $(if $(filter 1,$(WERROR)),-Werror)
+OPTIMISE := $(if $(SAN)$(TEST)$(FUZZER),-O1 -fno-omit-frame-pointer,-O2)
+HARDEN := $(if $(SAN)$(FUZZER)$(findstring -O0,$(CFLAGS)),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+HARDEN_LD := -Wl,-z,relro,-z,now -Wl,--as-needed
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all)) \
+    $(if $(FUZZER),-fsanitize=fuzzer-no-link)
+
+include third_party/llhttp.mk
+
+pkg = $(shell pkg-config $(1) $(PKGS) 2>/dev/null)
+PKG_CFLAGS := $(call pkg,--cflags)
+PKG_LIBS := $(call pkg,--libs)
+
+RT_CPPFLAGS := -D_GNU_SOURCE $(if $(TEST),-DRT_TEST) -Isrc -I$(B)/gen $(PKG_CFLAGS) $(LLHTTP_CFLAGS) $(CPPFLAGS)
+RT_CFLAGS := -std=c17 $(OPTIMISE) -g -fPIE -pthread -fno-strict-aliasing -fno-common \
+    -ffile-prefix-map=$(CURDIR)/= $(HARDEN) $(SAN_FLAGS) $(if $(LTO),-flto=auto -ffat-lto-objects)
+RT_LDFLAGS := -pie -pthread $(HARDEN_LD) $(SAN_FLAGS) $(if $(LTO),-flto=auto) $(LDFLAGS)
+RT_LIBS := $(PKG_LIBS) $(LLHTTP_LIBS) $(EXTRA_LIBS) -lm
+# CFLAGS goes last, so that -O0 and the like win.
+COMPILE = $(CC) $(RT_CPPFLAGS) $(RT_CFLAGS) $(WARNINGS) $(CFLAGS) -MMD -MP -c
+
+# ---- what there is ---------------------------------------------------------------------------------------------
+
+find = $(sort $(shell find $(1) -type f -name '$(2)' 2>/dev/null))
+
+SRCS := $(filter-out src/main.c,$(call find,src,*.c))
+WEB_FILES := $(call find,src/admin/web,*)
+GEN_OBJS := $(B)/gen/web_files.o
+LIB_OBJS := $(SRCS:%.c=$(B)/%.o) $(GEN_OBJS) $(LLHTTP_OBJS)
+LIB := $(B)/librtbroker.a
+BIN := $(B)/rtbroker
+
+# test/lib/*.c is linked into every test program.
+TEST_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(call find,test/lib,*.c))
+UNIT_SRCS := $(call find,test/unit,test_*.c)
+UNIT_BINS := $(UNIT_SRCS:%.c=$(B)/%)
+FUZZ_SRCS := $(call find,test/fuzz,fuzz_*.c)
+FUZZ_BINS := $(FUZZ_SRCS:%.c=$(B)/%)
+BENCH_SRCS := $(wildcard test/bench/*.c)
+BENCH_BINS := $(BENCH_SRCS:test/bench/%.c=$(BUILD)/bench/%)
+BENCH_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(call find,test/bench/lib,*.c))
+DEPS := $(LIB_OBJS:.o=.d) $(B)/src/main.d $(TEST_LIB_OBJS:.o=.d) $(UNIT_BINS:=.d) $(FUZZ_BINS:=.d) \
+    $(BENCH_SRCS:%.c=$(B)/%.d) $(BENCH_LIB_OBJS:.o=.d)
+
+# ---- output ----------------------------------------------------------------------------------------------------
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-8s%s\n' '$(1)' '$(2)'
+endif
+
+# ---- targets ---------------------------------------------------------------------------------------------------
+
+.PHONY: all help deps run test unit integration lint format fuzz fuzz-run fuzz-bins unit-bins bench bench-build \
+    install clean check-clang FORCE
+
+# Only the plain release build lands at the top level; variants stay in their directories.
+ifeq ($(VARIANT),release)
+all: rtbroker
+rtbroker: $(BIN)
+	$(Q)cp -f $< $@.new && mv -f $@.new $@
+else
+all: $(BIN)
+endif
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+deps:
+	@scripts/install-deps.sh build
+
+run:
+	@scripts/install-deps.sh build
+	@$(MAKE) all
+	@exec ./rtbroker --dev
+
+test:
+	@scripts/install-deps.sh test
+	@$(MAKE) all
+	@python3 scripts/run_tests.py
+
+unit:
+	@python3 scripts/run_tests.py --stage unit --only '$(ONLY)'
+
+integration: all
+	@python3 scripts/run_tests.py --stage integration --only '$(ONLY)'
+
+lint:
+	@python3 scripts/lint.py --self-test
+	@python3 scripts/lint.py
+
+format:
+	@python3 scripts/lint.py --format
+
+unit-bins: $(UNIT_BINS)
+fuzz-bins: $(FUZZ_BINS)
+
+# The other compiler's warnings, without its code.
+check-clang:
+	@$(MAKE) CC=clang-14 TEST=1 CFLAGS=-fsyntax-only syntax
+
+.PHONY: syntax
+syntax: $(SRCS:%=$(B)/%.syntax) $(if $(wildcard src/main.c),$(B)/src/main.c.syntax)
+$(B)/%.c.syntax: %.c $(B)/.flags | $(B)/gen/version.h
+	$(Q)mkdir -p $(@D)
+	$(call say,CHECK,$<)
+	$(Q)$(CC) $(RT_CPPFLAGS) $(RT_CFLAGS) $(WARNINGS) -fsyntax-only -MMD -MP -MT $@ -MF $@.d $<
+	$(Q)touch $@
+-include $(wildcard $(SRCS:%=$(B)/%.syntax.d) $(B)/src/main.c.syntax.d)
+
+fuzz:
+	@scripts/install-deps.sh fuzz
+	@$(MAKE) FUZZER=1 CC=clang-14 SAN=address,undefined fuzz-bins
+	@echo 'run one: make fuzz-run FUZZ=NAME FUZZ_SECONDS=60'
+
+fuzz-run: fuzz
+	@mkdir -p $(BUILD)/corpus/$(FUZZ)
+	@$(BUILD)/fuzz-asan-ubsan-clang-14/test/fuzz/fuzz_$(FUZZ) -max_total_time=$(FUZZ_SECONDS) -timeout=5 \
+	    -artifact_prefix=$(BUILD)/corpus/ $(BUILD)/corpus/$(FUZZ) test/fuzz/corpus/$(FUZZ)
+
+bench: all bench-build
+	@scripts/install-deps.sh bench
+	@if [ -f test/bench/package-lock.json ]; then $(MAKE) test/bench/node_modules/.package-lock.json; fi
+	@node test/bench/run.mjs
+
+bench-build: $(BENCH_BINS)
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	$(call say,NPM,$*)
+	$(Q)cd $* && npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	$(Q)touch $@
+
+clean:
+	$(Q)rm -rf $(BUILD) rtbroker rtbroker.new
+
+# ---- compiling and linking -------------------------------------------------------------------------------------
+
+# Rebuilds everything when the compiler or its flags change; says what is missing before the first error would.
+$(B)/.flags: FORCE
+	@mkdir -p $(@D)
+	@PKGS='$(PKGS)' scripts/check-deps.sh
+	@printf '%s\n' '$(subst ','\'',$(COMPILE) | $(RT_LDFLAGS) | $(RT_LIBS)) | '"$$($(CC) --version | head -n 1)" >$@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+
+# Makes the archive anew when a source file comes or goes.
+$(B)/.objects: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(LIB_OBJS) $(TEST_LIB_OBJS) $(BENCH_LIB_OBJS) >$@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+
+$(B)/gen/version.h: FORCE
+	@mkdir -p $(@D)
+	@scripts/version.sh '$(VERSION)' >$@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+
+$(B)/.web: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(WEB_FILES) >$@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+
+$(B)/gen/web_files.c: scripts/embed.sh $(WEB_FILES) $(B)/.web
+	$(call say,EMBED,src/admin/web)
+	$(Q)scripts/embed.sh src/admin/web >$@
+
+$(B)/gen/%.o: $(B)/gen/%.c $(B)/.flags
+	$(call say,CC,$(notdir $<))
+	$(Q)$(COMPILE) -o $@ $<
+
+$(B)/src/%.o: src/%.c $(B)/.flags | $(B)/gen/version.h
+	$(Q)mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(COMPILE) -o $@ $<
+
+# cmocka's and libFuzzer's conventions do not survive -Wconversion and -Wmissing-prototypes.
+$(B)/test/%.o: test/%.c $(B)/.flags | $(B)/gen/version.h
+	$(Q)mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(COMPILE) -Itest -Wno-conversion -Wno-sign-conversion -Wno-missing-prototypes -o $@ $<
+
+$(LIB): $(LIB_OBJS) $(B)/.objects
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $(LIB_OBJS)
+
+LINK = $(CC) $(RT_CFLAGS) $(CFLAGS) -o $@ $(1) $(RT_LDFLAGS) $(RT_LIBS)
+
+$(BIN): $(B)/src/main.o $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(call LINK,$(B)/src/main.o $(LIB))
+
+$(B)/test/unit/%: $(B)/test/unit/%.o $(TEST_LIB_OBJS) $(LIB) $(B)/.objects
+	$(call say,LD,$@)
+	$(Q)$(call LINK,$< $(TEST_LIB_OBJS) $(LIB)) -lcmocka
+
+# With libFuzzer's main when fuzzing, else with ours, which replays a corpus.
+FUZZ_MAIN := $(if $(FUZZER),,$(B)/test/fuzz/replay.o)
+$(B)/test/fuzz/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB) $(B)/.objects
+	$(call say,LD,$@)
+	$(Q)$(call LINK,$< $(FUZZ_MAIN) $(LIB)) $(if $(FUZZER),-fsanitize=fuzzer)
+
+$(BUILD)/bench/%: $(B)/test/bench/%.o $(BENCH_LIB_OBJS) $(LIB) $(B)/.objects
+	$(Q)mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(call LINK,$< $(BENCH_LIB_OBJS) $(LIB))
+
+-include $(wildcard $(DEPS))
+
+# ---- installation ----------------------------------------------------------------------------------------------
+
+D := $(DESTDIR)
+DOC := $(PREFIX)/share/doc/rtbroker
+install: all
+	$(Q)install -D -m 755 rtbroker '$(D)$(PREFIX)/bin/rtbroker'
+	$(Q)install -D -m 644 -t '$(D)$(DOC)' $(wildcard README.md LICENSE)
+	$(Q)if [ -d docs ]; then (cd docs && find . -type f -exec install -D -m 644 {} '$(abspath $(D)/)$(DOC)/{}' \;); fi
+	$(Q)for page in $(wildcard docs/man/*.[1-8]); do \
+	    install -D -m 644 "$$page" "$(D)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; done
+	$(Q)if [ ! -e '$(D)$(SYSCONFDIR)/rtbroker/rtbroker.yaml' ]; then \
+	    install -d '$(D)$(SYSCONFDIR)/rtbroker' && \
+	    ./rtbroker init >'$(D)$(SYSCONFDIR)/rtbroker/rtbroker.yaml'; fi
+	$(Q)install -d '$(D)$(UNITDIR)'
+	$(Q)sed 's|@BINDIR@|$(PREFIX)/bin|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' scripts/rtbroker.service.in \
+	    >'$(D)$(UNITDIR)/rtbroker.service'
+	@echo 'installed below $(D)$(PREFIX)'
