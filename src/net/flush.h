@@ -1,0 +1,29 @@
+/* How dirty connections are written at the end of a turn: one interface, so that an io_uring batch can be a second implementation.
+ *
+ * The loop collects connections whose queue is not empty and that have no write pending; once a turn it hands the whole array to `submit`. The backend tries to write
+ * each queue with one system call and reports through rt_conn_written(): bytes taken (may be short) or a negative errno.
+ * After `submit` returns no backend may touch the connections (io_uring sends complete inline with MSG_DONTWAIT). Thread: the loop. Internal to net/. */
+#ifndef RT_NET_FLUSH_H
+#define RT_NET_FLUSH_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct rt_conn;
+
+struct rt_flush_backend {
+    const char *name;
+    void *(*open)(void); /* NULL: not available here */
+    void (*submit)(void *state, struct rt_conn **conns, size_t count);
+    void (*close)(void *state);
+};
+
+extern const struct rt_flush_backend rt_flush_send; /* send(2) / sendmsg(2) per connection */
+
+/* For backends: the queue as an iovec (at most `max` entries), and the result. */
+struct iovec;
+size_t rt_conn_gather(struct rt_conn *conn, struct iovec *iov, size_t max);
+int rt_conn_fd(const struct rt_conn *conn);
+void rt_conn_written(struct rt_conn *conn, ssize_t result);
+
+#endif

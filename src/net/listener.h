@@ -1,0 +1,50 @@
+/* Listening sockets and the set of all connections.
+ *
+ * Addresses: "127.0.0.1:8000", "[::1]:8000", "localhost:8000" (every address it resolves to), "*:8000" (dual stack), "unix:/path" (a stale socket file is replaced, a live
+ * one is an error). Port 0 picks one. TCP_NODELAY is set on the listening socket, accepted ones inherit it.
+ * Cap: when the number of connections has reached the cap, a new one gets `refusal` (a canned HTTP 503) and is closed; the cap lies below the
+ * descriptor limit, so accept never fails for want of descriptors (and if it does, accepting pauses for 100 ms and one log line says so). With `per_ip` the same for one address.
+ * Thread: the loop. */
+#ifndef RT_NET_LISTENER_H
+#define RT_NET_LISTENER_H
+
+#include "base/metrics.h"
+#include "base/str.h"
+#include "net/conn.h"
+
+struct rt_net; /* all listeners and connections of the process */
+struct rt_listener;
+
+struct rt_net_options {
+    uint32_t max_connections;   /* 0: descriptor limit (raised to the hard one) minus 64 */
+    uint32_t max_per_ip;        /* 0: no limit */
+    size_t send_queue;          /* default queue limit of a connection */
+    struct rt_str refusal;      /* bytes sent to a connection over the cap; constant memory */
+    struct rt_metrics *metrics; /* NULL: none */
+};
+
+int rt_net_new(struct rt_loop *loop, const struct rt_net_options *options, struct rt_net **ret_net,
+               struct rt_err *err);
+/* All listeners and connections must have closed. */
+void rt_net_free(struct rt_net *net);
+
+/* `accept` is called with each new connection; it sets the handler. */
+int rt_net_listen(struct rt_net *net, struct rt_str address,
+                  void (*accept)(void *arg, struct rt_conn *conn), void *arg,
+                  struct rt_listener **ret_listener, struct rt_err *err);
+/* "127.0.0.1:41873", "unix:/path": what it really listens on. */
+const char *rt_listener_address(const struct rt_listener *listener);
+/* Stops accepting on all listeners, removes UNIX socket files. */
+void rt_net_stop_listening(struct rt_net *net);
+/* Closes every connection (drops queues). */
+void rt_net_close_all(struct rt_net *net);
+size_t rt_net_connections(const struct rt_net *net);
+/* Calls `fn` for each connection that is open; `fn` may close it. */
+void rt_net_each(struct rt_net *net, void (*fn)(void *arg, struct rt_conn *conn), void *arg);
+
+/* Client side, for the command line: connects to a host and port or "unix:/path", then `done` gets the connection or NULL and an error. */
+int rt_net_connect(struct rt_net *net, struct rt_str address,
+                   void (*done)(void *arg, struct rt_conn *conn, const struct rt_err *err),
+                   void *arg, struct rt_err *err);
+
+#endif
