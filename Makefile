@@ -40,7 +40,7 @@ FUZZ ?= http
 FUZZ_SECONDS ?= 60
 
 # One job for each core unless told otherwise.
-ifeq (,$(filter -j%,$(MAKEFLAGS))$(filter --jobserver%,$(MAKEFLAGS)))
+ifeq (,$(filter -j%,$(MAKEFLAGS))$(filter --jobserver%,$(MAKEFLAGS))$(filter-out 0,$(MAKELEVEL)))
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 MAKEFLAGS += --no-print-directory
@@ -165,7 +165,7 @@ fuzz-bins: $(FUZZ_BINS)
 
 # The other compiler's warnings, without its code.
 check-clang:
-	@$(MAKE) CC=clang-14 TEST=1 CFLAGS=-fsyntax-only syntax
+	@$(MAKE) CC=clang-14 TEST=1 syntax
 
 .PHONY: syntax
 syntax: $(SRCS:%=$(B)/%.syntax) $(if $(wildcard src/main.c),$(B)/src/main.c.syntax)

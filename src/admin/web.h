@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 struct rt_web_file {
-    const char *path;          /* below src/admin/web/, no leading slash: "demo/chat.js"; NULL ends the table */
+    const char *path;          /* below src/admin/web/: "demo/chat.js"; NULL ends the table */
     const char *content_type;  /* with the charset, where it has one */
     const char *etag;          /* RFC 9110 section 8.8.3, quotes included: "\"0123456789abcdef\"" */
     const unsigned char *data; /* a NUL follows, which `len` does not count */
