@@ -1,0 +1,141 @@
+/* The hub: channels, subscriptions, fan-out, recent history. Pure C: no sockets, no libuv, no JSON library; time is passed in.
+ *
+ * Fan-out. Subscribers of a channel are grouped by encoding (a protocol's way of writing a message: Socket.IO over WebSocket in namespace "/", raw
+ * WebSocket, ...). A publish encodes the message once per group that has members, appends the bytes to the group's run (one contiguous
+ * ref-counted chunk) and marks the channel dirty; O(1), not O(subscribers). rt_hub_flush(), once a turn, hands every subscriber of a
+ * dirty channel the range [from, end) of the run: one reference, no copy, no allocation per delivery.
+ * A run is flushed at once when its chunk is full or holds 256 messages.
+ *
+ * Order. Per channel one order for all. Per subscriber: messages of one channel in order; what is sent to a subscriber directly must follow what was published before,
+ * so protocols call rt_hub_catch_up() first. Subscribers that are `ordered` (recoverable sessions) also get messages of different channels in the order of their
+ * stamps: at most one channel with ordered subscribers is dirty at a time, the former is flushed first.
+ *
+ * Recent history. Messages with an offset are kept per channel within the rule's size and ttl, or as long as `recovery` says where ordered subscribers may come back
+ * for them; all channels together within `memory`: the oldest message goes first. Every channel remembers the highest stamp and offset that it
+ * has dropped, so that a gap is never silent.
+ *
+ * Iteration is safe: a deliver callback may unsubscribe or remove any subscriber, also the current one, and may publish.
+ * Ownership: the hub owns channels; subscribers are embedded by their owners, who call rt_hub_remove() before freeing. Thread: the loop. */
+#ifndef RT_HUB_HUB_H
+#define RT_HUB_HUB_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/metrics.h"
+#include "hub/message.h"
+
+struct rt_hub;
+struct rt_channel;
+struct rt_subscriber;
+
+/* How a group of subscribers has messages written. Identity is the pointer; lives as long as the hub. */
+struct rt_encoding {
+    /* Appends the complete wire form: frames of a WebSocket, a packet of a polling payload. May append nothing: this group does not see the message. */
+    void (*encode)(const struct rt_encoding *self, const struct rt_message *message,
+                   struct rt_buf *out);
+    bool ordered; /* subscribers of this encoding are ordered by stamp across channels */
+};
+
+/* Options of the channels that one rule matches. */
+struct rt_hub_rule {
+    bool keep;             /* logged: keep recent history */
+    uint32_t history_size; /* messages */
+    uint64_t history_ttl;  /* ms */
+    uint64_t
+        recovery; /* ms that messages stay for ordered subscribers whatever the size; 0: none */
+    struct rt_list kept; /* internal: init by rt_hub_rule_init() */
+};
+void rt_hub_rule_init(struct rt_hub_rule *rule);
+
+struct rt_subscriber_ops {
+    /* Bytes of this subscriber's encoding, to be sent as they are. Takes its own reference where it keeps them. `messages` of them are whole messages. */
+    void (*deliver)(struct rt_subscriber *self, struct rt_bytes *bytes, uint32_t off, uint32_t len,
+                    uint32_t messages);
+    /* Is a volatile message worth sending now? */
+    bool (*writable)(struct rt_subscriber *self);
+};
+
+/* One subscription: where the subscriber stands in the channel's group. Internal; kept in the subscriber's array. */
+struct rt_subscription {
+    struct rt_channel *channel;
+    uint32_t index; /* in the group's dense array */
+};
+
+struct rt_subscriber {
+    const struct rt_subscriber_ops *ops;
+    const struct rt_encoding *encoding;
+    uint64_t id;                  /* unique in the process, not 0: for `except` */
+    struct rt_subscription *subs; /* points to `one` while there is a single one */
+    struct rt_subscription one;
+    uint32_t count;
+    uint32_t cap;
+};
+
+struct rt_hub_options {
+    uint64_t memory; /* bytes of kept messages of all channels */
+    /* Which rule a channel of this name has. Called once per channel object. Never NULL. */
+    struct rt_hub_rule *(*rule_of)(void *arg, struct rt_str channel);
+    void *arg;
+    struct rt_metrics *metrics; /* NULL: none */
+};
+
+int rt_hub_new(const struct rt_hub_options *options, struct rt_hub **ret_hub);
+/* No subscriber may be left. */
+void rt_hub_free(struct rt_hub *hub);
+/* Loop time in ms, monotonic; drives ttl. Called once a turn. */
+void rt_hub_set_time(struct rt_hub *hub, uint64_t now_ms);
+/* Drops what has outlived its ttl and channels that nobody needs; bounded work. Called about once a second. */
+void rt_hub_expire(struct rt_hub *hub);
+
+void rt_subscriber_init(struct rt_subscriber *s, const struct rt_subscriber_ops *ops,
+                        const struct rt_encoding *encoding);
+/* Delivers what is pending, then moves all its subscriptions to another encoding (long-polling becomes WebSocket). RT_ENOMEM: it stays as it was. */
+int rt_hub_set_encoding(struct rt_hub *hub, struct rt_subscriber *s,
+                        const struct rt_encoding *encoding);
+/* It gets what is published from now on. RT_EEXIST, RT_ENOMEM. */
+int rt_hub_subscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str channel);
+/* Delivers what is pending first. RT_ENOENT. */
+int rt_hub_unsubscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str channel);
+/* Leaves every channel; nothing is delivered any more. Idempotent. */
+void rt_hub_remove(struct rt_hub *hub, struct rt_subscriber *s);
+bool rt_hub_is_subscribed(const struct rt_hub *hub, const struct rt_subscriber *s,
+                          struct rt_str channel);
+/* The i-th channel's name, i < s->count. */
+struct rt_str rt_subscriber_channel(const struct rt_subscriber *s, uint32_t i);
+/* Hands this subscriber what its channels have pending now. */
+void rt_hub_catch_up(struct rt_hub *hub, struct rt_subscriber *s);
+
+/* Fan-out, and history when the message has an offset and the rule keeps. Sets message->stamp. RT_ENOMEM: nobody got it... or some group did not; such groups' subscribers
+ * are told by metrics `rtbroker_fanout_failed_total` and, for kept messages, find it by recovery. */
+int rt_hub_publish(struct rt_hub *hub, struct rt_str channel, struct rt_message *message);
+void rt_hub_flush(struct rt_hub *hub);
+bool rt_hub_dirty(const struct rt_hub *hub);
+/* The last stamp given. */
+uint64_t rt_hub_stamp(const struct rt_hub *hub);
+
+/* Positions and recent history. A channel object exists while it has subscribers or kept messages, and for a minute after. */
+struct rt_channel *rt_hub_channel(struct rt_hub *hub, struct rt_str name,
+                                  bool create); /* NULL: none / out of memory */
+struct rt_str rt_channel_name(const struct rt_channel *c);
+struct rt_hub_rule *rt_channel_rule(const struct rt_channel *c);
+uint32_t rt_channel_subscribers(const struct rt_channel *c);
+/* "" until set. At most 23 characters. A change of epoch drops the kept messages. */
+const char *rt_channel_epoch(const struct rt_channel *c);
+void rt_channel_set_epoch(struct rt_channel *c, const char *epoch);
+uint64_t rt_channel_top(const struct rt_channel *c); /* highest offset seen; 0 none */
+void rt_channel_set_top(struct rt_channel *c, uint64_t offset);
+/* Keeps the channel object from being expired while > 0 (pending appends). */
+void rt_channel_pin(struct rt_channel *c);
+void rt_channel_unpin(struct rt_channel *c);
+/* Kept messages, oldest first: index 0 .. count-1. */
+size_t rt_channel_kept(const struct rt_channel *c);
+struct rt_stored *rt_channel_kept_at(const struct rt_channel *c, size_t index);
+/* Are all messages with an offset above `offset` (and up to top) still kept? */
+bool rt_channel_covers_offset(const struct rt_channel *c, uint64_t offset);
+/* Have no messages with a stamp above `stamp` been dropped? */
+bool rt_channel_covers_stamp(const struct rt_channel *c, uint64_t stamp);
+
+/* Walks all channels (`*pos` from 0). No changes in between. */
+struct rt_channel *rt_hub_next_channel(const struct rt_hub *hub, size_t *pos);
+
+#endif

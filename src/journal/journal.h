@@ -1,0 +1,111 @@
+/* The log: gives each message of a channel its position and says when it is stored.
+ *
+ * Implementations: memory (rt_journal_memory: positions live in the hub's channel, an epoch per channel object) and SQLite (rt_journal_sqlite: one
+ * writer thread, group commit, WAL; a per-channel sequence from 1, one epoch stored with the database). Kafka comes as a third.
+ *
+ * Append: `done` is called on the loop, in the order of commit, exactly once, never from inside rt_journal_append(); except that an implementation that
+ * stores at once returns RT_OK with the result filled and calls nothing (RT_PENDING otherwise).
+ * Results: RT_OK with a position; RT_EAGAIN certainly not stored ("retry"); RT_EUNKNOWN may be stored ("unknown").
+ * Dedupe: an append with a key that the same publisher used within the window is answered RT_OK with the first one's position and duplicate = true.
+ * A failed append of a channel fails the later ones in flight of that channel too (order).
+ * SQLite: disk full -> RT_EAGAIN until there is room; any fsync or I/O error at commit -> RT_EUNKNOWN, the journal stops for good and `failed` is called on the loop (the process exits 70).
+ * Thread: the loop calls; workers own the database. */
+#ifndef RT_JOURNAL_JOURNAL_H
+#define RT_JOURNAL_JOURNAL_H
+
+#include "hub/hub.h"
+#include "net/loop.h"
+#include "worker/queue.h"
+
+#define RT_PENDING   1
+#define RT_EPOCH_MAX 23
+
+struct rt_position {
+    char epoch[RT_EPOCH_MAX + 1];
+    uint64_t offset;
+};
+
+struct rt_append {
+    struct rt_task task;        /* internal */
+    struct rt_stored *message;  /* the append holds a reference until done */
+    struct rt_channel *channel; /* pinned by the caller until done */
+    struct rt_str channel_name; /* copied by the caller into memory that lives until done */
+    void (*done)(struct rt_append *self);
+    /* result */
+    int status;
+    bool duplicate;
+    struct rt_position position;
+    char text[120]; /* for people, when status is not RT_OK */
+};
+
+/* Reads stored messages: offsets in (since, until], oldest first, or newest first with `reverse` (then offsets in [until, since) going down; since 0 = from the top), at most `limit`. */
+struct rt_read {
+    struct rt_task task;        /* internal */
+    struct rt_str channel_name; /* lives until done */
+    uint64_t since;
+    uint64_t until; /* 0: no bound */
+    uint32_t limit; /* 0: position only */
+    bool reverse;
+    void (*done)(struct rt_read *self);
+    /* result: the caller owns the array (rt_free) and one reference of each */
+    int status;
+    struct rt_stored **messages;
+    size_t count;
+    struct rt_position top; /* position of the channel; offset 0 when it has never had a message */
+    uint64_t oldest;        /* lowest offset still stored; 0 none */
+    char text[120];
+};
+
+struct rt_journal;
+
+struct rt_journal_options {
+    struct rt_loop *loop;
+    struct rt_hub *hub;
+    struct rt_metrics *metrics;
+    uint64_t idempotency_window; /* ms */
+    /* SQLite */
+    const char *path;
+    bool sync_full;
+    uint64_t max_size;                           /* bytes */
+    uint64_t retention;                          /* ms, 0 never */
+    size_t queue_bytes;                          /* cap of appends in flight; 0: 64 MiB */
+    void (*failed)(void *arg, const char *text); /* the log cannot go on */
+    /* The queue fell below half after rt_journal_congested() had become true. */
+    void (*relieved)(void *arg);
+    void *arg;
+};
+
+int rt_journal_memory(const struct rt_journal_options *options, struct rt_journal **ret_journal,
+                      struct rt_err *err);
+/* Opens or creates the database, migrates (PRAGMA user_version), runs quick_check; blocks; called before serving. */
+int rt_journal_sqlite(const struct rt_journal_options *options, struct rt_journal **ret_journal,
+                      struct rt_err *err);
+
+/* 0 (stored, result filled, `done` is not called) or RT_PENDING (`done` will be), or a negative code: not stored, `done` is not called, text filled. */
+int rt_journal_append(struct rt_journal *j, struct rt_append *append);
+/* RT_PENDING, or a negative code (RT_ENOENT: this journal keeps nothing beyond the hub's memory). */
+int rt_journal_read(struct rt_journal *j, struct rt_read *read);
+/* Appends in flight passed 80 % of the cap: publishers should pause. */
+bool rt_journal_congested(const struct rt_journal *j);
+/* No failure and able to store, for /readyz; `*ret_text` (may be NULL) gets the last error or "". */
+bool rt_journal_healthy(const struct rt_journal *j, const char **ret_text);
+const char *rt_journal_name(const struct rt_journal *j); /* "memory", "sqlite" */
+/* No more appends; what is in flight is committed and its `done` called, then `closed(arg)` on the loop. Then rt_journal_free(). */
+void rt_journal_close(struct rt_journal *j, void (*closed)(void *arg), void *arg);
+void rt_journal_free(struct rt_journal *j);
+
+/* How an implementation looks from inside. */
+struct rt_journal_ops {
+    const char *name;
+    int (*append)(struct rt_journal *j, struct rt_append *append);
+    int (*read)(struct rt_journal *j, struct rt_read *read);
+    bool (*congested)(const struct rt_journal *j);
+    bool (*healthy)(const struct rt_journal *j, const char **ret_text);
+    void (*close)(struct rt_journal *j, void (*closed)(void *arg), void *arg);
+    void (*free)(struct rt_journal *j);
+};
+struct rt_journal {
+    const struct rt_journal_ops *ops; /* first member of each implementation */
+};
+
+#endif

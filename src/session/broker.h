@@ -1,0 +1,106 @@
+/* What every protocol and the HTTP API do with channels: publish, subscribe, history; rules, permissions and limits applied in one place.
+ *
+ *     client --publish--> rt_broker_publish: rule, permission, size --(log)--> journal --committed--> hub --> subscribers
+ *
+ * Thread: the loop. */
+#ifndef RT_SESSION_BROKER_H
+#define RT_SESSION_BROKER_H
+
+#include "conf/config.h"
+#include "hub/hub.h"
+#include "journal/journal.h"
+
+struct rt_broker;
+
+/* One client, whatever its transport: a Socket.IO socket of one namespace, a raw connection. Embedded by the protocol. */
+struct rt_client {
+    struct rt_subscriber subscriber; /* must be first */
+    struct rt_broker *broker;
+    const char *publisher; /* name under which idempotency keys count: the client's id */
+    const char *user;      /* "" anonymous */
+};
+
+enum rt_publish_status {
+    RT_PUBLISH_OK,
+    RT_PUBLISH_RETRY,   /* certainly not stored */
+    RT_PUBLISH_UNKNOWN, /* may be stored: resend with the same idempotency key */
+    RT_PUBLISH_REFUSED, /* not allowed or not valid: resending does not help */
+};
+
+struct rt_publish_result {
+    enum rt_publish_status status;
+    int code; /* refused: RT_ENOENT no rule for this channel, RT_EPERM, RT_ERANGE too large or too long a name, RT_EINVAL */
+    bool logged; /* position is set */
+    bool duplicate;
+    struct rt_position position;
+    char text[200]; /* for people: what, and the configuration key to change; "" when ok */
+};
+
+struct rt_publish {
+    struct rt_str channel;
+    struct rt_message
+        *message; /* a view, read during the call only; time and id are filled in by the broker */
+    struct rt_client *client; /* NULL: the API or the broker itself */
+    bool
+        trusted; /* from configuration (an action) or the API: the rule's permissions are not asked; a channel without rule is ephemeral for actions */
+    bool api;    /* a channel without a rule is refused (RT_ENOENT) */
+    /* Called later on the loop, once, when rt_broker_publish() returned RT_PENDING. May be NULL. */
+    void (*done)(void *arg, const struct rt_publish_result *result);
+    void *arg;
+};
+
+int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct rt_metrics *metrics,
+                  struct rt_broker **ret_broker, struct rt_err *err);
+/* The journal is opened by app (memory or SQLite) and handed in before the first publish; the broker closes it. */
+void rt_broker_set_journal(struct rt_broker *b, struct rt_journal *journal);
+/* Waits for what is in flight, then `closed(arg)`. New publishes are answered `retry` from now on. */
+void rt_broker_close(struct rt_broker *b, void (*closed)(void *arg), void *arg);
+void rt_broker_free(struct rt_broker *b);
+struct rt_hub *rt_broker_hub(struct rt_broker *b);
+struct rt_journal *rt_broker_journal(struct rt_broker *b);
+const struct rt_config *rt_broker_config(const struct rt_broker *b);
+struct rt_loop *rt_broker_loop(struct rt_broker *b);
+
+/* Returns 0 with `*result` filled, or RT_PENDING: `done` gets the result later. A client that goes away meanwhile is the protocol's matter (`done` still comes). */
+int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,
+                      struct rt_publish_result *result);
+
+/* Journal queue over 80 %: a protocol that publishes pauses reading its connection and registers to be told. */
+struct rt_relief {
+    struct rt_list link; /* initialise with rt_list_init(); remove to cancel */
+    void (*fn)(struct rt_relief *self);
+};
+bool rt_broker_congested(const struct rt_broker *b);
+void rt_broker_on_relief(struct rt_broker *b, struct rt_relief *relief);
+
+/* The rule of a channel; NULL: none. */
+const struct rt_channel_rule *rt_broker_rule(const struct rt_broker *b, struct rt_str channel);
+/* Subscribes: limits (count, name), and unless `trusted` the rule's permission. RT_ENOENT, RT_EPERM, RT_ERANGE, RT_EEXIST, RT_ENOMEM with text. */
+int rt_broker_subscribe(struct rt_client *client, struct rt_str channel, bool trusted,
+                        struct rt_err *err);
+int rt_broker_unsubscribe(struct rt_client *client, struct rt_str channel);
+/* May this client publish to / subscribe to it? 0 or a code with text. */
+int rt_broker_may_publish(struct rt_broker *b, struct rt_client *client, struct rt_str channel,
+                          struct rt_err *err);
+
+/* History: newest `limit` messages or a page after a position. Answers from memory when that covers it, else from the journal. */
+struct rt_history_result {
+    int status; /* 0; RT_ENOENT no rule or not logged; RT_ERANGE since.epoch is another or the position is gone; RT_EIO, RT_ENOMEM */
+    struct rt_stored *const *messages;
+    size_t count;
+    struct rt_position top;
+    const char *text;
+};
+struct rt_history {
+    struct rt_str channel;
+    bool has_since;
+    struct rt_position since; /* epoch "": any */
+    int64_t limit;            /* 0: position only; -1: all, capped at 10,000 */
+    bool reverse;
+    /* Called exactly once, possibly before rt_broker_history() returns. Messages are valid during the call (ref to keep). */
+    void (*done)(void *arg, const struct rt_history_result *result);
+    void *arg;
+};
+void rt_broker_history(struct rt_broker *b, const struct rt_history *history);
+
+#endif
