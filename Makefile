@@ -148,9 +148,11 @@ test:
 	@python3 scripts/run_tests.py
 
 unit:
+	@scripts/install-deps.sh test
 	@python3 scripts/run_tests.py --stage unit --only '$(ONLY)'
 
 integration: all
+	@scripts/install-deps.sh test
 	@python3 scripts/run_tests.py --stage integration --only '$(ONLY)'
 
 lint:
@@ -173,7 +175,7 @@ $(B)/%.c.syntax: %.c $(B)/.flags | $(B)/gen/version.h
 	$(Q)mkdir -p $(@D)
 	$(call say,CHECK,$<)
 	$(Q)$(CC) $(RT_CPPFLAGS) $(RT_CFLAGS) $(WARNINGS) -fsyntax-only -MMD -MP -MT $@ -MF $@.d $<
-	$(Q)touch $@
+	$(Q)mkdir -p $(@D) && touch $@
 -include $(wildcard $(SRCS:%=$(B)/%.syntax.d) $(B)/src/main.c.syntax.d)
 
 fuzz:
@@ -196,7 +198,7 @@ bench-build: $(BENCH_BINS)
 %/node_modules/.package-lock.json: %/package-lock.json
 	$(call say,NPM,$*)
 	$(Q)cd $* && npm ci --no-audit --no-fund --loglevel=error >/dev/null
-	$(Q)touch $@
+	$(Q)mkdir -p $(@D) && touch $@
 
 clean:
 	$(Q)rm -rf $(BUILD) rtbroker rtbroker.new
@@ -282,10 +284,9 @@ install: all
 	$(Q)if [ -d docs ]; then (cd docs && find . -type f -exec install -D -m 644 {} '$(abspath $(D)/)$(DOC)/{}' \;); fi
 	$(Q)for page in $(wildcard docs/man/*.[1-8]); do \
 	    install -D -m 644 "$$page" "$(D)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; done
-	$(Q)if [ ! -e '$(D)$(SYSCONFDIR)/rtbroker/rtbroker.yaml' ]; then \
-	    install -d '$(D)$(SYSCONFDIR)/rtbroker' && \
-	    ./rtbroker init >'$(D)$(SYSCONFDIR)/rtbroker/rtbroker.yaml'; fi
+	$(Q)config='$(D)$(SYSCONFDIR)/rtbroker/rtbroker.yaml'; [ -e "$$config" ] || { \
+	    install -d "$${config%/*}" && ./rtbroker init >"$$config" || { rm -f "$$config"; exit 1; }; }
 	$(Q)install -d '$(D)$(UNITDIR)'
-	$(Q)sed 's|@BINDIR@|$(PREFIX)/bin|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' scripts/rtbroker.service.in \
+	$(Q)sed 's|@BINDIR@|$(PREFIX)/bin|; s|@SYSCONFDIR@|$(SYSCONFDIR)|; s|@DOCDIR@|$(DOC)|' scripts/rtbroker.service.in \
 	    >'$(D)$(UNITDIR)/rtbroker.service'
 	@echo 'installed below $(D)$(PREFIX)'
