@@ -72,8 +72,9 @@ struct rt_socketio_config {
 
 /* protocols.raw[] */
 struct rt_raw_config {
-    const char *path;    /* "/raw/{channel}": one {channel} may stand for a whole segment or rest */
-    const char *channel; /* text with {channel} and {sid}; default "{channel}" */
+    const char *path; /* "/raw/{channel}": one {channel} may stand for a whole segment or rest */
+    const char *
+        channel; /* text with {channel} and {sid}; default "{channel}", or "{sid}" when the path has no {channel} */
     enum rt_raw_protocol protocol;
     uint64_t max_message;
     bool publish;   /* what the peer sends is published to the channel; false: ignored */
@@ -88,13 +89,15 @@ struct rt_api_key {
 
 struct rt_config {
     const char *source; /* file name or "" */
-    bool dev;           /* --dev: everything allowed, loopback only */
+    bool dev;           /* --dev, or no file at all: everything allowed, loopback only */
     struct {
         const char *name;
     } node;
     struct {
         struct rt_strings listen;
         const char *internal; /* address that takes over api, metrics, health; "" none */
+        bool
+            insecure_public; /* a TCP listener off loopback is accepted though nobody has to authenticate */
         const char *path_prefix;
         struct rt_strings trusted_proxies;
     } http;
@@ -149,9 +152,14 @@ struct rt_config_args {
 };
 
 /* Reads all sources, checks everything and returns the configuration; on RT_EINVAL `errors` holds every error found, in file
- * order. RT_EIO: the file cannot be read (one error in `errors`). Options without meaning in this mode get a warning in `warnings`. */
+ * order. RT_EIO: the file cannot be read (one error in `errors`). RT_ENOMEM. Options without meaning in this mode get a warning in
+ * `warnings`, also when the call fails. Both lists are the caller's, also after rt_config_free(). */
 int rt_config_load(const struct rt_config_args *args, struct rt_config **ret_config,
                    struct rt_conf_errors *errors, struct rt_conf_errors *warnings);
+/* The same with the file's text given; `name` stands for the file in messages. `args->file` is not read. */
+int rt_config_load_text(const struct rt_config_args *args, struct rt_str text, const char *name,
+                        struct rt_config **ret_config, struct rt_conf_errors *errors,
+                        struct rt_conf_errors *warnings);
 void rt_config_free(struct rt_config *config);
 
 /* The commented sample of `rtbroker init`. */

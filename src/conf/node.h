@@ -7,17 +7,21 @@
 #ifndef RT_CONF_NODE_H
 #define RT_CONF_NODE_H
 
+#include "base/buf.h"
 #include "base/err.h"
-#include "base/str.h"
 
 enum rt_node_kind { RT_NODE_SCALAR, RT_NODE_LIST, RT_NODE_MAP };
 
 struct rt_mark {
-    const char
-        *source;   /* file name, "environment RTBROKER_X", "--set x=y"; lives as long as the tree */
-    uint32_t line; /* from 1; 0: the source has no lines */
-    uint32_t column; /* from 1 */
+    /* File name, "environment RTBROKER_X", "--set x"; NULL: no place. Lives as long as the tree (or the errors). */
+    const char *source;
+    uint32_t line;   /* from 1; 0: the source has no lines */
+    uint32_t column; /* from 1; 0: the source has no columns */
 };
+
+#define RT_NODE_MAX_BYTES 1048576u /* of a text, and of all `${VAR}` values put into it */
+#define RT_NODE_MAX_DEPTH 32u
+#define RT_NODE_MAX_COUNT 100000u
 
 struct rt_node {
     enum rt_node_kind kind;
@@ -29,9 +33,17 @@ struct rt_node {
     size_t count;
 };
 
+struct rt_conf_errors;
+
+/* Parses YAML or JSON. `source` is copied into the marks; `environ_` is what `${VAR}` reads (NULL: nothing is set, but for
+ * HOSTNAME, which falls back to the system's name). A text without a document is an empty map. RT_EINVAL: `errors` (not NULL)
+ * got every error found. */
+int rt_node_parse(struct rt_str text, const char *source, char *const *environ_,
+                  struct rt_node **ret_root, struct rt_conf_errors *errors);
+/* Only what rt_node_parse() returned; NULL is fine. */
+void rt_node_free(struct rt_node *root);
 /* The value under `key`, NULL when absent or when `map` is no map. */
 const struct rt_node *rt_node_get(const struct rt_node *map, const char *key);
-void rt_node_free(struct rt_node *root);
 
 /* Scalars by YAML's core schema; quoted ones are strings only. All return false when the node is something else. */
 bool rt_node_is_null(const struct rt_node *n);
@@ -42,26 +54,34 @@ bool rt_node_is_number(
 const char *rt_node_kind_name(
     const struct rt_node *n); /* "a string", "a number", "a list", ... for messages */
 
-/* Errors are collected, so that all are shown at once. */
+/* Errors are collected, so that all are shown at once. Starts as {0}. */
+#define RT_CONF_ERRORS_MAX 200u /* more are counted, not kept */
 struct rt_conf_error {
-    struct rt_mark mark;
-    char text[320]; /* what is wrong, the value seen, what is allowed; without the place */
+    struct rt_mark mark; /* its source is a copy that the list owns */
+    char text[320];      /* what is wrong, the value seen, what is allowed; without the place */
 };
 
 struct rt_conf_errors {
     struct rt_conf_error *items;
     size_t count;
     size_t cap;
-    bool nomem; /* an error could not be stored */
+    size_t dropped; /* errors past RT_CONF_ERRORS_MAX */
+    bool nomem;     /* an error could not be stored */
+    char **sources; /* internal: what the marks point to */
+    size_t source_count;
 };
 
-/* Adds one error (printf style). Never fails visibly. */
+/* Adds one error (printf style). Never fails visibly. `mark` may be NULL: no place. */
 void rt_conf_error(struct rt_conf_errors *errors, const struct rt_mark *mark, const char *format,
                    ...) __attribute__((format(printf, 3, 4)));
+/* Orders by place: the file by line and column, then other sources in the order of their first error. */
+void rt_conf_errors_sort(struct rt_conf_errors *errors);
+/* Appends "file:line:column: text", "--set x: text" or the bare text, and a line feed, for each error; and how many were dropped. */
+void rt_conf_errors_write(const struct rt_conf_errors *errors, struct rt_buf *out);
+void rt_conf_errors_deinit(struct rt_conf_errors *errors);
 /* Quotes a scalar or names the kind of anything else, cut to a readable length: for "value seen". */
 const char *rt_node_seen(const struct rt_node *n, char out[64]);
 /* The nearest of `names` (NULL-terminated list) to `word` within a small edit distance, or NULL. */
 const char *rt_conf_suggest(struct rt_str word, const char *const *names);
-void rt_conf_errors_deinit(struct rt_conf_errors *errors);
 
 #endif
