@@ -1,4 +1,5 @@
-/* The one place that allocates. Every function returns NULL when memory is out; callers handle it.
+/* The one place that allocates. Every function returns NULL when memory is out, and only then (a size of 0 gives a block of its
+ * own); callers handle it. rt_free(NULL) is fine.
  *
  * Thread: any. Built with -DRT_TEST the n-th allocation can be made to fail (per process, counted over all threads),
  * which drives the allocation-failure loops of the tests, and live blocks are counted, which finds leaks. */

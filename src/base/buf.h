@@ -22,8 +22,10 @@ static inline void rt_buf_init(struct rt_buf *b)
 void rt_buf_deinit(struct rt_buf *b);
 /* Forgets the content, keeps the memory, clears `failed`. */
 void rt_buf_clear(struct rt_buf *b);
-/* Makes room for `more` bytes behind len and returns the first of them; NULL (and failed) when out of memory. */
+/* Makes room for `more` bytes behind len and returns the first of them; NULL (and failed) when out of memory. The caller writes
+ * and adds to len itself. */
 uint8_t *rt_buf_reserve(struct rt_buf *b, size_t more);
+/* `data` may not lie in the buffer itself, which may move. */
 void rt_buf_add(struct rt_buf *b, const void *data, size_t len);
 void rt_buf_add_str(struct rt_buf *b, struct rt_str s);
 void rt_buf_add_c(struct rt_buf *b, const char *text);

@@ -11,7 +11,7 @@ uint64_t rt_mono_ns(void);
 uint64_t rt_wall_ms(void); /* since 1970-01-01 UTC */
 
 #define RT_ISO_TIME_LEN 24 /* 2026-11-24T06:38:06.123Z */
-/* Writes 24 characters and a NUL. */
+/* Writes 24 characters and a NUL. Times after the year 9999 show as its last millisecond. */
 void rt_iso_time(uint64_t wall_ms, char out[RT_ISO_TIME_LEN + 1]);
 
 #endif

@@ -29,7 +29,8 @@ struct rt_err {
 int rt_err_set(struct rt_err *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "<formatted>: " before the present text, keeps and returns the code. */
+/* Puts "<formatted>: " before the present text (cut at the end of the buffer), keeps and returns the code. Without an rt_err the
+ * code is not known here: RT_EINVAL then, never RT_OK; a caller that has the code returns its own. */
 int rt_err_wrap(struct rt_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Sets out of memory: a constant text. Returns RT_ENOMEM. */

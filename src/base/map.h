@@ -24,7 +24,7 @@ void rt_map_init(struct rt_map *m, struct rt_str (*key_of)(const void *value));
 void rt_map_deinit(struct rt_map *m);
 /* NULL when absent. */
 void *rt_map_get(const struct rt_map *m, struct rt_str key);
-/* RT_EEXIST when the key is there, RT_ENOMEM. */
+/* `value` is not NULL. RT_EEXIST when the key is there, RT_ENOMEM (the map is unchanged). The key may not change while it is in. */
 int rt_map_put(struct rt_map *m, void *value);
 /* The removed value, NULL when absent. Shrinks when mostly empty (a failing shrink is ignored). */
 void *rt_map_remove(struct rt_map *m, struct rt_str key);
@@ -33,5 +33,7 @@ void *rt_map_next(const struct rt_map *m, size_t *pos);
 
 /* SipHash-1-3 under the process's random key. */
 uint64_t rt_hash(struct rt_str s);
+/* The same under a given key (its 16 bytes as two little-endian words). */
+uint64_t rt_siphash13(const uint64_t key[2], struct rt_str text);
 
 #endif
