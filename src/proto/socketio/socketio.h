@@ -1,0 +1,28 @@
+/* Socket.IO protocol 5 over Engine.IO 4: namespaces, events, acknowledgements, binary, rooms, recovery, and the table of actions (docs/events.md).
+ * Thread: the loop. */
+#ifndef RT_PROTO_SOCKETIO_SOCKETIO_H
+#define RT_PROTO_SOCKETIO_SOCKETIO_H
+
+#include "session/broker.h"
+#include "ws/ws.h"
+
+struct rt_socketio;
+struct rt_http_server;
+
+/* Compiles the section `socketio` (namespaces, rules, actions) without starting anything: for `rtbroker check`. All errors go to `errors`; returns 0
+ * or RT_EINVAL. */
+int rt_socketio_check(const struct rt_config *config, struct rt_conf_errors *errors);
+
+/* Mounts the endpoint. `broker` must live longer. */
+int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,
+                    struct rt_http_server *http, struct rt_ws_pool *pool,
+                    struct rt_metrics *metrics, struct rt_socketio **ret_socketio,
+                    struct rt_err *err);
+/* See rt_eio_drain(). */
+void rt_socketio_drain(struct rt_socketio *s, uint64_t jitter_ms, void (*drained)(void *arg),
+                       void *arg);
+void rt_socketio_free(struct rt_socketio *s);
+/* Sockets connected to namespaces. */
+size_t rt_socketio_sockets(const struct rt_socketio *s);
+
+#endif
