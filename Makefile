@@ -156,10 +156,12 @@ integration: all
 	@python3 scripts/run_tests.py --stage integration --only '$(ONLY)'
 
 lint:
+	@scripts/install-deps.sh lint
 	@python3 scripts/lint.py --self-test
 	@python3 scripts/lint.py
 
 format:
+	@scripts/install-deps.sh lint
 	@python3 scripts/lint.py --format
 
 unit-bins: $(UNIT_BINS)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing, and only that: install-deps.sh make|build|test|fuzz|bench
+# Installs what is missing, and only that: install-deps.sh make|build|lint|test|fuzz|bench
 #
 # Looks at what is there first (commands, pkg-config files, headers, packages), so that a complete machine needs neither root
 # nor network. Uses apt-get, through sudo when not root. For Debian 12 and 13; elsewhere it names what to install by hand.
@@ -41,12 +41,16 @@ set_build() {
     have_module libllhttp || test -e /usr/share/llhttp/llhttp.c || want llhttp
 }
 
+set_lint() {
+    want_unless python3 have_command python3
+    want_unless clang-format-14 have_command clang-format-14
+}
+
 set_test() {
     set_build
+    set_lint
     want_unless git have_command git
-    want_unless python3 have_command python3
     want_unless libcmocka-dev have_module cmocka
-    want_unless clang-format-14 have_command clang-format-14
     set_clang
     set_node
 }
@@ -92,7 +96,7 @@ install() {
     have_command apt-get || fail "no apt-get here. Please install by hand:$wanted"
     sudo=
     if [ "$(id -u)" -ne 0 ]; then
-        have_command sudo || fail "neither root nor sudo. Run as root: apt-get install$wanted"
+        have_command sudo || fail "missing:$wanted; neither root nor sudo here. Run as root: scripts/install-deps.sh $set"
         sudo=sudo
     fi
     echo "installing:$wanted"
@@ -100,7 +104,7 @@ install() {
     trap 'rm -f "$log"' EXIT
     run() { "$@" >"$log" 2>&1 </dev/null || { cat "$log" >&2; fail "failed: $*"; }; }
     # sudo asks for its password on the terminal, before output goes to the log.
-    [ -z "$sudo" ] || sudo -v || fail "sudo refused. Run as root: apt-get install$wanted"
+    [ -z "$sudo" ] || sudo -v || fail "missing:$wanted; sudo refused. Run as root: scripts/install-deps.sh $set"
     run $sudo apt-get -o DPkg::Lock::Timeout=300 update
     packages=
     for p in $wanted; do packages="$packages $(resolve "$p")"; done
@@ -108,9 +112,10 @@ install() {
         --no-install-recommends $packages
 }
 
-[ $# -eq 1 ] || fail "usage: install-deps.sh make|build|test|fuzz|bench"
-case $1 in
-make | build | test | fuzz | bench) "set_$1" ;;
-*) fail "no such set: $1 (make, build, test, fuzz, bench)" ;;
+[ $# -eq 1 ] || fail "usage: install-deps.sh make|build|lint|test|fuzz|bench"
+set=$1
+case $set in
+make | build | lint | test | fuzz | bench) "set_$set" ;;
+*) fail "no such set: $set (make, build, lint, test, fuzz, bench)" ;;
 esac
 [ -z "$wanted" ] || install
