@@ -14,7 +14,8 @@
  * for them; all channels together within `memory`: the oldest message goes first. Every channel remembers the highest stamp and offset that it
  * has dropped, so that a gap is never silent.
  *
- * Iteration is safe: a deliver callback may unsubscribe or remove any subscriber, also the current one, and may publish.
+ * Iteration is safe: a deliver callback may unsubscribe or remove any subscriber, also the current
+ * one. It must not publish, subscribe, flush or catch up (asserted): it only queues bytes.
  * Ownership: the hub owns channels; subscribers are embedded by their owners, who call rt_hub_remove() before freeing. Thread: the loop. */
 #ifndef RT_HUB_HUB_H
 #define RT_HUB_HUB_H
@@ -48,9 +49,9 @@ struct rt_hub_rule {
 void rt_hub_rule_init(struct rt_hub_rule *rule);
 
 struct rt_subscriber_ops {
-    /* Bytes of this subscriber's encoding, to be sent as they are. Takes its own reference where it keeps them. `messages` of them are whole messages. */
-    void (*deliver)(struct rt_subscriber *self, struct rt_bytes *bytes, uint32_t off, uint32_t len,
-                    uint32_t messages);
+    /* Bytes of this subscriber's encoding, to be sent as they are; whole messages. Takes its own
+     * reference where it keeps them. */
+    void (*deliver)(struct rt_subscriber *self, struct rt_bytes *bytes, uint32_t off, uint32_t len);
     /* Is a volatile message worth sending now? */
     bool (*writable)(struct rt_subscriber *self);
 };
@@ -105,9 +106,12 @@ struct rt_str rt_subscriber_channel(const struct rt_subscriber *s, uint32_t i);
 /* Hands this subscriber what its channels have pending now. */
 void rt_hub_catch_up(struct rt_hub *hub, struct rt_subscriber *s);
 
-/* Fan-out, and history when the message has an offset and the rule keeps. Sets message->stamp. RT_ENOMEM: nobody got it... or some group did not; such groups' subscribers
- * are told by metrics `rtbroker_fanout_failed_total` and, for kept messages, find it by recovery. */
+/* Fan-out, and history when the message has an offset and the rule keeps. Sets message->stamp.
+ * RT_ENOMEM: some group's subscribers did not get it or it was not kept; counted in
+ * `rtbroker_fanout_failed_total`, and the channel counts it as dropped, so that a recovery tells. */
 int rt_hub_publish(struct rt_hub *hub, struct rt_str channel, struct rt_message *message);
+/* The same for a message that is stored already: keeps a reference instead of a copy. */
+int rt_hub_publish_stored(struct rt_hub *hub, struct rt_str channel, struct rt_stored *stored);
 void rt_hub_flush(struct rt_hub *hub);
 bool rt_hub_dirty(const struct rt_hub *hub);
 /* The last stamp given. */
