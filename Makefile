@@ -36,6 +36,7 @@ TEST ?=
 LTO ?=
 WERROR ?= 1
 ONLY ?=
+CLANG ?= $(if $(shell command -v clang-14),clang-14,clang)
 FUZZ ?= http
 FUZZ_SECONDS ?= 60
 
@@ -65,7 +66,7 @@ B := $(BUILD)/$(VARIANT)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
     -Wformat=2 -Wundef $(if $(filter 1,$(WERROR)),-Werror)
 OPTIMISE := $(if $(SAN)$(TEST)$(FUZZER),-O1 -fno-omit-frame-pointer,-O2)
-HARDEN := $(if $(SAN)$(FUZZER)$(findstring -O0,$(CFLAGS)),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+HARDEN := $(if $(SAN)$(FUZZER)$(findstring -O0,$(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 HARDEN_LD := -Wl,-z,relro,-z,now -Wl,--as-needed
 SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all)) \
     $(if $(FUZZER),-fsanitize=fuzzer-no-link)
@@ -169,7 +170,7 @@ fuzz-bins: $(FUZZ_BINS)
 
 # The other compiler's warnings, without its code.
 check-clang:
-	@$(MAKE) CC=clang-14 TEST=1 syntax
+	@$(MAKE) CC=$(CLANG) TEST=1 syntax
 
 .PHONY: syntax
 syntax: $(SRCS:%=$(B)/%.syntax) $(if $(wildcard src/main.c),$(B)/src/main.c.syntax)
@@ -182,12 +183,12 @@ $(B)/%.c.syntax: %.c $(B)/.flags | $(B)/gen/version.h
 
 fuzz:
 	@scripts/install-deps.sh fuzz
-	@$(MAKE) FUZZER=1 CC=clang-14 SAN=address,undefined fuzz-bins
+	@$(MAKE) FUZZER=1 CC=$(CLANG) SAN=address,undefined fuzz-bins
 	@echo 'run one: make fuzz-run FUZZ=NAME FUZZ_SECONDS=60'
 
 fuzz-run: fuzz
 	@mkdir -p $(BUILD)/corpus/$(FUZZ)
-	@$(BUILD)/fuzz-asan-ubsan-clang-14/test/fuzz/fuzz_$(FUZZ) -max_total_time=$(FUZZ_SECONDS) -timeout=5 \
+	@$(BUILD)/fuzz-asan-ubsan-$(CLANG)/test/fuzz/fuzz_$(FUZZ) -max_total_time=$(FUZZ_SECONDS) -timeout=5 \
 	    -artifact_prefix=$(BUILD)/corpus/ $(BUILD)/corpus/$(FUZZ) test/fuzz/corpus/$(FUZZ)
 
 bench: all bench-build

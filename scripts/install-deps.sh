@@ -43,7 +43,7 @@ set_build() {
 
 set_lint() {
     want_unless python3 have_command python3
-    want_unless clang-format-14 have_command clang-format-14
+    have_command clang-format-14 || have_command clang-format || want clang-format-14
 }
 
 set_test() {
@@ -60,10 +60,16 @@ set_node() {
     want_unless npm have_command npm
 }
 
+# Version 14 where there is one, else the distribution's default. The second package has the sanitizers and libFuzzer.
 set_clang() {
-    want_unless clang-14 have_command clang-14
-    # Sanitizers and libFuzzer for clang.
-    if have_package clang-14 || ! have_command clang-14; then want_unless libclang-rt-14-dev false; fi
+    if ! have_command clang-14 && ! have_command clang; then
+        want clang-14
+        want libclang-rt-14-dev
+    elif have_package clang-14; then
+        want_unless libclang-rt-14-dev false
+    elif have_package clang; then
+        want_unless libclang-rt-dev false
+    fi
 }
 
 set_fuzz() {
