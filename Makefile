@@ -102,11 +102,14 @@ UNIT_SRCS := $(call find,test/unit,test_*.c)
 UNIT_BINS := $(UNIT_SRCS:%.c=$(B)/%)
 FUZZ_SRCS := $(call find,test/fuzz,fuzz_*.c)
 FUZZ_BINS := $(FUZZ_SRCS:%.c=$(B)/%)
-BENCH_SRCS := $(wildcard test/bench/*.c)
-BENCH_BINS := $(BENCH_SRCS:test/bench/%.c=$(BUILD)/bench/%)
-BENCH_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(call find,test/bench/lib,*.c))
+# A file with a main() is a program; it takes what it needs of the others.
+BENCH_SRCS := $(call find,test/bench,*.c)
+BENCH_MAINS := $(if $(BENCH_SRCS),$(shell grep -lE '^int main\b' $(BENCH_SRCS)))
+BENCH_BINS := $(BENCH_MAINS:test/bench/%.c=$(BUILD)/bench/%)
+BENCH_LIB := $(B)/test/bench/libbench.a
+BENCH_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_MAINS),$(BENCH_SRCS)))
 DEPS := $(LIB_OBJS:.o=.d) $(B)/src/main.d $(TEST_LIB_OBJS:.o=.d) $(UNIT_BINS:=.d) $(FUZZ_BINS:=.d) \
-    $(BENCH_SRCS:%.c=$(B)/%.d) $(BENCH_LIB_OBJS:.o=.d)
+    $(BENCH_SRCS:%.c=$(B)/%.d)
 
 # ---- output ----------------------------------------------------------------------------------------------------
 
@@ -193,10 +196,15 @@ fuzz-run: fuzz
 
 bench: all bench-build
 	@scripts/install-deps.sh bench
-	@if [ -f test/bench/package-lock.json ]; then $(MAKE) test/bench/node_modules/.package-lock.json; fi
+	@$(MAKE) bench-peers
 	@node test/bench/run.mjs
 
 bench-build: $(BENCH_BINS)
+
+# What the benchmark compares with.
+.PHONY: bench-peers
+bench-peers: $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,\
+    $(wildcard test/bench/package-lock.json test/bench/*/package-lock.json))
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	$(call say,NPM,$*)
@@ -270,10 +278,14 @@ $(B)/test/fuzz/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB) $(B)/.objects
 	$(call say,LD,$@)
 	$(Q)$(call LINK,$< $(FUZZ_MAIN) $(LIB)) $(if $(FUZZER),-fsanitize=fuzzer)
 
-$(BUILD)/bench/%: $(B)/test/bench/%.o $(BENCH_LIB_OBJS) $(LIB) $(B)/.objects
+$(BENCH_LIB): $(BENCH_LIB_OBJS) $(B)/.objects
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $(BENCH_LIB_OBJS)
+
+$(BUILD)/bench/%: $(B)/test/bench/%.o $(BENCH_LIB) $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(call LINK,$< $(BENCH_LIB_OBJS) $(LIB))
+	$(Q)$(call LINK,$< $(BENCH_LIB) $(LIB))
 
 -include $(wildcard $(DEPS))
 
