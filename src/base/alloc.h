@@ -1,8 +1,9 @@
-/* The one place that allocates. Every function returns NULL when memory is out, and only then (a size of 0 gives a block of its
- * own); callers handle it. rt_free(NULL) is fine.
+/* The one place that allocates. Every function returns NULL when memory is out, and only then (a
+ * size of 0 gives a block of its own); callers handle it. rt_free(NULL) is fine.
  *
- * Thread: any. Built with -DRT_TEST the n-th allocation can be made to fail (per process, counted over all threads),
- * which drives the allocation-failure loops of the tests, and live blocks are counted, which finds leaks. */
+ * Thread: any. Built with -DRT_TEST the n-th allocation can be made to fail (per process,
+ * counted over all threads), which drives the allocation-failure loops of the tests, and live
+ * blocks are counted, which finds leaks. */
 #ifndef RT_BASE_ALLOC_H
 #define RT_BASE_ALLOC_H
 
@@ -19,7 +20,8 @@ char *rt_strndup(const char *text, size_t len);
 char *rt_strdup(const char *text);
 
 #ifdef RT_TEST
-/* The `n`-th allocation from now (1 = the next) fails, once; 0 switches it off. With `forever` all later ones fail too. */
+/* The `n`-th allocation from now (1 = the next) fails, once; 0 switches it off. With `forever`
+ * all later ones fail too. */
 void rt_alloc_fail_at(unsigned long n, int forever);
 /* True when the planned failure has happened since rt_alloc_fail_at(). */
 int rt_alloc_failed(void);

@@ -1,5 +1,6 @@
-/* A growable byte string. Appending never fails visibly: a failed allocation sets `failed`, later appends do nothing, and the
- * user checks once at the end with rt_buf_ok(). Owner: whoever embeds it. Thread: one at a time. */
+/* A growable byte string. Appending never fails visibly: a failed allocation sets `failed`,
+ * later appends do nothing, and the user checks once at the end with rt_buf_ok(). Owner: whoever
+ * embeds it. Thread: one at a time. */
 #ifndef RT_BASE_BUF_H
 #define RT_BASE_BUF_H
 
@@ -22,8 +23,8 @@ static inline void rt_buf_init(struct rt_buf *b)
 void rt_buf_deinit(struct rt_buf *b);
 /* Forgets the content, keeps the memory, clears `failed`. */
 void rt_buf_clear(struct rt_buf *b);
-/* Makes room for `more` bytes behind len and returns the first of them; NULL (and failed) when out of memory. The caller writes
- * and adds to len itself. */
+/* Makes room for `more` bytes behind len and returns the first of them; NULL (and failed) when
+ * out of memory. The caller writes and adds to len itself. */
 uint8_t *rt_buf_reserve(struct rt_buf *b, size_t more);
 /* `data` may not lie in the buffer itself, which may move. */
 void rt_buf_add(struct rt_buf *b, const void *data, size_t len);

@@ -1,10 +1,12 @@
-/* Immutable shared bytes with a reference count: payloads, encoded frames, chunks of a channel's run.
+/* Immutable shared bytes with a reference count: payloads, encoded frames, chunks of a channel's
+ * run.
  *
  * Ownership: whoever holds a reference gives it back with rt_bytes_unref(); the last one frees.
- * Thread: the count is not atomic. A block lives on one thread at a time: it may be handed over whole through a queue or
- * mailbox, and a worker may read one that the loop keeps a reference to until the worker has answered, but only the loop
- * calls ref and unref on it meanwhile.
- * "Immutable" has one exception: the sole writer of a chunk may append behind `len`; ranges handed out before stay as they are. */
+ * Thread: the count is not atomic. A block lives on one thread at a time: it may be handed over
+ * whole through a queue or mailbox, and a worker may read one that the loop keeps a reference to
+ * until the worker has answered, but only the loop calls ref and unref on it meanwhile.
+ * "Immutable" has one exception: the sole writer of a chunk may append behind `len`; ranges
+ * handed out before stay as they are. */
 #ifndef RT_BASE_BYTES_H
 #define RT_BASE_BYTES_H
 
@@ -17,7 +19,8 @@ struct rt_bytes {
     uint8_t data[];
 };
 
-/* A block with `cap` bytes of room and len 0, one reference. NULL: out of memory, or cap over 1 GiB. */
+/* A block with `cap` bytes of room and len 0, one reference. NULL: out of memory, or cap over 1
+ * GiB. */
 struct rt_bytes *rt_bytes_new(size_t cap);
 /* A copy of `len` bytes. */
 struct rt_bytes *rt_bytes_copy(const void *data, size_t len);

@@ -38,8 +38,9 @@ struct date {
     unsigned year, month, day;
 };
 
-/* The proleptic Gregorian date of a day counted from 1970-01-01. Years are counted from March, so that the leap day is the last
- * day of a year and the lengths of the months follow one formula. No libc: gmtime_r() takes a lock and reads the time zone. */
+/* The proleptic Gregorian date of a day counted from 1970-01-01. Years are counted from March,
+ * so that the leap day is the last day of a year and the lengths of the months follow one
+ * formula. No libc: gmtime_r() takes a lock and reads the time zone. */
 static struct date date_of(uint64_t days)
 {
     uint64_t since = days + 719468; /* days from 0000-03-01 */

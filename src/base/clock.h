@@ -1,5 +1,5 @@
-/* Time. Monotonic for everything that measures or expires, wall clock only for what people and records see.
- * Thread: any. Modules that are simulated (hub) get time passed in instead. */
+/* Time. Monotonic for everything that measures or expires, wall clock only for what people and
+ * records see. Thread: any. Modules that are simulated (hub) get time passed in instead. */
 #ifndef RT_BASE_CLOCK_H
 #define RT_BASE_CLOCK_H
 

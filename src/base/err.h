@@ -1,8 +1,9 @@
 /* Errors: a negative code for programs, wrapped text for people.
  *
- * Functions return 0 or one of these codes. A `struct rt_err *` may always be NULL: then only the code is returned.
- * Text says what, where, the value seen and what is allowed; each layer on the way up may put its own words in
- * front with rt_err_wrap(). Thread: any; an rt_err belongs to its caller's stack. */
+ * Functions return 0 or one of these codes. A `struct rt_err *` may always be NULL: then only
+ * the code is returned. Text says what, where, the value seen and what is allowed; each layer on
+ * the way up may put its own words in front with rt_err_wrap(). Thread: any; an rt_err belongs
+ * to its caller's stack. */
 #ifndef RT_BASE_ERR_H
 #define RT_BASE_ERR_H
 
@@ -29,8 +30,9 @@ struct rt_err {
 int rt_err_set(struct rt_err *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "<formatted>: " before the present text (cut at the end of the buffer), keeps and returns the code. Without an rt_err the
- * code is not known here: RT_EINVAL then, never RT_OK; a caller that has the code returns its own. */
+/* Puts "<formatted>: " before the present text (cut at the end of the buffer), keeps and returns
+ * the code. Without an rt_err the code is not known here: RT_EINVAL then, never RT_OK; a caller
+ * that has the code returns its own. */
 int rt_err_wrap(struct rt_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Sets out of memory: a constant text. Returns RT_ENOMEM. */

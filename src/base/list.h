@@ -1,5 +1,5 @@
-/* Intrusive doubly-linked ring. A node that is in no list points to itself, so that remove is idempotent.
- * Owner: whoever embeds the node. Thread: one at a time. */
+/* Intrusive doubly-linked ring. A node that is in no list points to itself, so that remove is
+ * idempotent. Owner: whoever embeds the node. Thread: one at a time. */
 #ifndef RT_BASE_LIST_H
 #define RT_BASE_LIST_H
 

@@ -43,7 +43,8 @@ bool rt_log_enabled(enum rt_log_level level)
 #define SETS      32
 #define WAYS      4
 
-/* A small cache: an unlucky or ancient message loses its place to a new one, and with it its count of lines held back. */
+/* A small cache: an unlucky or ancient message loses its place to a new one, and with it its
+ * count of lines held back. */
 struct repeat {
     uint64_t key; /* hash of component and text */
     uint64_t since_ms;
@@ -68,7 +69,8 @@ static struct repeat *find_repeat(uint64_t key)
     return oldest;
 }
 
-/* May this line be written? If so, `*ret_suppressed` is the number of equal ones that were held back before it. */
+/* May this line be written? If so, `*ret_suppressed` is the number of equal ones that were held
+ * back before it. */
 static bool admit(const char *comp, const char *msg, uint64_t *ret_suppressed)
 {
     uint64_t key = rt_hash(rt_str_c(msg)) ^ (rt_hash(rt_str_c(comp)) << 1);
@@ -93,8 +95,8 @@ static bool admit(const char *comp, const char *msg, uint64_t *ret_suppressed)
 
 /* --- The line --- */
 
-/* On the stack, so that lack of memory can be logged; and no longer than a pipe takes in one piece (PIPE_BUF), so that lines of
- * several threads and processes do not mix. */
+/* On the stack, so that lack of memory can be logged; and no longer than a pipe takes in one
+ * piece (PIPE_BUF), so that lines of several threads and processes do not mix. */
 #define LINE_MAX_BYTES  4096
 #define TAIL_BYTES      24 /* always left for the mark of a cut line, the brace and the line feed */
 #define VALUE_MAX_BYTES 1024
@@ -121,7 +123,8 @@ static void put_c(struct line *l, const char *text)
     put(l, text, strlen(text));
 }
 
-/* One character, escaped as JSON wants it. U+0080 to U+009F and DEL too: a terminal would obey them. */
+/* One character, escaped as JSON wants it. U+0080 to U+009F and DEL too: a terminal would obey
+ * them. */
 static void put_escaped(struct line *l, const uint8_t *p, size_t len)
 {
     unsigned code = p[0];

@@ -1,9 +1,13 @@
-/* Structured log lines to standard error: `ts level comp msg key=value ...` as text, or one JSON object a line.
+/* Structured log lines to standard error: `ts level comp msg key=value ...` as text, or one JSON
+ * object a line.
  *
- *     rt_log(RT_LOG_WARN, "net", "connection cap reached", rt_kv_u64("cap", cap), rt_kv_str("peer", peer));
+ *     rt_log(RT_LOG_WARN, "net", "connection cap reached", rt_kv_u64("cap", cap));
  *
- * Payloads and secrets are never logged. A message (component and text) that repeats more than 10 times within 5 seconds is held back,
- * and the next line that is let through carries suppressed=N. Thread: any; a line is one write(2). */
+ * Payloads and secrets are never logged. A message (component and text) that repeats more than
+ * 10 times within 5 seconds is held back, and the next line that is let through carries
+ * suppressed=N. Thread: any; a line is one write(2) of at
+ * most 4 KiB: a value ends after 1 KiB with "...", and what does not fit is left out (cut=true).
+ * errno is kept. */
 #ifndef RT_BASE_LOG_H
 #define RT_BASE_LOG_H
 

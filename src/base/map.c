@@ -154,7 +154,8 @@ int rt_map_put(struct rt_map *m, void *value)
     return 0;
 }
 
-/* Closes the hole at `hole`: every later entry of the cluster that may stand there (its home is not past the hole) moves up. */
+/* Closes the hole at `hole`: every later entry of the cluster that may stand there (its home is
+ * not past the hole) moves up. */
 static void close_hole(struct rt_map *m, size_t hole)
 {
     for (size_t i = (hole + 1) & m->mask; m->slots[i].value; i = (i + 1) & m->mask) {

@@ -1,8 +1,10 @@
-/* Hash map from byte strings to pointers: open addressing, power of two, stored hashes, backward-shift deletion.
+/* Hash map from byte strings to pointers: open addressing, power of two, stored hashes,
+ * backward-shift deletion.
  *
- * Keys are hashed with SipHash-1-3 under a random key, since peers choose them. The map stores only the value; the key is read
- * from the value through `key_of`, so that a name is kept once, inside its object. The map owns neither.
- * Thread: one at a time. No put and no remove while iterating: collect first. */
+ * Keys are hashed with SipHash-1-3 under a random key, since peers choose them. The map stores
+ * only the value; the key is read from the value through `key_of`, so that a name is kept once,
+ * inside its object. The map owns neither. Thread: one at a time. No put and no remove while
+ * iterating: collect first. */
 #ifndef RT_BASE_MAP_H
 #define RT_BASE_MAP_H
 
@@ -24,7 +26,8 @@ void rt_map_init(struct rt_map *m, struct rt_str (*key_of)(const void *value));
 void rt_map_deinit(struct rt_map *m);
 /* NULL when absent. */
 void *rt_map_get(const struct rt_map *m, struct rt_str key);
-/* `value` is not NULL. RT_EEXIST when the key is there, RT_ENOMEM (the map is unchanged). The key may not change while it is in. */
+/* `value` is not NULL. RT_EEXIST when the key is there, RT_ENOMEM (the map is unchanged). The
+ * key may not change while it is in. */
 int rt_map_put(struct rt_map *m, void *value);
 /* The removed value, NULL when absent. Shrinks when mostly empty (a failing shrink is ignored). */
 void *rt_map_remove(struct rt_map *m, struct rt_str key);

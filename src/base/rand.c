@@ -11,7 +11,8 @@
 
 #define POOL_SIZE 512
 
-/* A fork would leave parent and child with the same unread bytes; the child counts up and every pool is refilled. */
+/* A fork would leave parent and child with the same unread bytes; the child counts up and every
+ * pool is refilled. */
 static atomic_uint forks;
 static pthread_once_t watch_forks_once = PTHREAD_ONCE_INIT;
 
@@ -74,7 +75,8 @@ void rt_random(void *out, size_t len)
     pool.left -= len;
 }
 
-/* Multiply and take the upper half; the few products that would favour some results are drawn again. */
+/* Multiply and take the upper half; the few products that would favour some results are drawn
+ * again. */
 uint32_t rt_random_below(uint32_t bound)
 {
     uint32_t unfair = (0u - bound) % bound;
@@ -101,8 +103,9 @@ void rt_random_id(char out[RT_ID_LEN + 1])
     out[RT_ID_LEN] = '\0';
 }
 
-/* Milliseconds and a 12-bit counter (rand_a of the layout) as one number that only rises: RFC 9562 section 6.2, method 1. The
- * counter starts at random in its lower half; when it runs over within a millisecond it borrows the next one. */
+/* Milliseconds and a 12-bit counter (rand_a of the layout) as one number that only rises: RFC
+ * 9562 section 6.2, method 1. The counter starts at random in its lower half; when it runs over
+ * within a millisecond it borrows the next one. */
 static uint64_t next_stamp(uint64_t wall_ms)
 {
     static atomic_uint_fast64_t last;

@@ -14,8 +14,8 @@ uint32_t rt_random_below(uint32_t bound);
 void rt_random_id(char out[RT_ID_LEN + 1]);
 
 #define RT_UUID_LEN 36
-/* RFC 9562 version 7: rises within this process, even within one millisecond and when `wall_ms` goes back (the time in the id then
- * stays ahead until the clock has caught up). */
+/* RFC 9562 version 7: rises within this process, even within one millisecond and when `wall_ms`
+ * goes back (the time in the id then stays ahead until the clock has caught up). */
 void rt_uuid7(uint64_t wall_ms, uint8_t out[16]);
 void rt_uuid_format(const uint8_t uuid[16], char out[RT_UUID_LEN + 1]);
 

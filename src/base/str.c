@@ -65,8 +65,8 @@ int rt_str_to_u64(struct rt_str s, uint64_t *ret_value)
     return 0;
 }
 
-/* Only the last star is ever tried again: an earlier one that matched as little as possible leaves all choices to it.
- * So the worst case is pattern length times text length. */
+/* Only the last star is ever tried again: an earlier one that matched as little as possible
+ * leaves all choices to it. So the worst case is pattern length times text length. */
 bool rt_glob_match(struct rt_str pattern, struct rt_str s)
 {
     size_t p = 0, i = 0;

@@ -1,5 +1,5 @@
-/* A slice of bytes that somebody else owns: pointer and length, not NUL-terminated, may hold any byte.
- * Thread: any (a value). A slice is valid only as long as its owner says. */
+/* A slice of bytes that somebody else owns: pointer and length, not NUL-terminated, may hold any
+ * byte. Thread: any (a value). A slice is valid only as long as its owner says. */
 #ifndef RT_BASE_STR_H
 #define RT_BASE_STR_H
 
@@ -40,13 +40,15 @@ static inline bool rt_str_starts(struct rt_str s, struct rt_str prefix)
 
 /* ASCII only, as HTTP header names and tokens want it. */
 bool rt_str_eq_nocase(struct rt_str a, struct rt_str b);
-/* The part before the first `sep`; `*rest` becomes what follows it (none when `sep` does not occur). */
+/* The part before the first `sep`; `*rest` becomes what follows it (none when `sep` does not
+ * occur). */
 struct rt_str rt_str_split(struct rt_str s, char sep, struct rt_str *rest);
 /* Without leading and trailing spaces, tabs, CR and LF. */
 struct rt_str rt_str_trim(struct rt_str s);
 /* Digits only, no sign, no space. RT_EINVAL on anything else, RT_ERANGE past UINT64_MAX. */
 int rt_str_to_u64(struct rt_str s, uint64_t *ret_value);
-/* `*` is any run, `?` one byte, the whole of `s` must match. Linear in practice, never exponential. */
+/* `*` is any run, `?` one byte, the whole of `s` must match. Linear in practice, never
+ * exponential. */
 bool rt_glob_match(struct rt_str pattern, struct rt_str s);
 /* Compares in time that depends only on the lengths. For secrets. */
 bool rt_str_eq_secret(struct rt_str a, struct rt_str b);

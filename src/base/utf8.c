@@ -4,8 +4,8 @@
 #include <emmintrin.h>
 #endif
 
-/* What the bytes so far allow next. The first continuation byte has a narrower range after E0 (no overlong form), ED (no
- * surrogate), F0 (no overlong form) and F4 (no more than U+10FFFF). */
+/* What the bytes so far allow next. The first continuation byte has a narrower range after E0
+ * (no overlong form), ED (no surrogate), F0 (no overlong form) and F4 (no more than U+10FFFF). */
 enum state {
     START,
     NEED_1,

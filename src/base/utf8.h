@@ -1,5 +1,5 @@
-/* UTF-8 validation (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF), whole or in pieces.
- * Fast for ASCII (tests 16/32 bytes at once). Thread: any; the state is the caller's. */
+/* UTF-8 validation (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF), whole or in
+ * pieces. Fast for ASCII (tests 16/32 bytes at once). Thread: any; the state is the caller's. */
 #ifndef RT_BASE_UTF8_H
 #define RT_BASE_UTF8_H
 
@@ -18,8 +18,9 @@ static inline bool rt_utf8_complete(const struct rt_utf8 *u)
 }
 bool rt_utf8_valid(const void *data, size_t len);
 
-/* The length of the valid text at the start, whole characters only. `*ret_bad` is the number of bytes behind it that one U+FFFD
- * replaces (the "maximal subpart" of the Unicode standard and of the WHATWG decoder), 0 when all of it is valid:
+/* The length of the valid text at the start, whole characters only. `*ret_bad` is the number of
+ * bytes behind it that one U+FFFD replaces (the "maximal subpart" of the Unicode standard and of
+ * the WHATWG decoder), 0 when all of it is valid:
  *
  *     for (; len; data += good + bad, len -= good + bad) {
  *         good = rt_utf8_prefix(data, len, &bad);
@@ -29,7 +30,8 @@ size_t rt_utf8_prefix(const void *data, size_t len, size_t *ret_bad);
 
 #define RT_UTF8_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
-/* The length (1 to 4) of the valid character that starts at `p`, 0 when there is none whole within `len` bytes. */
+/* The length (1 to 4) of the valid character that starts at `p`, 0 when there is none whole
+ * within `len` bytes. */
 static inline size_t rt_utf8_char(const uint8_t *p, size_t len)
 {
     if (len == 0)

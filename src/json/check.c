@@ -152,7 +152,8 @@ static const uint8_t *check_name(struct check *c, const uint8_t *p)
     return p + 1;
 }
 
-/* At the opening bracket. `*ret_inside`: a value follows; otherwise the container was empty and is closed. */
+/* At the opening bracket. `*ret_inside`: a value follows; otherwise the container was empty and
+ * is closed. */
 static const uint8_t *check_open(struct check *c, const uint8_t *p, bool *ret_inside)
 {
     if (c->depth >= c->limits.depth || c->depth >= DEPTH_MAX)

@@ -6,10 +6,12 @@
 #include "base/alloc.h"
 #include "base/map.h"
 
-/* cJSON gets only what is left after the payload members are taken out, and only after rt_json_check() has accepted it under the
- * limits of an envelope: alone it takes 43 MB for 1 MiB of "[1,1,...]", accepts trailing garbage and invalid UTF-8 and cuts strings
- * at \u0000. Its tree is never printed and numbers are read from the raw text, since as doubles they lose digits. Members are found
- * through a map of ours, so names are compared exactly and no list is searched. */
+/* cJSON gets only what is left after the payload members are taken out, and only after
+ * rt_json_check() has accepted it under the limits of an envelope: alone it takes 43 MB for 1
+ * MiB of "[1,1,...]", accepts trailing garbage and invalid UTF-8 and cuts strings at \u0000. Its
+ * tree is never printed and numbers are read from the raw text, since as doubles they lose
+ * digits. Members are found through a map of ours, so names are compared exactly and no list is
+ * searched. */
 
 #define EXACT_MAX ((uint64_t)1 << 53)
 
@@ -85,7 +87,8 @@ static unsigned unit_at(const char *digits)
     return unit;
 }
 
-/* Escapes that cJSON cannot represent in its NUL-terminated UTF-8. `text` is checked, so a backslash is always within a string. */
+/* Escapes that cJSON cannot represent in its NUL-terminated UTF-8. `text` is checked, so a
+ * backslash is always within a string. */
 static int refuse_escapes(struct rt_str text, struct rt_err *err)
 {
     const char *end = text.ptr + text.len;

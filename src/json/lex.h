@@ -1,4 +1,5 @@
-/* What the check and the walk of scan.h share: classes of bytes and fast skipping. For src/json only. */
+/* What the check and the walk of scan.h share: classes of bytes and fast skipping. For src/json
+ * only. */
 #ifndef RT_JSON_LEX_H
 #define RT_JSON_LEX_H
 
@@ -25,7 +26,8 @@ static inline bool rt_lex_is_digit(uint8_t c)
     return c >= '0' && c <= '9';
 }
 
-/* The first byte that a string does not hold as it is: quote, backslash, control character, not ASCII. */
+/* The first byte that a string does not hold as it is: quote, backslash, control character, not
+ * ASCII. */
 static inline const uint8_t *rt_lex_skip_plain(const uint8_t *p, const uint8_t *end)
 {
 #ifdef __SSE2__

@@ -1,4 +1,5 @@
-/* The walk: trusts what the check has accepted and looks only for the ends of things. Never recurses. */
+/* The walk: trusts what the check has accepted and looks only for the ends of things. Never
+ * recurses. */
 #include "json/scan.h"
 
 #include "base/utf8.h"
