@@ -44,7 +44,8 @@ struct rt_hub_rule {
     uint64_t history_ttl;  /* ms */
     uint64_t
         recovery; /* ms that messages stay for ordered subscribers whatever the size; 0: none */
-    struct rt_list kept; /* internal: init by rt_hub_rule_init() */
+    struct rt_list kept; /* internal: kept messages of all its channels, oldest first */
+    struct rt_list link; /* internal: in the hub's list of rules */
 };
 void rt_hub_rule_init(struct rt_hub_rule *rule);
 
@@ -112,6 +113,8 @@ void rt_hub_catch_up(struct rt_hub *hub, struct rt_subscriber *s);
 int rt_hub_publish(struct rt_hub *hub, struct rt_str channel, struct rt_message *message);
 /* The same for a message that is stored already: keeps a reference instead of a copy. */
 int rt_hub_publish_stored(struct rt_hub *hub, struct rt_str channel, struct rt_stored *stored);
+/* Keeps a message that was fanned out before it had its position (its stamp stays), nobody gets it. */
+int rt_hub_keep_stored(struct rt_hub *hub, struct rt_str channel, struct rt_stored *stored);
 void rt_hub_flush(struct rt_hub *hub);
 bool rt_hub_dirty(const struct rt_hub *hub);
 /* The last stamp given. */

@@ -44,6 +44,7 @@ struct rt_stored {
     struct rt_message m; /* slices point behind this struct */
     uint32_t refs;
     uint32_t size;          /* bytes of the allocation, for caps */
+    uint64_t kept_at;       /* hub: its time when it was kept */
     struct rt_list by_rule; /* hub: all kept messages of one rule, oldest first */
     void *channel;          /* hub: back pointer while kept */
 };

@@ -70,6 +70,8 @@ struct rt_relief {
     struct rt_list link; /* initialise with rt_list_init(); remove to cancel */
     void (*fn)(struct rt_relief *self);
 };
+/* For rt_journal_options.relieved, with the broker as its argument. */
+void rt_broker_relieved(void *broker);
 bool rt_broker_congested(const struct rt_broker *b);
 void rt_broker_on_relief(struct rt_broker *b, struct rt_relief *relief);
 
@@ -83,12 +85,15 @@ int rt_broker_unsubscribe(struct rt_client *client, struct rt_str channel);
 int rt_broker_may_publish(struct rt_broker *b, struct rt_client *client, struct rt_str channel,
                           struct rt_err *err);
 
-/* History: newest `limit` messages or a page after a position. Answers from memory when that covers it, else from the journal. */
+/* History. Without `since`: the channel's window (the newest history.size messages within history.ttl), from its oldest one, or
+ * from its newest with `reverse`. With `since`: what follows that position in the log (precedes it with `reverse`), as far as it is stored.
+ * Answers from memory when that covers it, else from the journal. */
 struct rt_history_result {
     int status; /* 0; RT_ENOENT no rule or not logged; RT_ERANGE since.epoch is another or the position is gone; RT_EIO, RT_ENOMEM */
     struct rt_stored *const *messages;
     size_t count;
     struct rt_position top;
+    bool gap; /* messages right after `since` are no longer stored */
     const char *text;
 };
 struct rt_history {

@@ -1,0 +1,102 @@
+/* What the files of the hub share: the shapes of hub, channel and group. Not for other folders. */
+#ifndef RT_HUB_INTERNAL_H
+#define RT_HUB_INTERNAL_H
+
+#include "base/map.h"
+#include "hub/hub.h"
+
+/* A subscriber within a group. 16 bytes: a flush walks these. */
+struct rt_member {
+    struct rt_subscriber *subscriber; /* NULL: removed while the group was being walked */
+    uint32_t from;                    /* the part of the run before it is not for this one */
+    uint32_t sub;                     /* index in subscriber->subs */
+};
+
+/* A message of the run that not everybody gets. */
+struct rt_mark {
+    uint32_t off, len;
+    uint64_t except; /* subscriber id, 0 none */
+    bool is_volatile;
+};
+
+/* The subscribers of a channel that share an encoding, and what is pending for them. */
+struct rt_group {
+    const struct rt_encoding *encoding;
+    struct rt_member *members;
+    uint32_t count, cap;
+    uint32_t holes;       /* members removed during a walk */
+    bool walking;         /* deliver callbacks are running */
+    uint32_t hint;        /* bytes of the last run: first size of the next */
+    struct rt_bytes *run; /* NULL: nothing pending */
+    uint32_t messages;
+    struct rt_mark *marks;
+    uint32_t mark_count, mark_cap;
+};
+
+struct rt_channel {
+    struct rt_hub *hub;
+    struct rt_hub_rule *rule;
+    struct rt_list dirty; /* in hub->dirty while something is pending */
+    struct rt_list idle;  /* in hub->idle while nobody needs it */
+    uint64_t idle_since;
+    struct rt_group **groups;
+    uint32_t group_count;
+    uint32_t subscribers;
+    uint32_t ordered; /* subscribers whose encoding is ordered */
+    uint32_t pins;
+    uint64_t ordered_until; /* time up to which recoverable sessions may come back */
+
+    /* recent history: a ring of stored messages, oldest at `first` */
+    struct rt_stored **kept;
+    uint32_t kept_count, kept_first, kept_mask; /* mask: slots - 1, 0 when none */
+    uint64_t dropped_stamp, dropped_offset;     /* highest that is not kept any more */
+    uint64_t top;
+    char epoch[24];
+
+    uint32_t name_len;
+    char name[];
+};
+
+struct rt_hub {
+    struct rt_map channels;
+    struct rt_list dirty;
+    struct rt_list idle;              /* oldest first */
+    struct rt_channel *ordered_dirty; /* the one dirty channel with ordered subscribers */
+    struct rt_list rules;             /* rules seen so far */
+    struct rt_hub_options options;
+    struct rt_buf scratch; /* one encoded message */
+    uint64_t now;
+    uint64_t stamp;
+    uint64_t kept_bytes;
+    uint64_t kept_messages;
+    uint64_t next_id;
+    bool walking;
+    struct {
+        struct rt_metric published, delivered, failed, channels, subscriptions, kept_bytes,
+            kept_messages, fanout;
+    } metrics;
+};
+
+/* channel.c */
+struct rt_channel *rt_channel_new(struct rt_hub *hub, struct rt_str name);
+/* The caller takes it out of the hub's table. */
+void rt_channel_free(struct rt_channel *c);
+/* Puts the channel on the idle list when nothing holds it, takes it off otherwise. */
+void rt_channel_check_idle(struct rt_channel *c);
+
+/* history.c */
+int rt_channel_keep(struct rt_channel *c, struct rt_stored *s);
+/* What is past the rule's size and ttl goes. */
+void rt_channel_trim(struct rt_channel *c);
+void rt_channel_drop_all(struct rt_channel *c);
+/* Drops the oldest kept messages until the hub is within its memory. */
+void rt_hub_trim_memory(struct rt_hub *hub);
+/* Drops the channel's oldest kept message. */
+void rt_channel_drop_oldest(struct rt_channel *c);
+/* May the oldest one go, by size and age? */
+bool rt_channel_oldest_is_due(const struct rt_channel *c);
+
+/* fanout.c */
+void rt_channel_flush(struct rt_channel *c);
+
+#endif

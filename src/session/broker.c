@@ -1,0 +1,281 @@
+/* The broker: the hub, the journal and the channel rules put together; permissions and subscriptions. */
+#include "session/internal.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/utf8.h"
+
+#define EXPIRY_INTERVAL 1000u /* ms between sweeps of what has outlived its ttl */
+
+static struct rt_broker_rule *match_rule(const struct rt_broker *b, struct rt_str channel)
+{
+    size_t count = b->config->channel_count;
+    for (size_t i = 0; i < count; i++)
+        if (rt_glob_match(rt_str_c(b->config->channels[i].match), channel))
+            return &b->rules[i];
+    return &b->rules[count];
+}
+
+static struct rt_hub_rule *hub_rule_of(void *arg, struct rt_str channel)
+{
+    return &match_rule(arg, channel)->hub;
+}
+
+const struct rt_channel_rule *rt_broker_rule(const struct rt_broker *b, struct rt_str channel)
+{
+    /* A channel that exists remembers its rule. */
+    const struct rt_channel *c = rt_hub_channel(b->hub, channel, false);
+    const struct rt_broker_rule *rule =
+        c ? (const struct rt_broker_rule *)(void *)rt_channel_rule(c) : match_rule(b, channel);
+    return rule->conf;
+}
+
+static int make_rules(struct rt_broker *b)
+{
+    size_t count = b->config->channel_count;
+    b->rules = rt_calloc(count + 1, sizeof(*b->rules));
+    if (!b->rules)
+        return RT_ENOMEM;
+    for (size_t i = 0; i <= count; i++) {
+        rt_hub_rule_init(&b->rules[i].hub);
+        if (i == count)
+            break;
+        const struct rt_channel_rule *conf = &b->config->channels[i];
+        b->rules[i].conf = conf;
+        b->rules[i].hub.keep = conf->log;
+        b->rules[i].hub.history_size = conf->history_size;
+        b->rules[i].hub.history_ttl = conf->history_ttl;
+        b->rules[i].hub.recovery = b->config->socketio.enabled ? b->config->socketio.recovery : 0;
+    }
+    return 0;
+}
+
+static void flush_hub(void *arg)
+{
+    struct rt_broker *b = arg;
+    rt_hub_set_time(b->hub, rt_loop_now(b->loop));
+    rt_hub_flush(b->hub);
+}
+
+static void expire(struct rt_timer *timer)
+{
+    struct rt_broker *b = RT_CONTAINER(timer, struct rt_broker, expiry);
+    rt_hub_set_time(b->hub, rt_loop_now(b->loop));
+    rt_hub_expire(b->hub);
+    rt_timer_start(b->loop, timer, EXPIRY_INTERVAL, expire);
+}
+
+static void register_result(struct rt_metrics *metrics, struct rt_metric *m, const char *labels)
+{
+    *m = (struct rt_metric){.name = "publishes_total",
+                            .help = "Publishes by their answer.",
+                            .labels = labels,
+                            .type = RT_COUNTER};
+    if (metrics)
+        rt_metrics_register(metrics, m);
+}
+
+static void register_metrics(struct rt_broker *b, struct rt_metrics *metrics)
+{
+    register_result(metrics, &b->metrics.ok, "result=\"ok\"");
+    register_result(metrics, &b->metrics.retry, "result=\"retry\"");
+    register_result(metrics, &b->metrics.unknown, "result=\"unknown\"");
+    register_result(metrics, &b->metrics.refused, "result=\"refused\"");
+    b->metrics.duplicates = (struct rt_metric){
+        .name = "publish_duplicates_total",
+        .help = "Publishes answered with the position of an earlier one of the same key.",
+        .type = RT_COUNTER};
+    if (metrics)
+        rt_metrics_register(metrics, &b->metrics.duplicates);
+}
+
+int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct rt_metrics *metrics,
+                  struct rt_broker **ret_broker, struct rt_err *err)
+{
+    struct rt_broker *b = rt_calloc(1, sizeof(*b));
+    if (!b)
+        return rt_err_nomem(err);
+    b->config = config;
+    b->loop = loop;
+    rt_list_init(&b->relief);
+    struct rt_hub_options options = {
+        .memory = config->limits.memory_log, .rule_of = hub_rule_of, .arg = b, .metrics = metrics};
+    if (make_rules(b) || rt_hub_new(&options, &b->hub))
+        goto fail;
+    rt_hub_set_time(b->hub, rt_loop_now(loop));
+    if (rt_loop_add_flush_hook(loop, flush_hub, b))
+        goto fail;
+    register_metrics(b, metrics);
+    rt_timer_start(loop, &b->expiry, EXPIRY_INTERVAL, expire);
+    *ret_broker = b;
+    return 0;
+
+fail:
+    rt_hub_free(b->hub);
+    rt_free(b->rules);
+    rt_free(b);
+    return rt_err_nomem(err);
+}
+
+void rt_broker_set_journal(struct rt_broker *b, struct rt_journal *journal)
+{
+    b->journal = journal;
+}
+
+static void journal_closed(void *arg)
+{
+    struct rt_broker *b = arg;
+    rt_timer_stop(b->loop, &b->expiry);
+    b->closed(b->closed_arg);
+}
+
+void rt_broker_close(struct rt_broker *b, void (*closed)(void *arg), void *arg)
+{
+    b->closing = true;
+    b->closed = closed;
+    b->closed_arg = arg;
+    rt_journal_close(b->journal, journal_closed, b);
+}
+
+void rt_broker_free(struct rt_broker *b)
+{
+    if (!b)
+        return;
+    rt_timer_stop(b->loop, &b->expiry);
+    if (b->journal)
+        rt_journal_free(b->journal);
+    rt_hub_free(b->hub);
+    rt_free(b->rules);
+    rt_free(b);
+}
+
+struct rt_hub *rt_broker_hub(struct rt_broker *b)
+{
+    return b->hub;
+}
+
+struct rt_journal *rt_broker_journal(struct rt_broker *b)
+{
+    return b->journal;
+}
+
+const struct rt_config *rt_broker_config(const struct rt_broker *b)
+{
+    return b->config;
+}
+
+struct rt_loop *rt_broker_loop(struct rt_broker *b)
+{
+    return b->loop;
+}
+
+bool rt_broker_congested(const struct rt_broker *b)
+{
+    return rt_journal_congested(b->journal);
+}
+
+void rt_broker_on_relief(struct rt_broker *b, struct rt_relief *relief)
+{
+    rt_list_remove(&relief->link);
+    rt_list_push(&b->relief, &relief->link);
+}
+
+void rt_broker_relieved(void *broker)
+{
+    struct rt_broker *b = broker;
+    struct rt_list waiting;
+    rt_list_init(&waiting);
+    rt_list_splice(&waiting, &b->relief);
+    struct rt_list *node;
+    while ((node = rt_list_pop(&waiting))) {
+        struct rt_relief *relief = RT_CONTAINER(node, struct rt_relief, link);
+        relief->fn(relief);
+    }
+}
+
+int rt_broker_check_name(const struct rt_broker *b, struct rt_str channel, struct rt_err *err)
+{
+    uint32_t max = b->config->limits.channel_name;
+    if (channel.len == 0)
+        return rt_err_set(err, RT_EINVAL, "the channel's name is empty");
+    if (channel.len > max)
+        return rt_err_set(err, RT_ERANGE,
+                          "the channel's name has %zu bytes, allowed are %u (limits.channel_name)",
+                          channel.len, max);
+    if (!rt_utf8_valid(channel.ptr, channel.len))
+        return rt_err_set(err, RT_EINVAL, "the channel's name is no valid UTF-8");
+    for (size_t i = 0; i < channel.len; i++)
+        if ((unsigned char)channel.ptr[i] < 0x20 || channel.ptr[i] == 0x7f)
+            return rt_err_set(err, RT_EINVAL, "the channel's name has a control character");
+    return 0;
+}
+
+static int no_rule(struct rt_str channel, struct rt_err *err)
+{
+    return rt_err_set(err, RT_ENOENT,
+                      "no rule for channel \"%.*s\": add one to `channels` whose `match` fits",
+                      RT_STR_ARG(channel));
+}
+
+/* Applies subscribe or publish of a rule to a client. */
+static int allow(struct rt_broker *b, struct rt_client *client, struct rt_str channel,
+                 const char *what, struct rt_err *err)
+{
+    const struct rt_channel_rule *rule = rt_broker_rule(b, channel);
+    if (!rule)
+        return no_rule(channel, err);
+    bool publish = what[0] == 'p';
+    switch (publish ? rule->publish : rule->subscribe) {
+    case RT_ALLOW_ANYONE:
+        return 0;
+    case RT_ALLOW_USER:
+        if (client->user && client->user[0] != '\0')
+            return 0;
+        break;
+    case RT_ALLOW_SUBSCRIBER:
+        if (rt_hub_is_subscribed(b->hub, &client->subscriber, channel))
+            return 0;
+        break;
+    case RT_ALLOW_NOBODY:
+        break;
+    }
+    return rt_err_set(err, RT_EPERM,
+                      "not allowed to %s on channel \"%.*s\": set `%s` of the rule with match "
+                      "\"%s\" in `channels`",
+                      what, RT_STR_ARG(channel), what, rule->match);
+}
+
+int rt_broker_may_publish(struct rt_broker *b, struct rt_client *client, struct rt_str channel,
+                          struct rt_err *err)
+{
+    return allow(b, client, channel, "publish", err);
+}
+
+int rt_broker_subscribe(struct rt_client *client, struct rt_str channel, bool trusted,
+                        struct rt_err *err)
+{
+    struct rt_broker *b = client->broker;
+    int status = rt_broker_check_name(b, channel, err);
+    if (status)
+        return status;
+    if (!trusted && (status = allow(b, client, channel, "subscribe", err)))
+        return status;
+    uint32_t max = b->config->limits.channels_per_connection;
+    if (client->subscriber.count >= max &&
+        !rt_hub_is_subscribed(b->hub, &client->subscriber, channel))
+        return rt_err_set(err, RT_ERANGE,
+                          "subscribed to %u channels already, no more are allowed "
+                          "(limits.channels_per_connection)",
+                          max);
+    status = rt_hub_subscribe(b->hub, &client->subscriber, channel);
+    if (status == RT_EEXIST)
+        return rt_err_set(err, status, "subscribed to channel \"%.*s\" already",
+                          RT_STR_ARG(channel));
+    return status ? rt_err_nomem(err) : 0;
+}
+
+int rt_broker_unsubscribe(struct rt_client *client, struct rt_str channel)
+{
+    return rt_hub_unsubscribe(client->broker->hub, &client->subscriber, channel);
+}

@@ -1,0 +1,32 @@
+/* What the files of the broker share. Not for other folders. */
+#ifndef RT_SESSION_INTERNAL_H
+#define RT_SESSION_INTERNAL_H
+
+#include "session/broker.h"
+
+/* A configured channel rule and what the hub knows of it. */
+struct rt_broker_rule {
+    struct rt_hub_rule hub;             /* first: the hub hands it back */
+    const struct rt_channel_rule *conf; /* NULL: the rule of channels that no rule matches */
+};
+
+struct rt_broker {
+    const struct rt_config *config;
+    struct rt_loop *loop;
+    struct rt_hub *hub;
+    struct rt_journal *journal;
+    struct rt_broker_rule *rules; /* config->channel_count, then the one for unmatched channels */
+    struct rt_list relief;        /* rt_relief.link: who waits for the journal's queue to empty */
+    struct rt_timer expiry;
+    bool closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    struct {
+        struct rt_metric ok, retry, unknown, refused, duplicates;
+    } metrics;
+};
+
+/* Name and length limits of a channel. */
+int rt_broker_check_name(const struct rt_broker *b, struct rt_str channel, struct rt_err *err);
+
+#endif

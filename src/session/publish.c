@@ -1,0 +1,217 @@
+/* Publishing: rule, permission and limits, then the log, then the fan-out.
+ *
+ * Without a log the message goes straight from its buffer into the channel's run. With a log a stored copy is appended; once its position is known
+ * that same copy is delivered and kept. `deliver: on_publish` turns the two steps round. */
+#include "session/internal.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/rand.h"
+
+/* An append whose answer is awaited. */
+struct pending {
+    struct rt_append append; /* first */
+    struct rt_broker *broker;
+    bool fanned_out; /* deliver: on_publish */
+    void (*done)(void *arg, const struct rt_publish_result *result);
+    void *arg;
+};
+
+static void set_text(struct rt_publish_result *r, const char *text)
+{
+    size_t len = strlen(text);
+    if (len >= sizeof(r->text))
+        len = sizeof(r->text) - 1;
+    memcpy(r->text, text, len);
+    r->text[len] = '\0';
+}
+
+static void count(struct rt_broker *b, const struct rt_publish_result *r)
+{
+    switch (r->status) {
+    case RT_PUBLISH_OK:
+        b->metrics.ok.value++;
+        break;
+    case RT_PUBLISH_RETRY:
+        b->metrics.retry.value++;
+        break;
+    case RT_PUBLISH_UNKNOWN:
+        b->metrics.unknown.value++;
+        break;
+    case RT_PUBLISH_REFUSED:
+        b->metrics.refused.value++;
+        break;
+    }
+    if (r->duplicate)
+        b->metrics.duplicates.value++;
+}
+
+static void refuse(struct rt_publish_result *r, const struct rt_err *err)
+{
+    *r = (struct rt_publish_result){.status = RT_PUBLISH_REFUSED, .code = err->code};
+    set_text(r, err->text);
+}
+
+static void retry(struct rt_publish_result *r, const char *text)
+{
+    *r = (struct rt_publish_result){.status = RT_PUBLISH_RETRY, .code = RT_EAGAIN};
+    set_text(r, text);
+}
+
+static int check_size(const struct rt_broker *b, const struct rt_message *m, struct rt_err *err)
+{
+    uint64_t size = m->data.len + m->event.len;
+    for (uint8_t i = 0; i < m->attachment_count; i++)
+        size += m->attachments[i].len;
+    uint64_t max = b->config->limits.message;
+    if (size > max)
+        return rt_err_set(err, RT_ERANGE,
+                          "the message has %llu bytes, allowed are %llu (limits.message)",
+                          (unsigned long long)size, (unsigned long long)max);
+    if (m->key.len > 64)
+        return rt_err_set(err, RT_ERANGE, "the idempotency key has %zu bytes, allowed are 64",
+                          m->key.len);
+    return 0;
+}
+
+static int check(struct rt_broker *b, const struct rt_publish *p,
+                 const struct rt_channel_rule *rule, struct rt_err *err)
+{
+    int status = rt_broker_check_name(b, p->channel, err);
+    if (status || (status = check_size(b, p->message, err)))
+        return status;
+    if (!rule && (p->api || !p->trusted))
+        return rt_err_set(err, RT_ENOENT,
+                          "no rule for channel \"%.*s\": add one to `channels` whose `match` fits",
+                          RT_STR_ARG(p->channel));
+    return p->trusted ? 0 : rt_broker_may_publish(b, p->client, p->channel, err);
+}
+
+/* Hands a committed message to the hub. */
+static void deliver(struct rt_broker *b, const struct rt_append *a, bool fanned_out)
+{
+    struct rt_stored *s = a->message;
+    s->m.offset = a->position.offset;
+    rt_channel_set_epoch(a->channel, a->position.epoch);
+    rt_hub_set_time(b->hub, rt_loop_now(b->loop));
+    /* A failure is counted by the hub, and later found as a gap by whoever recovers. */
+    if (fanned_out)
+        (void)rt_hub_keep_stored(b->hub, a->channel_name, s);
+    else
+        (void)rt_hub_publish_stored(b->hub, a->channel_name, s);
+}
+
+static void result_of(const struct rt_append *a, struct rt_publish_result *r)
+{
+    *r = (struct rt_publish_result){.status = RT_PUBLISH_OK,
+                                    .logged = true,
+                                    .duplicate = a->duplicate,
+                                    .position = a->position};
+    if (a->status == 0)
+        return;
+    r->logged = false;
+    r->code = a->status;
+    r->status = a->status == RT_EUNKNOWN ? RT_PUBLISH_UNKNOWN
+                : a->status == RT_EINVAL ? RT_PUBLISH_REFUSED
+                                         : RT_PUBLISH_RETRY;
+    set_text(r, a->text[0] ? a->text : rt_err_name(a->status));
+}
+
+/* The append has its answer: deliver, release. The result is valid afterwards, the pending is not. */
+static void complete(struct pending *p, struct rt_publish_result *r)
+{
+    struct rt_append *a = &p->append;
+    if (a->status == 0 && !a->duplicate)
+        deliver(p->broker, a, p->fanned_out);
+    result_of(a, r);
+    count(p->broker, r);
+    rt_stored_unref(a->message);
+    rt_channel_unpin(a->channel);
+    rt_free(p);
+}
+
+static void appended(struct rt_append *append)
+{
+    struct pending *p = RT_CONTAINER(append, struct pending, append);
+    void (*done)(void *, const struct rt_publish_result *) = p->done;
+    void *arg = p->arg;
+    struct rt_publish_result result;
+    complete(p, &result);
+    if (done)
+        done(arg, &result);
+}
+
+static struct pending *prepare(struct rt_broker *b, const struct rt_publish *publish)
+{
+    struct pending *p = rt_calloc(1, sizeof(*p));
+    if (!p)
+        return NULL;
+    p->broker = b;
+    p->done = publish->done;
+    p->arg = publish->arg;
+    p->append.done = appended;
+    p->append.channel = rt_hub_channel(b->hub, publish->channel, true);
+    p->append.message = rt_stored_new(publish->message);
+    if (!p->append.channel || !p->append.message) {
+        rt_stored_unref(p->append.message);
+        rt_free(p);
+        return NULL;
+    }
+    p->append.channel_name = rt_channel_name(p->append.channel);
+    rt_channel_pin(p->append.channel);
+    return p;
+}
+
+static int publish_logged(struct rt_broker *b, const struct rt_publish *publish,
+                          const struct rt_channel_rule *rule, struct rt_publish_result *result)
+{
+    rt_uuid7(publish->message->time, publish->message->id);
+    struct pending *p = prepare(b, publish);
+    if (!p) {
+        retry(result, "out of memory");
+        count(b, result);
+        return 0;
+    }
+    int status = rt_journal_append(b->journal, &p->append);
+    if (status != RT_PENDING) {
+        p->append.status = status;
+        complete(p, result);
+        return 0;
+    }
+    if (rule->deliver == RT_ON_PUBLISH) {
+        p->fanned_out = true;
+        rt_hub_set_time(b->hub, rt_loop_now(b->loop));
+        (void)rt_hub_publish_stored(b->hub, p->append.channel_name, p->append.message);
+    }
+    return RT_PENDING;
+}
+
+static void publish_ephemeral(struct rt_broker *b, const struct rt_publish *publish,
+                              struct rt_publish_result *result)
+{
+    *result = (struct rt_publish_result){.status = RT_PUBLISH_OK};
+    if (rt_hub_publish(b->hub, publish->channel, publish->message) == RT_ENOMEM)
+        retry(result, "out of memory");
+}
+
+int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,
+                      struct rt_publish_result *result)
+{
+    struct rt_err err = {0};
+    const struct rt_channel_rule *rule = rt_broker_rule(b, publish->channel);
+    struct rt_message *m = publish->message;
+    m->offset = 0;
+    m->time = rt_wall_ms();
+    if (!m->publisher.ptr && publish->client && publish->client->publisher)
+        m->publisher = rt_str_c(publish->client->publisher);
+    if (b->closing)
+        retry(result, "the broker is shutting down");
+    else if (check(b, publish, rule, &err))
+        refuse(result, &err);
+    else if (rule && rule->log)
+        return publish_logged(b, publish, rule, result);
+    else
+        publish_ephemeral(b, publish, result);
+    count(b, result);
+    return 0;
+}
