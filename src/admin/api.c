@@ -1,0 +1,423 @@
+/* The server API: publish, history, channels, info. See admin.h. */
+#include "admin/internal.h"
+
+#include "base/alloc.h"
+#include "base/codec.h"
+#include "base/log.h"
+#include "base/utf8.h"
+#include "json/envelope.h"
+#include "version.h"
+
+#define CHANNELS_MAX 10000u /* channels listed in one answer */
+
+static const char JSON[] = "application/json";
+static const char *const PAYLOADS[] = {"data", NULL};
+
+static void respond(struct rt_admin *a, struct rt_http_request *req, struct rt_buf *body)
+{
+    a->metrics.api_ok.value++;
+    if (rt_buf_ok(body))
+        rt_http_respond(req, 200, JSON, RT_STR_NONE, rt_buf_str(body));
+    else
+        rt_http_error(req, 500, "out_of_memory", "out of memory", NULL);
+    rt_buf_deinit(body);
+}
+
+static void refuse(struct rt_admin *a, struct rt_http_request *req, int status, const char *code,
+                   const char *text)
+{
+    if (status >= 500)
+        a->metrics.api_failed.value++;
+    else
+        a->metrics.api_refused.value++;
+    rt_http_error(req, status, code, text, NULL);
+}
+
+/* Certainly not stored: the caller may send it again in a moment. */
+static void refuse_retry(struct rt_admin *a, struct rt_http_request *req, const char *text)
+{
+    struct rt_buf body = RT_BUF_INIT;
+    a->metrics.api_failed.value++;
+    rt_buf_add_c(&body, "{\"code\":\"retry\",\"message\":");
+    rt_json_add_string(&body, rt_str_c(text));
+    rt_buf_printf(&body, ",\"request_id\":\"%s\"}", rt_http_request_id(req));
+    rt_http_respond(req, 503, JSON, RT_STR("Retry-After: 1\r\n"), rt_buf_str(&body));
+    rt_buf_deinit(&body);
+}
+
+/* The status and code word of an error of ours. */
+static void refuse_err(struct rt_admin *a, struct rt_http_request *req, int code, const char *text)
+{
+    switch (code) {
+    case RT_ENOENT:
+        refuse(a, req, 404, "unknown_channel", text);
+        break;
+    case RT_EPERM:
+        refuse(a, req, 403, "permission_denied", text);
+        break;
+    case RT_ERANGE:
+        refuse(a, req, 413, "limit_exceeded", text);
+        break;
+    case RT_EINVAL:
+        refuse(a, req, 400, "bad_request", text);
+        break;
+    default:
+        refuse(a, req, 500, "internal", text);
+        break;
+    }
+}
+
+static struct rt_str offered_key(const struct rt_http_request *req)
+{
+    struct rt_str key = rt_http_header(req, "x-api-key");
+    if (key.ptr)
+        return key;
+    struct rt_str authorization = rt_http_header(req, "authorization");
+    struct rt_str scheme = rt_str_split(authorization, ' ', &key);
+    return rt_str_eq_nocase(scheme, RT_STR("apikey")) ? rt_str_trim(key) : RT_STR_NONE;
+}
+
+/* Answers and returns false when the request has no right to be here. */
+static bool authorised(struct rt_admin *a, struct rt_http_request *req)
+{
+    const struct rt_config *config = a->options.config;
+    if (config->api.key_count == 0) {
+        if (config->dev)
+            return true;
+        a->metrics.api_refused.value++;
+        rt_http_error(req, 403, "api_closed", "the server API has no key",
+                      "set api.keys to [{name: backend, key_file: ...}]");
+        return false;
+    }
+    struct rt_str key = offered_key(req);
+    bool known = false;
+    for (size_t i = 0; i < config->api.key_count; i++)
+        known |= key.ptr && rt_str_eq_secret(key, rt_str_c(config->api.keys[i].key));
+    if (!known) {
+        a->metrics.api_refused.value++;
+        rt_http_error(req, 401, "unauthorized", "the API key is missing or unknown",
+                      "send one of api.keys as X-API-Key");
+    }
+    return known;
+}
+
+/* The name that idempotency keys of this caller count under. */
+static const char *caller(const struct rt_admin *a, const struct rt_http_request *req)
+{
+    const struct rt_config *config = a->options.config;
+    struct rt_str key = offered_key(req);
+    for (size_t i = 0; i < config->api.key_count; i++)
+        if (key.ptr && rt_str_eq_secret(key, rt_str_c(config->api.keys[i].key)))
+            return config->api.keys[i].name;
+    return "api";
+}
+
+/* Method, key and body of a call. NULL: answered. */
+static struct rt_envelope *open_call(struct rt_admin *a, struct rt_http_request *req)
+{
+    struct rt_envelope *e = NULL;
+    struct rt_err err = {0};
+    if (req->method != RT_POST) {
+        a->metrics.api_refused.value++;
+        rt_http_respond(req, 405, JSON, RT_STR("Allow: POST\r\n"),
+                        RT_STR("{\"code\":\"method_not_allowed\",\"message\":\"use POST\"}"));
+        return NULL;
+    }
+    if (!authorised(a, req))
+        return NULL;
+    struct rt_str body = req->body.len > 0 ? req->body : RT_STR("{}");
+    int status = rt_envelope_parse(body, PAYLOADS, &e, &err);
+    if (status) {
+        refuse_err(a, req, status, err.text);
+        return NULL;
+    }
+    return e;
+}
+
+/* All fields have been read: was one of them wrong or unknown? Answers and frees the envelope then. */
+static bool close_call(struct rt_admin *a, struct rt_http_request *req, struct rt_envelope *e)
+{
+    struct rt_err err = {0};
+    int status = rt_envelope_error(e, &err);
+    struct rt_str unread = rt_envelope_unread(e);
+    if (status == 0 && unread.ptr)
+        status = rt_err_set(&err, RT_EINVAL, "unknown field \"%.*s\"", RT_STR_ARG(unread));
+    if (status == 0)
+        return true;
+    refuse_err(a, req, status, err.text);
+    rt_envelope_free(e);
+    return false;
+}
+
+/* ---- publish ---- */
+
+struct publishing {
+    struct rt_admin *admin;
+    struct rt_http_request *req; /* stays valid until answered, also when the peer is gone */
+};
+
+static void answer_publish(struct rt_admin *a, struct rt_http_request *req,
+                           const struct rt_publish_result *r)
+{
+    struct rt_buf body = RT_BUF_INIT;
+    switch (r->status) {
+    case RT_PUBLISH_OK:
+        rt_buf_add_c(&body, "{\"result\":{");
+        if (r->logged)
+            rt_buf_printf(&body, "\"offset\":%llu,\"epoch\":\"%s\"",
+                          (unsigned long long)r->position.offset, r->position.epoch);
+        if (r->duplicate)
+            rt_buf_add_c(&body, ",\"duplicate\":true");
+        rt_buf_add_c(&body, "}}");
+        respond(a, req, &body);
+        break;
+    case RT_PUBLISH_RETRY:
+        refuse_retry(a, req, r->text);
+        break;
+    case RT_PUBLISH_UNKNOWN:
+        a->metrics.api_failed.value++;
+        rt_http_error(req, 504, "unknown", r->text,
+                      "it may be stored; send it again with the same idempotency_key");
+        break;
+    case RT_PUBLISH_REFUSED:
+        refuse_err(a, req, r->code, r->text);
+        break;
+    }
+}
+
+static void published(void *arg, const struct rt_publish_result *result)
+{
+    struct publishing *p = arg;
+    answer_publish(p->admin, p->req, result);
+    rt_free(p);
+}
+
+/* Payload: `data` (JSON), or `b64data` (bytes). `bytes` holds the decoded ones. */
+static int read_payload(struct rt_envelope *e, struct rt_message *m, struct rt_buf *bytes,
+                        struct rt_err *err)
+{
+    struct rt_str data = rt_envelope_raw(e, "data");
+    struct rt_str encoded = rt_envelope_str(e, "b64data");
+    if ((data.ptr != NULL) == (encoded.ptr != NULL))
+        return rt_err_set(err, RT_EINVAL, "give either `data` (JSON) or `b64data` (base64)");
+    if (data.ptr) {
+        m->kind = RT_KIND_JSON;
+        rt_json_add_compact(bytes, data);
+    } else {
+        m->kind = RT_KIND_BYTES;
+        if (rt_base64_decode(bytes, encoded))
+            return rt_err_set(err, RT_EINVAL, "field b64data is no base64");
+    }
+    m->data = rt_buf_str(bytes);
+    return rt_buf_ok(bytes) ? 0 : rt_err_nomem(err);
+}
+
+static void publish(struct rt_admin *a, struct rt_http_request *req, const struct rt_publish *p)
+{
+    struct rt_publish_result result;
+    struct publishing *waiting = rt_malloc(sizeof(*waiting));
+    if (!waiting) {
+        refuse_retry(a, req, "out of memory");
+        return;
+    }
+    *waiting = (struct publishing){.admin = a, .req = req};
+    struct rt_publish with = *p;
+    with.done = published;
+    with.arg = waiting;
+    if (rt_broker_publish(a->options.broker, &with, &result) == RT_PENDING)
+        return;
+    answer_publish(a, req, &result);
+    rt_free(waiting);
+}
+
+static void handle_publish(struct rt_http_request *req, void *arg)
+{
+    struct rt_admin *a = arg;
+    struct rt_envelope *e = open_call(a, req);
+    if (!e)
+        return;
+    struct rt_err err = {0};
+    struct rt_buf bytes = RT_BUF_INIT;
+    struct rt_message m = {.event = rt_envelope_str(e, "event"),
+                           .key = rt_envelope_str(e, "idempotency_key"),
+                           .publisher = rt_str_c(caller(a, req))};
+    struct rt_publish p = {
+        .channel = rt_envelope_str(e, "channel"), .message = &m, .trusted = true, .api = true};
+    int status = read_payload(e, &m, &bytes, &err);
+    if (!close_call(a, req, e)) {
+        rt_buf_deinit(&bytes);
+        return;
+    }
+    if (status)
+        refuse_err(a, req, status, err.text);
+    else if (rt_broker_congested(a->options.broker))
+        refuse_retry(a, req, "the log cannot keep up, nothing was stored");
+    else
+        publish(a, req, &p);
+    rt_envelope_free(e);
+    rt_buf_deinit(&bytes);
+}
+
+/* ---- history ---- */
+
+static void answer_history(void *arg, const struct rt_history_result *r)
+{
+    struct publishing *p = arg;
+    struct rt_admin *a = p->admin;
+    struct rt_http_request *req = p->req;
+    rt_free(p);
+    if (r->status == RT_ERANGE) {
+        refuse(a, req, 416, "unrecoverable_position", r->text);
+        return;
+    }
+    if (r->status) {
+        refuse_err(a, req, r->status, r->text);
+        return;
+    }
+    struct rt_buf body = RT_BUF_INIT;
+    rt_buf_add_c(&body, "{\"result\":{\"publications\":[");
+    for (size_t i = 0; i < r->count; i++) {
+        if (i > 0)
+            rt_buf_add_byte(&body, ',');
+        rt_admin_add_publication(&body, &r->messages[i]->m);
+    }
+    rt_buf_printf(&body, "],\"epoch\":\"%s\",\"offset\":%llu", r->top.epoch,
+                  (unsigned long long)r->top.offset);
+    rt_buf_add_c(&body, r->gap ? ",\"gap\":true}}" : "}}");
+    respond(a, req, &body);
+}
+
+static int read_since(struct rt_envelope *e, struct rt_history *q, struct rt_err *err)
+{
+    struct rt_envelope *since = rt_envelope_object(e, "since");
+    if (!since)
+        return 0;
+    q->has_since = true;
+    q->since.offset = rt_envelope_u64(since, "offset", 0);
+    struct rt_str epoch = rt_envelope_str(since, "epoch");
+    if (epoch.len > RT_EPOCH_MAX)
+        return rt_err_set(err, RT_EINVAL, "field since.epoch is longer than %d bytes",
+                          RT_EPOCH_MAX);
+    if (epoch.len > 0)
+        memcpy(q->since.epoch, epoch.ptr, epoch.len);
+    return rt_envelope_error(since, err);
+}
+
+static void handle_history(struct rt_http_request *req, void *arg)
+{
+    struct rt_admin *a = arg;
+    struct rt_envelope *e = open_call(a, req);
+    if (!e)
+        return;
+    struct rt_err err = {0};
+    struct rt_history q = {.channel = rt_envelope_str(e, "channel"),
+                           .limit = rt_envelope_i64(e, "limit", 0),
+                           .reverse = rt_envelope_bool(e, "reverse", false),
+                           .done = answer_history};
+    int status = read_since(e, &q, &err);
+    if (!close_call(a, req, e))
+        return;
+    struct publishing *p = status ? NULL : rt_malloc(sizeof(*p));
+    if (status) {
+        refuse_err(a, req, status, err.text);
+    } else if (!p) {
+        refuse(a, req, 500, "internal", "out of memory");
+    } else {
+        *p = (struct publishing){.admin = a, .req = req};
+        q.arg = p;
+        rt_broker_history(a->options.broker, &q);
+    }
+    rt_envelope_free(e);
+}
+
+/* ---- channels, info ---- */
+
+static void handle_channels(struct rt_http_request *req, void *arg)
+{
+    struct rt_admin *a = arg;
+    struct rt_envelope *e = open_call(a, req);
+    if (!e)
+        return;
+    struct rt_str pattern = rt_envelope_str(e, "pattern");
+    if (!close_call(a, req, e))
+        return;
+    struct rt_buf body = RT_BUF_INIT;
+    rt_buf_add_c(&body, "{\"result\":{\"channels\":{");
+    const struct rt_hub *hub = rt_broker_hub(a->options.broker);
+    size_t pos = 0, count = 0;
+    struct rt_channel *c;
+    while (count < CHANNELS_MAX && (c = rt_hub_next_channel(hub, &pos))) {
+        struct rt_str name = rt_channel_name(c);
+        uint32_t clients = rt_channel_subscribers(c);
+        if (clients == 0 || (pattern.len > 0 && !rt_glob_match(pattern, name)))
+            continue;
+        if (count++ > 0)
+            rt_buf_add_byte(&body, ',');
+        rt_json_add_string(&body, name);
+        rt_buf_printf(&body, ":{\"num_clients\":%u}", clients);
+    }
+    rt_buf_add_c(&body, "}}}");
+    rt_envelope_free(e);
+    respond(a, req, &body);
+}
+
+static void handle_info(struct rt_http_request *req, void *arg)
+{
+    struct rt_admin *a = arg;
+    struct rt_envelope *e = open_call(a, req);
+    if (!e || !close_call(a, req, e))
+        return;
+    rt_envelope_free(e);
+    const struct rt_hub *hub = rt_broker_hub(a->options.broker);
+    size_t pos = 0, channels = 0, subscriptions = 0;
+    struct rt_channel *c;
+    while ((c = rt_hub_next_channel(hub, &pos))) {
+        uint32_t clients = rt_channel_subscribers(c);
+        channels += clients > 0;
+        subscriptions += clients;
+    }
+    struct rt_str name = rt_str_c(a->options.config->node.name);
+    struct rt_buf body = RT_BUF_INIT;
+    rt_buf_add_c(&body, "{\"result\":{\"nodes\":[{\"uid\":");
+    rt_json_add_string(&body, name);
+    rt_buf_add_c(&body, ",\"name\":");
+    rt_json_add_string(&body, name);
+    rt_buf_printf(&body,
+                  ",\"version\":\"%s\",\"num_clients\":%zu,\"num_channels\":%zu,\"num_subs\":%zu,"
+                  "\"uptime\":%llu}]}}",
+                  RT_VERSION, a->options.clients(a->options.arg), channels, subscriptions,
+                  (unsigned long long)((rt_loop_now(a->options.loop) - a->started) / 1000));
+    respond(a, req, &body);
+}
+
+static void handle_unknown(struct rt_http_request *req, void *arg)
+{
+    refuse(arg, req, 404, "unknown_method",
+           "no such method; there are publish, history, channels and info");
+}
+
+int rt_admin_mount_api(struct rt_admin *a, struct rt_err *err)
+{
+    static const struct {
+        const char *path;
+        void (*handle)(struct rt_http_request *req, void *arg);
+    } methods[] = {{"/api/publish", handle_publish},
+                   {"/api/history", handle_history},
+                   {"/api/channels", handle_channels},
+                   {"/api/info", handle_info},
+                   {"/api/", handle_unknown}};
+    const struct rt_config *config = a->options.config;
+    if (!config->api.enabled)
+        return 0;
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        struct rt_http_route route = {.path = methods[i].path,
+                                      .body_limit = config->limits.message * 2 + 4096,
+                                      .internal_only = config->http.internal[0] != '\0',
+                                      .handle = methods[i].handle,
+                                      .arg = a};
+        int status = rt_http_route_add(a->options.http, &route, err);
+        if (status)
+            return status;
+    }
+    return 0;
+}

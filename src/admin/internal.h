@@ -1,0 +1,27 @@
+/* What the files of admin/ share. Not for other folders. */
+#ifndef RT_ADMIN_INTERNAL_H
+#define RT_ADMIN_INTERNAL_H
+
+#include "admin/admin.h"
+
+struct rt_admin {
+    struct rt_admin_options options;
+    uint64_t started; /* loop time, ms */
+    struct {
+        struct rt_metric info, up_seconds, rss, cpu, fds, max_fds, start_time, lag, utilisation;
+        struct rt_metric api_ok, api_refused, api_failed;
+    } metrics;
+    char info_labels[200];
+};
+
+/* api.c */
+int rt_admin_mount_api(struct rt_admin *admin, struct rt_err *err);
+/* monitor.c: health, readiness, metrics */
+int rt_admin_mount_monitor(struct rt_admin *admin, struct rt_err *err);
+/* pages.c: files of the demo page */
+int rt_admin_mount_pages(struct rt_admin *admin, struct rt_err *err);
+
+/* One message as a publication object of the API. */
+void rt_admin_add_publication(struct rt_buf *out, const struct rt_message *m);
+
+#endif

@@ -1,0 +1,182 @@
+/* Health, readiness and metrics.
+ *
+ * /healthz answers when the loop turns, whatever the backends do: a supervisor must not restart a broker because its disk is full.
+ * /readyz says whether this node should get traffic, and why not. */
+#include "admin/internal.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "json/scan.h"
+#include "version.h"
+
+static void handle_health(struct rt_http_request *req, void *arg)
+{
+    (void)arg;
+    rt_http_respond(req, 200, "text/plain; charset=utf-8", RT_STR("Cache-Control: no-store\r\n"),
+                    RT_STR("ok\n"));
+}
+
+static void handle_ready(struct rt_http_request *req, void *arg)
+{
+    struct rt_admin *a = arg;
+    struct rt_journal *journal = rt_broker_journal(a->options.broker);
+    const char *text = "";
+    bool serving = a->options.serving(a->options.arg);
+    bool stored = rt_journal_healthy(journal, &text);
+    struct rt_buf body = RT_BUF_INIT;
+    rt_buf_printf(&body, "{\"ready\":%s,\"serving\":%s,\"backends\":{\"log\":{\"kind\":\"%s\",",
+                  serving && stored ? "true" : "false", serving ? "true" : "false",
+                  rt_journal_name(journal));
+    rt_buf_printf(&body, "\"up\":%s,\"last_error\":", stored ? "true" : "false");
+    rt_json_add_string(&body, rt_str_c(text));
+    rt_buf_add_c(&body, "}}}\n");
+    rt_http_respond(req, serving && stored ? 200 : 503, "application/json",
+                    RT_STR("Cache-Control: no-store\r\n"), rt_buf_str(&body));
+    rt_buf_deinit(&body);
+}
+
+static void handle_metrics(struct rt_http_request *req, void *arg)
+{
+    struct rt_admin *a = arg;
+    struct rt_buf body = RT_BUF_INIT;
+    rt_metrics_write(a->options.metrics, &body);
+    if (rt_buf_ok(&body))
+        rt_http_respond(req, 200, "text/plain; version=0.0.4; charset=utf-8", RT_STR_NONE,
+                        rt_buf_str(&body));
+    else
+        rt_http_error(req, 500, "out_of_memory", "out of memory", NULL);
+    rt_buf_deinit(&body);
+}
+
+/* Field `index` (from 0) of /proc/self/statm, in pages; 0 when it cannot be read. */
+static double read_rss(void *arg)
+{
+    (void)arg;
+    char text[128];
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (!f)
+        return 0;
+    size_t len = fread(text, 1, sizeof(text) - 1, f);
+    (void)fclose(f);
+    struct rt_str rest = rt_str_of(text, len);
+    (void)rt_str_split(rest, ' ', &rest);
+    uint64_t pages = 0;
+    (void)rt_str_to_u64(rt_str_split(rest, ' ', &rest), &pages);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double read_cpu(void *arg)
+{
+    (void)arg;
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6 +
+           (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6;
+}
+
+static double read_fds(void *arg)
+{
+    (void)arg;
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir)
+        return 0;
+    int count = 0;
+    while (readdir(dir))
+        count++;
+    (void)closedir(dir);
+    return count > 3 ? count - 3 : 0; /* ".", ".." and the folder itself */
+}
+
+static double read_max_fds(void *arg)
+{
+    (void)arg;
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) ? 0 : (double)limit.rlim_cur;
+}
+
+static double read_longest_turn(void *arg)
+{
+    struct rt_admin *a = arg;
+    return (double)rt_loop_longest_turn(a->options.loop) / 1000;
+}
+
+static double read_utilisation(void *arg)
+{
+    struct rt_admin *a = arg;
+    return rt_loop_utilisation(a->options.loop);
+}
+
+static void add_gauge(struct rt_admin *a, struct rt_metric *m, const char *name, const char *help,
+                      double (*read)(void *arg))
+{
+    *m = (struct rt_metric){.name = name, .help = help, .type = RT_GAUGE, .read = read, .arg = a};
+    rt_metrics_register(a->options.metrics, m);
+}
+
+static void add_api_counter(struct rt_admin *a, struct rt_metric *m, const char *labels)
+{
+    *m = (struct rt_metric){.name = "api_requests_total",
+                            .help = "Calls of the server API by result.",
+                            .labels = labels,
+                            .type = RT_COUNTER};
+    rt_metrics_register(a->options.metrics, m);
+}
+
+static void register_metrics(struct rt_admin *a)
+{
+    struct rt_metric *m = &a->metrics.info;
+    (void)snprintf(a->info_labels, sizeof(a->info_labels), "version=\"%s\",commit=\"%s\"",
+                   RT_VERSION, RT_COMMIT);
+    *m = (struct rt_metric){.name = "build_info",
+                            .help = "Always 1; the version is in the labels.",
+                            .labels = a->info_labels,
+                            .type = RT_GAUGE,
+                            .value = 1};
+    rt_metrics_register(a->options.metrics, m);
+    m = &a->metrics.start_time;
+    *m = (struct rt_metric){.name = "process_start_time_seconds",
+                            .help = "When this process started, seconds since 1970.",
+                            .type = RT_GAUGE,
+                            .value = rt_wall_ms() / 1000};
+    rt_metrics_register(a->options.metrics, m);
+    m = &a->metrics.cpu;
+    *m = (struct rt_metric){.name = "process_cpu_seconds_total",
+                            .help = "User and system CPU time.",
+                            .type = RT_COUNTER,
+                            .read = read_cpu};
+    rt_metrics_register(a->options.metrics, m);
+    add_gauge(a, &a->metrics.rss, "process_resident_memory_bytes", "Resident memory.", read_rss);
+    add_gauge(a, &a->metrics.fds, "process_open_fds", "Open descriptors.", read_fds);
+    add_gauge(a, &a->metrics.max_fds, "process_max_fds", "Limit of open descriptors.",
+              read_max_fds);
+    add_gauge(a, &a->metrics.lag, "loop_longest_turn_seconds",
+              "Longest turn of the loop since the last scrape.", read_longest_turn);
+    add_gauge(a, &a->metrics.utilisation, "loop_utilisation_ratio",
+              "Share of time that the loop was not waiting.", read_utilisation);
+    add_api_counter(a, &a->metrics.api_ok, "result=\"ok\"");
+    add_api_counter(a, &a->metrics.api_refused, "result=\"refused\"");
+    add_api_counter(a, &a->metrics.api_failed, "result=\"failed\"");
+}
+
+int rt_admin_mount_monitor(struct rt_admin *a, struct rt_err *err)
+{
+    const struct rt_config *config = a->options.config;
+    struct rt_http_route route = {.internal_only = config->http.internal[0] != '\0', .arg = a};
+    register_metrics(a);
+    route.path = "/healthz";
+    route.handle = handle_health;
+    int status = rt_http_route_add(a->options.http, &route, err);
+    route.path = "/readyz";
+    route.handle = handle_ready;
+    if (status == 0)
+        status = rt_http_route_add(a->options.http, &route, err);
+    route.path = "/metrics";
+    route.handle = handle_metrics;
+    if (status == 0 && config->metrics.enabled)
+        status = rt_http_route_add(a->options.http, &route, err);
+    return status;
+}
