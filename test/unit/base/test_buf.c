@@ -60,7 +60,7 @@ static void test_numbers(void **state)
 static void test_printf_of_any_length(void **state)
 {
     (void)state;
-    char text[600];
+    char text[700];
     memset(text, 'p', sizeof(text));
     for (int before = 0; before < 70; before += 3) {
         for (int len = 0; len < 600; len += 7) {

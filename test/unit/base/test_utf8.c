@@ -55,7 +55,8 @@ static int free_oracle(void **state)
     return 0;
 }
 
-/* The longest part of `p` that can be the start of a text; `*ret_whole`: of which this many bytes are whole characters. */
+/* The longest part of `p` that can be the start of a text; `*ret_whole`: of which this many
+ * bytes are whole characters. */
 static size_t viable(const uint8_t *p, size_t len, size_t *ret_whole)
 {
     size_t i = 0;
@@ -71,7 +72,8 @@ static size_t viable(const uint8_t *p, size_t len, size_t *ret_whole)
             s = begins3[p[i] << 16 | p[i + 1] << 8 | p[i + 2]];
             n = 3;
         }
-        /* Any continuation byte ends a fourth, as all 64 code points of a triple are valid or none. */
+        /* Any continuation byte ends a fourth, as all 64 code points of a triple are valid or
+         * none. */
         if (n == 3 && s == PART && i + n < len && p[i + 3] >= 0x80 && p[i + 3] < 0xc0) {
             s = WHOLE;
             n = 4;
@@ -151,8 +153,8 @@ static void test_every_character(void **state)
     }
 }
 
-/* Random texts of characters of all lengths and now and then a broken byte, in two pieces cut anywhere: the same answer as
- * whole, and refused with the piece in which it becomes impossible. */
+/* Random texts of characters of all lengths and now and then a broken byte, in two pieces cut
+ * anywhere: the same answer as whole, and refused with the piece in which it becomes impossible. */
 static void test_random_pieces(void **state)
 {
     (void)state;
@@ -218,7 +220,8 @@ static void test_refused_at_the_first_impossible_byte(void **state)
     }
 }
 
-/* The fast path reads 32, then 8, then 1 bytes: a broken byte must be seen at every distance from the start and the end. */
+/* The fast path reads 32, then 8, then 1 bytes: a broken byte must be seen at every distance
+ * from the start and the end. */
 static void test_broken_byte_anywhere_in_ascii(void **state)
 {
     (void)state;
