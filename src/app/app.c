@@ -1,0 +1,325 @@
+/* See app.h. The stages of start and stop are in the order in which they stand here. */
+#include "app/app.h"
+
+#include <signal.h>
+
+#include "admin/admin.h"
+#include "base/alloc.h"
+#include "base/log.h"
+#include "net/listener.h"
+#include "proto/raw/raw.h"
+#include "proto/socketio/socketio.h"
+
+#define MAX_ADDRESSES   64u
+#define EXIT_LOG_FAILED 70
+
+/* One way only: each stage begins when the former is through. */
+enum stage { SERVING, DRAINING_CLIENTS, CLOSING_CONNECTIONS, CLOSING_LOG, STOPPED };
+
+struct rt_app {
+    const struct rt_config *config;
+    struct rt_metrics metrics;
+    struct rt_loop *loop;
+    struct rt_net *net;
+    struct rt_broker *broker;
+    struct rt_http_server *http;
+    struct rt_ws_pool *pool;
+    struct rt_socketio *socketio;
+    struct rt_raw *raw;
+    struct rt_admin *admin;
+    struct rt_listener *listeners[MAX_ADDRESSES];
+    size_t listener_count;
+    enum stage stage;
+    int draining;          /* protocols that have not reported yet */
+    struct rt_timer timer; /* deadline of the stage, or its next look */
+    uint64_t deadline;
+    int exit_code;
+};
+
+static const char REFUSAL[] =
+    "HTTP/1.1 503 Service Unavailable\r\n"
+    "Content-Type: application/json\r\n"
+    "Content-Length: 71\r\n"
+    "Retry-After: 5\r\n"
+    "Connection: close\r\n\r\n"
+    "{\"code\":\"connection_limit\",\"message\":\"the connection limit is "
+    "reached\"}";
+
+static size_t count_clients(void *arg)
+{
+    return rt_net_connections(((struct rt_app *)arg)->net);
+}
+
+static bool is_serving(void *arg)
+{
+    return ((struct rt_app *)arg)->stage == SERVING;
+}
+
+/* ---- stop ---- */
+
+static void advance(struct rt_app *app);
+
+static void look_again(struct rt_timer *timer)
+{
+    advance(RT_CONTAINER(timer, struct rt_app, timer));
+}
+
+static void log_closed(void *arg)
+{
+    struct rt_app *app = arg;
+    app->stage = STOPPED;
+    rt_timer_stop(app->loop, &app->timer);
+    rt_loop_stop(app->loop);
+}
+
+static void close_log(struct rt_app *app)
+{
+    app->stage = CLOSING_LOG;
+    rt_broker_close(app->broker, log_closed, app);
+}
+
+/* Moves on as far as the present state allows; called by timer and by everything that ends. */
+static void advance(struct rt_app *app)
+{
+    bool late = rt_loop_now(app->loop) >= app->deadline;
+    if (app->stage == DRAINING_CLIENTS && (app->draining == 0 || late)) {
+        app->stage = CLOSING_CONNECTIONS;
+        rt_http_server_drain(app->http);
+        /* What the protocols have closed still has to leave the queues. */
+        app->deadline = rt_loop_now(app->loop) + (late ? 0 : 2500);
+    }
+    if (app->stage == CLOSING_CONNECTIONS) {
+        if (rt_net_connections(app->net) > 0 && rt_loop_now(app->loop) >= app->deadline)
+            rt_net_close_all(app->net);
+        if (rt_net_connections(app->net) == 0)
+            close_log(app);
+    }
+    if (app->stage == DRAINING_CLIENTS || app->stage == CLOSING_CONNECTIONS)
+        rt_timer_start(app->loop, &app->timer, 10, look_again);
+}
+
+static void drained(void *arg)
+{
+    struct rt_app *app = arg;
+    app->draining--;
+}
+
+void rt_app_stop(struct rt_app *app)
+{
+    if (app->stage != SERVING) {
+        app->deadline = 0; /* the second signal: at once */
+        return;
+    }
+    rt_log(RT_LOG_INFO, "app", "shutting down", rt_kv_u64("connections", count_clients(app)));
+    app->stage = DRAINING_CLIENTS;
+    app->deadline = rt_loop_now(app->loop) + app->config->shutdown.drain;
+    rt_net_stop_listening(app->net);
+    uint64_t jitter = app->config->shutdown.jitter;
+    app->draining = (app->socketio ? 1 : 0) + (app->raw ? 1 : 0);
+    if (app->socketio)
+        rt_socketio_drain(app->socketio, jitter, drained, app);
+    if (app->raw)
+        rt_raw_drain(app->raw, jitter, drained, app);
+    rt_timer_start(app->loop, &app->timer, 0, look_again);
+}
+
+static void on_signal(void *arg, int signum)
+{
+    (void)signum;
+    rt_app_stop(arg);
+}
+
+static void log_failed(void *arg, const char *text)
+{
+    struct rt_app *app = arg;
+    rt_log(RT_LOG_ERROR, "app", "the log has failed, the broker stops", rt_kv_c("err", text));
+    app->exit_code = EXIT_LOG_FAILED;
+    app->deadline = 0;
+    rt_app_stop(app);
+    app->deadline = 0; /* nobody waits for clients that could get no answer */
+}
+
+/* ---- start ---- */
+
+static void relieved(void *arg)
+{
+    rt_broker_relieved(((struct rt_app *)arg)->broker);
+}
+
+static int open_log(struct rt_app *app, struct rt_err *err)
+{
+    const struct rt_config *config = app->config;
+    struct rt_journal_options options = {.loop = app->loop,
+                                         .hub = rt_broker_hub(app->broker),
+                                         .metrics = &app->metrics,
+                                         .idempotency_window = config->storage.idempotency_window,
+                                         .path = config->storage.path,
+                                         .sync_full = config->storage.sync == RT_SYNC_FULL,
+                                         .max_size = config->storage.max_size,
+                                         .retention = config->storage.retention,
+                                         .failed = log_failed,
+                                         .relieved = relieved,
+                                         .arg = app};
+    struct rt_journal *journal = NULL;
+    int status = config->storage.path[0] != '\0' ? rt_journal_sqlite(&options, &journal, err)
+                                                 : rt_journal_memory(&options, &journal, err);
+    if (status == 0)
+        rt_broker_set_journal(app->broker, journal);
+    return status;
+}
+
+static int open_http(struct rt_app *app, struct rt_err *err)
+{
+    const struct rt_config *config = app->config;
+    struct rt_http_options options = {.path_prefix = config->http.path_prefix,
+                                      .trusted_proxies = config->http.trusted_proxies.items,
+                                      .trusted_proxy_count = config->http.trusted_proxies.count,
+                                      .internal_listener = config->http.internal[0] != '\0',
+                                      .request_timeout = config->limits.connect_timeout,
+                                      .idle_timeout = config->limits.idle_timeout,
+                                      .metrics = &app->metrics};
+    if (rt_http_server_new(app->loop, &options, &app->http, err) ||
+        rt_ws_pool_new(app->loop, &app->pool))
+        return rt_err_nomem(err);
+    return 0;
+}
+
+static int open_protocols(struct rt_app *app, struct rt_err *err)
+{
+    const struct rt_config *config = app->config;
+    int status = 0;
+    if (config->socketio.enabled)
+        status = rt_socketio_new(config, app->broker, app->http, app->pool, &app->metrics,
+                                 &app->socketio, err);
+    if (status == 0 && config->raw_count > 0)
+        status =
+            rt_raw_new(config, app->broker, app->http, app->pool, &app->metrics, &app->raw, err);
+    if (status)
+        return status;
+    struct rt_admin_options options = {.config = config,
+                                       .broker = app->broker,
+                                       .http = app->http,
+                                       .metrics = &app->metrics,
+                                       .loop = app->loop,
+                                       .clients = count_clients,
+                                       .serving = is_serving,
+                                       .arg = app};
+    return rt_admin_new(&options, &app->admin, err);
+}
+
+static int listen_on(struct rt_app *app, const char *address, bool internal, struct rt_err *err)
+{
+    if (app->listener_count == MAX_ADDRESSES)
+        return rt_err_set(err, RT_ERANGE, "http.listen has more than %u addresses", MAX_ADDRESSES);
+    struct rt_listener *listener = NULL;
+    int status = rt_net_listen(app->net, rt_str_c(address),
+                               internal ? rt_http_accept_internal : rt_http_accept, app->http,
+                               &listener, err);
+    if (status)
+        return status;
+    app->listeners[app->listener_count++] = listener;
+    rt_log(RT_LOG_INFO, "app", internal ? "listening (internal)" : "listening",
+           rt_kv_c("address", rt_listener_address(listener)));
+    return 0;
+}
+
+static int open_listeners(struct rt_app *app, struct rt_err *err)
+{
+    const struct rt_config *config = app->config;
+    for (size_t i = 0; i < config->http.listen.count; i++) {
+        int status = listen_on(app, config->http.listen.items[i], false, err);
+        if (status)
+            return status;
+    }
+    return config->http.internal[0] != '\0' ? listen_on(app, config->http.internal, true, err) : 0;
+}
+
+static int start(struct rt_app *app, struct rt_err *err)
+{
+    const struct rt_config *config = app->config;
+    int status = rt_loop_new(&app->loop, err);
+    if (status)
+        return status;
+    struct rt_net_options net = {.max_connections = config->limits.connections,
+                                 .max_per_ip = config->limits.connections_per_ip,
+                                 .send_queue = config->limits.send_queue,
+                                 .refusal = RT_STR(REFUSAL),
+                                 .metrics = &app->metrics};
+    status = rt_net_new(app->loop, &net, &app->net, err);
+    if (status == 0)
+        status = rt_broker_new(config, app->loop, &app->metrics, &app->broker, err);
+    if (status == 0)
+        status = open_log(app, err);
+    if (status == 0)
+        status = open_http(app, err);
+    if (status == 0)
+        status = open_protocols(app, err);
+    if (status == 0)
+        status = open_listeners(app, err);
+    if (status == 0 && (rt_loop_on_signal(app->loop, SIGTERM, on_signal, app) ||
+                        rt_loop_on_signal(app->loop, SIGINT, on_signal, app)))
+        status = rt_err_set(err, RT_EIO, "cannot watch for signals");
+    return status;
+}
+
+int rt_app_new(const struct rt_config *config, struct rt_app **ret_app, struct rt_err *err)
+{
+    struct rt_app *app = rt_calloc(1, sizeof(*app));
+    if (!app)
+        return rt_err_nomem(err);
+    app->config = config;
+    rt_metrics_init(&app->metrics);
+    int status = start(app, err);
+    if (status) {
+        rt_app_free(app);
+        return status;
+    }
+    *ret_app = app;
+    return 0;
+}
+
+int rt_app_run(struct rt_app *app)
+{
+    if (rt_loop_run(app->loop) && app->exit_code == 0)
+        app->exit_code = 1;
+    rt_log(RT_LOG_INFO, "app", "stopped");
+    return app->exit_code;
+}
+
+/* After a start that failed half-way nothing has run yet: close what is there, turn by turn. */
+static void closed_half_way(void *arg)
+{
+    ((struct rt_app *)arg)->stage = STOPPED;
+}
+
+static void unwind(struct rt_app *app)
+{
+    if (app->net)
+        rt_net_stop_listening(app->net);
+    if (!app->broker || !rt_broker_journal(app->broker) || app->stage == STOPPED)
+        return;
+    rt_broker_close(app->broker, closed_half_way, app);
+    while (app->stage != STOPPED)
+        rt_loop_turn(app->loop, 10);
+}
+
+void rt_app_free(struct rt_app *app)
+{
+    if (!app)
+        return;
+    unwind(app);
+    rt_admin_free(app->admin);
+    rt_raw_free(app->raw);
+    rt_socketio_free(app->socketio);
+    rt_ws_pool_free(app->pool);
+    rt_http_server_free(app->http);
+    rt_broker_free(app->broker);
+    rt_net_free(app->net);
+    rt_loop_free(app->loop);
+    rt_free(app);
+}
+
+const char *rt_app_address(const struct rt_app *app, size_t index)
+{
+    return index < app->listener_count ? rt_listener_address(app->listeners[index]) : NULL;
+}

@@ -1,0 +1,142 @@
+/* Dispatch of commands, loading of the configuration, help. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+#include "proto/socketio/socketio.h"
+#include "version.h"
+
+static void print_place(const struct rt_mark *mark)
+{
+    if (mark->source && mark->line > 0)
+        (void)fprintf(stderr, "%s:%u:%u: ", mark->source, mark->line, mark->column);
+    else if (mark->source)
+        (void)fprintf(stderr, "%s: ", mark->source);
+}
+
+static void print_all(const struct rt_conf_errors *errors, const char *kind)
+{
+    for (size_t i = 0; i < errors->count; i++) {
+        print_place(&errors->items[i].mark);
+        (void)fprintf(stderr, "%s: %s\n", kind, errors->items[i].text);
+    }
+    if (errors->nomem)
+        (void)fprintf(stderr, "%s: out of memory, not all messages are shown\n", kind);
+}
+
+struct rt_config *rt_cli_load(const struct rt_cli_args *args, int *ret_exit)
+{
+    struct rt_conf_errors errors = {0}, warnings = {0};
+    struct rt_config *config = NULL;
+    int status = rt_config_load(&args->config, &config, &errors, &warnings);
+    if (status == 0)
+        status = rt_socketio_check(config, &errors);
+    print_all(&warnings, "warning");
+    print_all(&errors, "error");
+    if (status == RT_ENOMEM)
+        (void)fprintf(stderr, "error: out of memory\n");
+    rt_conf_errors_deinit(&errors);
+    rt_conf_errors_deinit(&warnings);
+    if (status == 0)
+        return config;
+    rt_config_free(config);
+    *ret_exit = status == RT_ENOMEM ? RT_EXIT_RUNTIME : RT_EXIT_USAGE;
+    return NULL;
+}
+
+static void print_buf(struct rt_buf *out)
+{
+    (void)fwrite(out->data, 1, out->len, stdout);
+    rt_buf_deinit(out);
+}
+
+int rt_cli_check(const struct rt_cli_args *args)
+{
+    int code = RT_EXIT_OK;
+    struct rt_config *config = rt_cli_load(args, &code);
+    if (!config)
+        return code;
+    (void)printf("%s: ok\n", args->config.file ? args->config.file : "configuration");
+    rt_config_free(config);
+    return RT_EXIT_OK;
+}
+
+int rt_cli_init(const struct rt_cli_args *args)
+{
+    (void)args;
+    struct rt_buf out = RT_BUF_INIT;
+    rt_config_sample(&out);
+    bool ok = rt_buf_ok(&out);
+    print_buf(&out);
+    return ok ? RT_EXIT_OK : RT_EXIT_RUNTIME;
+}
+
+int rt_cli_config(const struct rt_cli_args *args)
+{
+    int code = RT_EXIT_OK;
+    struct rt_config *config = rt_cli_load(args, &code);
+    if (!config)
+        return code;
+    const char *dump = args->dump ? args->dump : "effective";
+    struct rt_buf out = RT_BUF_INIT;
+    rt_config_dump(config,
+                   strcmp(dump, "defaults") == 0 ? RT_DUMP_DEFAULTS
+                   : strcmp(dump, "env") == 0    ? RT_DUMP_ENV
+                                                 : RT_DUMP_EFFECTIVE,
+                   &out);
+    rt_config_free(config);
+    bool ok = rt_buf_ok(&out);
+    print_buf(&out);
+    return ok ? RT_EXIT_OK : RT_EXIT_RUNTIME;
+}
+
+static void print_version(void)
+{
+    (void)printf("rtbroker %s (%s)\n", RT_VERSION, RT_COMMIT);
+}
+
+struct command {
+    const char *name;
+    int (*run)(const struct rt_cli_args *args);
+};
+
+static int run_command(const struct rt_cli_args *args, int (*serve)(const struct rt_config *config))
+{
+    static const struct command commands[] = {
+        {"check", rt_cli_check}, {"init", rt_cli_init}, {"config", rt_cli_config},
+        {"pub", rt_cli_pub},     {"sub", rt_cli_sub},   {"health", rt_cli_health},
+    };
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(commands[i].name, args->command) == 0)
+            return commands[i].run(args);
+    int code = RT_EXIT_OK;
+    struct rt_config *config = rt_cli_load(args, &code);
+    if (!config)
+        return code;
+    code = serve(config);
+    rt_config_free(config);
+    return code;
+}
+
+int rt_cli_main(int argc, char **argv, char **environ_,
+                int (*serve)(const struct rt_config *config))
+{
+    struct rt_cli_args args;
+    struct rt_err err = {0};
+    if (rt_cli_parse(argc, argv, &args, &err)) {
+        (void)fprintf(stderr, "rtbroker: %s\nTry `rtbroker --help`.\n", err.text);
+        return RT_EXIT_USAGE;
+    }
+    args.config.environ_ = environ_;
+    int code = RT_EXIT_OK;
+    if (args.version)
+        print_version();
+    else if (strcmp(args.command, "help") == 0)
+        rt_cli_help(args.positional_count > 0 ? args.positional[0] : NULL);
+    else if (args.help)
+        rt_cli_help(args.command);
+    else
+        code = run_command(&args, serve);
+    rt_cli_args_deinit(&args);
+    return code;
+}

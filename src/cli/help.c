@@ -1,0 +1,101 @@
+/* Texts of the command line: help, and what `serve` prints in --dev. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+#include "version.h"
+
+static const struct {
+    const char *name, *text;
+} HELP[] = {
+    {"serve",
+     "rtbroker [serve] [--config FILE | --dev] [--listen ADDR:PORT].. [--set PATH=VALUE]..\n"
+     "Runs the broker. Without --config and --dev it runs like --dev.\n"
+     "  --config FILE      YAML or JSON; `rtbroker init` prints a sample\n"
+     "  --dev              no file, loopback only, everything allowed, demo page at /\n"
+     "  --listen ADDR      replaces http.listen; repeatable: 127.0.0.1:8000, [::1]:8000,\n"
+     "                     *:8000, unix:/path/to/socket\n"
+     "  --set PATH=VALUE   any option: --set limits.message=1MiB; repeatable\n"
+     "Environment: RTBROKER_<PATH> sets any option, e.g. RTBROKER_LOG_LEVEL=debug.\n"
+     "Signals: SIGTERM and SIGINT drain and stop, a second one stops at once.\n"},
+    {"check", "rtbroker check [--config FILE] [--set PATH=VALUE]..\n"
+              "Reads the configuration as `serve` would and reports every error with its place.\n"},
+    {"init", "rtbroker init > rtbroker.yaml\n"
+             "Prints a commented sample with every option and its default.\n"},
+    {"config", "rtbroker config [--effective | --defaults | --env] [--config FILE]\n"
+               "Prints every option with its value and where it comes from; secrets are hidden.\n"},
+    {"pub",
+     "rtbroker pub CHANNEL JSON [--event NAME] [--idempotency-key KEY] [--url URL] [--key API_KEY]\n"
+     "Publishes over the HTTP API and prints the answer.\n"
+     "  --url URL          the broker, default http://127.0.0.1:8000 (or RTBROKER_URL)\n"
+     "  --key API_KEY      one of api.keys (or RTBROKER_API_KEY); not needed with --dev\n"},
+    {"sub",
+     "rtbroker sub CHANNEL [--since OFFSET | EPOCH:OFFSET] [--json] [--count N] [--url URL] [--key API_KEY]\n"
+     "Prints what is published on a channel, a line each, until interrupted.\n"
+     "Uses the raw endpoint /raw/{channel}; --dev has it, other configurations need\n"
+     "`protocols: {raw: [{path: \"/raw/{channel}\"}]}`.\n"
+     "  --since POSITION   first what the log has after this position\n"
+     "  --json             one JSON object a message\n"
+     "  --count N          ends after N messages\n"},
+    {"health", "rtbroker health [--url URL]\n"
+               "Exit code 0 when /readyz says ready; for containers and supervisors.\n"},
+    {"help", "rtbroker help [COMMAND]\n"},
+};
+
+void rt_cli_help(const char *command)
+{
+    size_t count = sizeof(HELP) / sizeof(HELP[0]);
+    for (size_t i = 0; command && i < count; i++)
+        if (strcmp(HELP[i].name, command) == 0 && strcmp(command, "serve") != 0) {
+            (void)fputs(HELP[i].text, stdout);
+            return;
+        }
+    (void)printf("rtbroker %s: a realtime broker in one process\n\n"
+                 "Commands\n"
+                 "  serve    run the broker (the default)\n"
+                 "  check    validate a configuration\n"
+                 "  init     print a commented sample configuration\n"
+                 "  config   show the effective configuration and its sources\n"
+                 "  pub      publish one message\n"
+                 "  sub      print the messages of a channel\n"
+                 "  health   ask a running broker whether it is ready\n"
+                 "  help     help on a command\n\n"
+                 "%s\n"
+                 "Other: --help, --version. Exit codes: 0, 1 it failed at run time, 2 usage or\n"
+                 "configuration.\n",
+                 RT_VERSION, HELP[0].text);
+}
+
+static const char *port_of(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    return colon ? colon + 1 : address;
+}
+
+void rt_cli_banner(const struct rt_config *config, const char *const *addresses, size_t count)
+{
+    const char *first = NULL;
+    (void)printf("\nrtbroker %s (%s), development mode\n\n", RT_VERSION, RT_COMMIT);
+    for (size_t i = 0; i < count; i++) {
+        (void)printf("  listening   %s\n", addresses[i]);
+        if (!first && strncmp(addresses[i], "unix:", 5) != 0)
+            first = addresses[i];
+    }
+    (void)printf("  log         %s\n\n",
+                 config->storage.path[0] ? config->storage.path : "in memory, gone at the end");
+    (void)printf(
+        "Insecure on purpose: no authentication, every channel open to everybody, the HTTP\n"
+        "API without a key, every origin allowed. Only this machine can connect.\n\n");
+    if (!first)
+        return;
+    const char *port = port_of(first);
+    (void)printf("  open        http://%s/\n"
+                 "  type        ./rtbroker sub chat:lobby%s%s            (second terminal)\n"
+                 "              ./rtbroker pub chat:lobby '{\"text\":\"hi\"}'%s%s   (third)\n"
+                 "  Socket.IO   io(\"http://%s\")\n"
+                 "  WebSocket   ws://%s/raw/chat:lobby\n\n",
+                 first, strcmp(port, "8000") ? " --url http://" : "",
+                 strcmp(port, "8000") ? first : "", strcmp(port, "8000") ? " --url http://" : "",
+                 strcmp(port, "8000") ? first : "", first, first);
+    (void)fflush(stdout);
+}
