@@ -28,6 +28,7 @@ struct rt_node {
     struct rt_mark mark;
     struct rt_str text;     /* scalar: the value, NUL-terminated as well */
     bool quoted;            /* scalar was written in quotes (or as a block): always a string */
+    bool expanded;          /* scalar holds the value of a variable */
     struct rt_node **items; /* list: items; map: values */
     struct rt_node **keys;  /* map: scalars, same order as items */
     size_t count;

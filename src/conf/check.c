@@ -1,0 +1,348 @@
+#include "conf/check.h"
+
+#include "conf/address.h"
+#include "conf/tree.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { PATH_CAP = 96 };
+
+/* Where `path` (printf style) was set, or what is around it. */
+__attribute__((format(printf, 2, 3))) static const struct rt_mark *place(const struct rt_check *c,
+                                                                         const char *path, ...)
+{
+    char text[PATH_CAP];
+    va_list args;
+    va_start(args, path);
+    vsnprintf(text, sizeof(text), path, args);
+    va_end(args);
+    return rt_tree_place(c->root, rt_str_c(text));
+}
+
+__attribute__((format(printf, 2, 3))) static bool is_set(const struct rt_check *c, const char *path,
+                                                         ...)
+{
+    char text[PATH_CAP];
+    va_list args;
+    va_start(args, path);
+    vsnprintf(text, sizeof(text), path, args);
+    va_end(args);
+    const struct rt_node *node = rt_tree_at(c->root, rt_str_c(text));
+    return node != NULL && !rt_node_is_null(node);
+}
+
+static bool has_char(const char *text, char c)
+{
+    return strchr(text, c) != NULL;
+}
+
+/* ---- http ---- */
+
+static void check_address(const struct rt_check *c, const struct rt_mark *mark, const char *path,
+                          const char *text)
+{
+    struct rt_address address;
+    struct rt_err err;
+    if (rt_address_parse(rt_str_c(text), &address, &err) != 0) {
+        rt_conf_error(c->errors, mark, "%s: \"%.80s\" is no address: %s", path, text, err.text);
+        return;
+    }
+    if (!address.loopback && !c->config->http.insecure_public)
+        rt_conf_error(c->errors, mark,
+                      "%s: \"%.80s\" can be reached by others, and this build cannot authenticate "
+                      "clients: set http.insecure_public: true to accept that, or listen on "
+                      "127.0.0.1",
+                      path, text);
+}
+
+static void check_listeners(const struct rt_check *c)
+{
+    const struct rt_strings *listen = &c->config->http.listen;
+    const char *internal = c->config->http.internal;
+    if (listen->count == 0)
+        rt_conf_error(c->errors, place(c, "http.listen"),
+                      "http.listen: got an empty list; allowed: at least one address");
+    for (size_t i = 0; i < listen->count; i++) {
+        const struct rt_mark *mark = place(c, "http.listen.%zu", i);
+        check_address(c, mark, "http.listen", listen->items[i]);
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(listen->items[i], listen->items[j]) == 0)
+                rt_conf_error(c->errors, mark, "http.listen: \"%.80s\" stands there twice",
+                              listen->items[i]);
+        }
+        if (strcmp(listen->items[i], internal) == 0)
+            rt_conf_error(c->errors, place(c, "http.internal"),
+                          "http.internal: \"%.80s\" is in http.listen too", internal);
+    }
+    if (*internal != '\0')
+        check_address(c, place(c, "http.internal"), "http.internal", internal);
+}
+
+static void check_http(const struct rt_check *c)
+{
+    const char *prefix = c->config->http.path_prefix;
+    size_t len = strlen(prefix);
+    check_listeners(c);
+    if (len > 0 && (prefix[0] != '/' || prefix[len - 1] == '/'))
+        rt_conf_error(
+            c->errors, place(c, "http.path_prefix"),
+            "http.path_prefix: got \"%.80s\"; allowed: a path that begins with / and does "
+            "not end with it",
+            prefix);
+    const struct rt_strings *proxies = &c->config->http.trusted_proxies;
+    for (size_t i = 0; i < proxies->count; i++) {
+        if (!rt_address_is_proxy(rt_str_c(proxies->items[i])))
+            rt_conf_error(
+                c->errors, place(c, "http.trusted_proxies.%zu", i),
+                "http.trusted_proxies: got \"%.80s\"; allowed: an address, a network like "
+                "10.0.0.0/8, or unix:",
+                proxies->items[i]);
+    }
+}
+
+static void check_origins(const struct rt_check *c, const char *path,
+                          const struct rt_strings *origins)
+{
+    for (size_t i = 0; i < origins->count; i++) {
+        if (!rt_address_is_origin(rt_str_c(origins->items[i])))
+            rt_conf_error(c->errors, place(c, "%s.%zu", path, i),
+                          "%s: got \"%.80s\"; allowed: * or an origin like https://example.com, "
+                          "without a path",
+                          path, origins->items[i]);
+    }
+}
+
+/* ---- protocols ---- */
+
+/* RFC 6265: a token. */
+static bool is_cookie_name(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c <= 0x20 || c >= 0x7f || has_char("()<>@,;:\\\"/[]?={}", *text))
+            return false;
+    }
+    return true;
+}
+
+static void check_engine(const struct rt_check *c, const char *where, const char *shown,
+                         const struct rt_engineio_config *engine)
+{
+    char origins[PATH_CAP];
+    snprintf(origins, sizeof(origins), "%s.cors.origins", where);
+    check_origins(c, origins, &engine->cors_origins);
+    if (!is_cookie_name(engine->cookie))
+        rt_conf_error(c->errors, place(c, "%s.cookie", where),
+                      "%s.cookie: \"%.80s\" is no name for a cookie", shown, engine->cookie);
+    bool any = engine->cors_origins.count == 1 && strcmp(engine->cors_origins.items[0], "*") == 0;
+    if (engine->cors_credentials && any)
+        rt_conf_error(
+            c->warnings, place(c, "%s.cors.credentials", where),
+            "%s.cors.credentials: browsers refuse credentials with the origin *: list the "
+            "origins",
+            shown);
+    if (engine->enforce_origin && engine->cors_origins.count == 0)
+        rt_conf_error(c->warnings, place(c, "%s.enforce_origin", where),
+                      "%s.enforce_origin: cors.origins is empty, so that every request with an "
+                      "Origin is refused",
+                      shown);
+}
+
+static bool begins_and_ends_with_slash(const char *path)
+{
+    size_t len = strlen(path);
+    return len > 0 && path[0] == '/' && path[len - 1] == '/';
+}
+
+static void check_socketio(const struct rt_check *c)
+{
+    const struct rt_socketio_config *sio = &c->config->socketio;
+    check_engine(c, "protocols.socketio", "protocols.socketio", &sio->engine);
+    if (!begins_and_ends_with_slash(sio->path) || strpbrk(sio->path, "{}?# ") != NULL)
+        rt_conf_error(
+            c->errors, place(c, "protocols.socketio.path"),
+            "protocols.socketio.path: got \"%.80s\"; allowed: a path that begins and ends "
+            "with /",
+            sio->path);
+    for (size_t i = 0; i < sio->namespaces.count; i++) {
+        const char *name = sio->namespaces.items[i];
+        if (name[0] != '/' && name[0] != '*')
+            rt_conf_error(
+                c->errors, place(c, "socketio.namespaces.%zu", i),
+                "socketio.namespaces: got \"%.80s\"; allowed: globs that begin with / or *", name);
+    }
+}
+
+/* Says what is wrong with the path of a raw endpoint; NULL: nothing. */
+static const char *fault_of_path(const char *path, bool engineio)
+{
+    static const char placeholder[] = "{channel}";
+    if (path[0] != '/')
+        return "it must begin with /";
+    if (strpbrk(path, "?# ") != NULL)
+        return "it may not hold ?, # or spaces";
+    const char *at = strstr(path, placeholder);
+    const char *behind = at != NULL ? at + strlen(placeholder) : path;
+    if (at != NULL && (at[-1] != '/' || (*behind != '\0' && *behind != '/')))
+        return "{channel} must be a whole segment";
+    for (const char *p = path; *p != '\0'; p++) {
+        if ((*p == '{' || *p == '}') && (at == NULL || p < at || p >= behind))
+            return "only one {channel} may stand in it, and no other { or }";
+    }
+    if (engineio && !begins_and_ends_with_slash(path))
+        return "with protocol engineio it must end with /";
+    return NULL;
+}
+
+/* Texts of the channel: {channel} and {sid}, as far as they are known. */
+static const char *fault_of_channel(const struct rt_raw_config *raw)
+{
+    bool has_channel = strstr(raw->path, "{channel}") != NULL;
+    const char *open = raw->channel;
+    while ((open = strchr(open, '{')) != NULL) {
+        bool sid = strncmp(open, "{sid}", 5) == 0;
+        bool channel = strncmp(open, "{channel}", 9) == 0;
+        if (!sid && !channel)
+            return "only {channel} and {sid} may stand in it";
+        if (channel && !has_channel)
+            return "the path has no {channel}";
+        open++;
+    }
+    return NULL;
+}
+
+static void check_raw_limits(const struct rt_check *c, size_t i, const struct rt_raw_config *raw)
+{
+    if (raw->publish && raw->max_message > c->config->limits.message &&
+        is_set(c, "protocols.raw.%zu.max_message", i))
+        rt_conf_error(
+            c->warnings, place(c, "protocols.raw.%zu.max_message", i),
+            "protocols.raw[%zu].max_message: larger than limits.message: what is over that "
+            "is taken, but not published",
+            i);
+    if (!raw->publish && !raw->subscribe)
+        rt_conf_error(c->warnings, place(c, "protocols.raw.%zu", i),
+                      "protocols.raw[%zu]: with publish and subscribe false it does nothing", i);
+    static const char *const engine_options[] = {
+        "ping_interval",   "ping_timeout", "upgrade_timeout",
+        "max_payload",     "transports",   "upgrades",
+        "handshake_delay", "packet_gap",   "enforce_origin",
+        "cookie",          "cors",         NULL};
+    for (const char *const *name = engine_options;
+         raw->protocol != RT_RAW_ENGINEIO && *name != NULL; name++) {
+        if (is_set(c, "protocols.raw.%zu.%s", i, *name))
+            rt_conf_error(c->warnings, place(c, "protocols.raw.%zu.%s", i, *name),
+                          "protocols.raw[%zu].%s: has no effect with protocol websocket", i, *name);
+    }
+}
+
+static void check_raw(const struct rt_check *c, size_t i)
+{
+    const struct rt_raw_config *raw = &c->config->raw[i];
+    char where[PATH_CAP], shown[PATH_CAP];
+    snprintf(where, sizeof(where), "protocols.raw.%zu", i);
+    snprintf(shown, sizeof(shown), "protocols.raw[%zu]", i);
+    check_engine(c, where, shown, &raw->engine);
+    check_raw_limits(c, i, raw);
+    if (raw->path[0] == '\0')
+        return; /* reported as missing */
+    const char *fault = fault_of_path(raw->path, raw->protocol == RT_RAW_ENGINEIO);
+    if (fault != NULL)
+        rt_conf_error(c->errors, place(c, "%s.path", where), "%s.path: got \"%.80s\"; %s", shown,
+                      raw->path, fault);
+    fault = fault_of_channel(raw);
+    if (fault != NULL)
+        rt_conf_error(c->errors, place(c, "%s.channel", where), "%s.channel: got \"%.80s\"; %s",
+                      shown, raw->channel, fault);
+    if (c->config->socketio.enabled && strcmp(raw->path, c->config->socketio.path) == 0)
+        rt_conf_error(c->errors, place(c, "%s.path", where),
+                      "%s.path: \"%.80s\" is protocols.socketio.path too", shown, raw->path);
+    for (size_t j = 0; j < i; j++) {
+        if (strcmp(raw->path, c->config->raw[j].path) == 0)
+            rt_conf_error(c->errors, place(c, "%s.path", where),
+                          "%s.path: \"%.80s\" is the path of protocols.raw[%zu] too", shown,
+                          raw->path, j);
+    }
+}
+
+/* ---- channels, keys, limits ---- */
+
+static void check_channel(const struct rt_check *c, size_t i)
+{
+    const struct rt_channel_rule *rule = &c->config->channels[i];
+    if (rule->subscribe == RT_ALLOW_USER)
+        rt_conf_error(
+            c->warnings, place(c, "channels.%zu.subscribe", i),
+            "channels[%zu].subscribe: user%s: without authentication nobody is a user, so "
+            "every client is refused; anyone would let them in",
+            i, is_set(c, "channels.%zu.subscribe", i) ? "" : " (the default)");
+    if (rule->publish == RT_ALLOW_USER)
+        rt_conf_error(c->warnings, place(c, "channels.%zu.publish", i),
+                      "channels[%zu].publish: user: without authentication nobody is a user, so "
+                      "every client is refused; subscriber or anyone would let them in",
+                      i);
+    if (!rule->log && is_set(c, "channels.%zu.history", i))
+        rt_conf_error(c->warnings, place(c, "channels.%zu.history", i),
+                      "channels[%zu].history: has no effect with log: false", i);
+    for (size_t j = 0; j < i && rule->match[0] != '\0'; j++) {
+        const char *before = c->config->channels[j].match;
+        if (strcmp(before, "*") != 0 && strcmp(before, rule->match) != 0)
+            continue;
+        rt_conf_error(
+            c->warnings, place(c, "channels.%zu.match", i),
+            "channels[%zu].match: never reached, channels[%zu] matches the same before it", i, j);
+        break;
+    }
+}
+
+static void check_keys(const struct rt_check *c)
+{
+    const struct rt_api_key *keys = c->config->api.keys;
+    for (size_t i = 0; i < c->config->api.key_count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (keys[i].name[0] != '\0' && strcmp(keys[i].name, keys[j].name) == 0)
+                rt_conf_error(c->errors, place(c, "api.keys.%zu.name", i),
+                              "api.keys[%zu].name: \"%.80s\" is the name of api.keys[%zu] too", i,
+                              keys[i].name, j);
+            if (keys[i].key[0] != '\0' &&
+                rt_str_eq_secret(rt_str_c(keys[i].key), rt_str_c(keys[j].key)))
+                rt_conf_error(c->errors, place(c, "api.keys.%zu", i),
+                              "api.keys[%zu].key: the same as that of api.keys[%zu]", i, j);
+        }
+    }
+}
+
+static void check_limits(const struct rt_check *c)
+{
+    uint64_t message = c->config->limits.message;
+    const struct {
+        const char *path;
+        uint64_t value;
+    } others[] = {{"limits.send_queue", c->config->limits.send_queue},
+                  {"limits.memory_log", c->config->limits.memory_log}};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (others[i].value >= message)
+            continue;
+        bool own = is_set(c, "%s", others[i].path);
+        rt_conf_error(
+            c->errors, place(c, "%s", own ? others[i].path : "limits.message"),
+            "%s (%llu bytes) is less than limits.message (%llu bytes): no message of that "
+            "size could ever be sent",
+            others[i].path, (unsigned long long)others[i].value, (unsigned long long)message);
+    }
+}
+
+void rt_check_config(const struct rt_check *check)
+{
+    const struct rt_config *config = check->config;
+    check_http(check);
+    check_origins(check, "origins", &config->origins);
+    check_socketio(check);
+    for (size_t i = 0; i < config->raw_count; i++)
+        check_raw(check, i);
+    for (size_t i = 0; i < config->channel_count; i++)
+        check_channel(check, i);
+    check_keys(check);
+    check_limits(check);
+}

@@ -1,0 +1,17 @@
+/* What no single option can say: addresses, paths, limits that contradict each other, options that do nothing in this mode.
+ * Thread: the main thread. */
+#ifndef RT_CONF_CHECK_H
+#define RT_CONF_CHECK_H
+
+#include "conf/config.h"
+
+struct rt_check {
+    const struct rt_config *config;
+    const struct rt_node *root; /* the merged tree, for the places */
+    struct rt_conf_errors *errors;
+    struct rt_conf_errors *warnings;
+};
+
+void rt_check_config(const struct rt_check *check);
+
+#endif

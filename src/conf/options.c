@@ -1,0 +1,387 @@
+/* The rows of the option table. A section's rows stand together; the order is that of the sample file and of the reference. */
+#include "conf/option.h"
+
+#define KIB    UINT64_C(1024)
+#define MIB    (1024 * KIB)
+#define GIB    (1024 * MIB)
+#define TIB    (1024 * GIB)
+#define SECOND UINT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+
+#define ROW(type_, path_, base_, member_, def_, doc_, ...)               \
+    {                                                                    \
+        .path = path_, .doc = doc_, .def = def_, .type = RT_OPT_##type_, \
+        .offset = offsetof(base_, member_), ##__VA_ARGS__                \
+    }
+/* Of struct rt_config. */
+#define TOP(type_, path_, member_, def_, doc_, ...) \
+    ROW(type_, path_, struct rt_config, member_, def_, doc_, ##__VA_ARGS__)
+#define RANGE(min_, max_) .min = (min_), .max = (max_)
+/* `neutral_` is accepted besides "", [], {}, false and nothing. */
+#define ABSENT(path_, neutral_)                                          \
+    {                                                                    \
+        .path = path_, .doc = "", .def = neutral_, .type = RT_OPT_ABSENT \
+    }
+
+static const struct rt_choice log_levels[] = {
+    {.name = "debug", .value = RT_LOG_DEBUG}, {.name = "info", .value = RT_LOG_INFO},
+    {.name = "warn", .value = RT_LOG_WARN},   {.name = "error", .value = RT_LOG_ERROR},
+    {.name = "off", .value = RT_LOG_OFF},     {.name = NULL},
+};
+
+static const struct rt_choice log_formats[] = {
+    {.name = "auto", .value = RT_LOG_AUTO},
+    {.name = "text", .value = RT_LOG_TEXT},
+    {.name = "json", .value = RT_LOG_JSON},
+    {.name = NULL},
+};
+
+static const struct rt_choice syncs[] = {
+    {.name = "full", .value = RT_SYNC_FULL},
+    {.name = "normal", .value = RT_SYNC_NORMAL},
+    {.name = NULL},
+};
+
+static const struct rt_choice unmatched[] = {
+    {.name = "ignore", .value = RT_UNMATCHED_IGNORE},
+    {.name = "ack", .value = RT_UNMATCHED_ACK},
+    {.name = "publish", .value = RT_UNMATCHED_PUBLISH},
+    {.name = "disconnect", .value = RT_UNMATCHED_DISCONNECT},
+    {.name = NULL},
+};
+
+static const struct rt_choice raw_protocols[] = {
+    {.name = "websocket", .value = RT_RAW_WEBSOCKET},
+    {.name = "engineio", .value = RT_RAW_ENGINEIO},
+    {.name = NULL},
+};
+
+static const struct rt_choice deliver[] = {
+    {.name = "on_commit", .value = RT_ON_COMMIT},
+    {.name = "on_publish", .value = RT_ON_PUBLISH},
+    {.name = NULL},
+};
+
+static const struct rt_choice may_subscribe[] = {
+    {.name = "anyone", .value = RT_ALLOW_ANYONE},
+    {.name = "user", .value = RT_ALLOW_USER},
+    {.name = "nobody", .value = RT_ALLOW_NOBODY},
+    {.name = "token", .absent = true},
+    {.name = "hook", .absent = true},
+    {.name = NULL},
+};
+
+static const struct rt_choice may_publish[] = {
+    {.name = "anyone", .value = RT_ALLOW_ANYONE},
+    {.name = "user", .value = RT_ALLOW_USER},
+    {.name = "subscriber", .value = RT_ALLOW_SUBSCRIBER},
+    {.name = "nobody", .value = RT_ALLOW_NOBODY},
+    {.name = "token", .absent = true},
+    {.name = "hook", .absent = true},
+    {.name = NULL},
+};
+
+/* Values are offsets within the engine's settings. */
+static const struct rt_choice transports[] = {
+    {.name = "polling", .value = offsetof(struct rt_engineio_config, polling)},
+    {.name = "websocket", .value = offsetof(struct rt_engineio_config, websocket)},
+    {.name = NULL},
+};
+
+/* Engine.IO settings in front of and behind those that only protocols.socketio has; `engine_` is where `base_` holds them. */
+#define ENGINE_TIMES(prefix_, base_, engine_)                                                       \
+    ROW(DURATION, prefix_ "ping_interval", base_, engine_.ping_interval, "25s",                     \
+        "How often the server pings.", RANGE(1, DAY)),                                              \
+        ROW(DURATION, prefix_ "ping_timeout", base_, engine_.ping_timeout, "20s",                   \
+            "How long it waits for the answer before it closes the session.", RANGE(1, DAY)),       \
+        ROW(DURATION, prefix_ "upgrade_timeout", base_, engine_.upgrade_timeout, "10s",             \
+            "How long an upgrade from polling to WebSocket may take; the session stays on polling " \
+            "after that.",                                                                          \
+            RANGE(1, HOUR)),                                                                        \
+        ROW(SIZE, prefix_ "max_payload", base_, engine_.max_payload, "1MB",                         \
+            "Largest packet or polling body that a client may send.", RANGE(16, GIB / 4))
+#define ENGINE_REST(prefix_, base_, engine_)                                                            \
+    ROW(SET, prefix_ "transports", base_, engine_, "polling, websocket",                                \
+        "Transports that are offered.", .choices = transports),                                         \
+        ROW(BOOL, prefix_ "upgrades", base_, engine_.upgrades, "true",                                  \
+            "Offer the upgrade from polling to WebSocket."),                                            \
+        ROW(DURATION, prefix_ "handshake_delay", base_, engine_.handshake_delay, "0",                   \
+            "Wait before the open packet is sent.", RANGE(0, MINUTE)),                                  \
+        ROW(DURATION, prefix_ "packet_gap", base_, engine_.packet_gap, "0",                             \
+            "Least time between the packets of the handshake, for clients that lose the second of two " \
+            "frames which arrive together.",                                                            \
+            RANGE(0, MINUTE)),                                                                          \
+        ROW(STRINGS, prefix_ "cors.origins", base_, engine_.cors_origins, NULL,                         \
+            "Origins whose pages may use HTTP polling: `*`, or a list in which `*` is a wildcard "      \
+            "(`https://*.example.com`). Empty: no CORS headers."),                                      \
+        ROW(BOOL, prefix_ "cors.credentials", base_, engine_.cors_credentials, "false",                 \
+            "Let pages send cookies (`Access-Control-Allow-Credentials`)."),                            \
+        ROW(STRINGS, prefix_ "cors.headers", base_, engine_.cors_headers, NULL,                         \
+            "Request headers that pages may send. Empty: those that the preflight asks for."),          \
+        ROW(DURATION, prefix_ "cors.max_age", base_, engine_.cors_max_age, "0",                         \
+            "How long browsers may remember a preflight; 0 says nothing about it.",                     \
+            RANGE(0, 30 * DAY)),                                                                        \
+        ROW(BOOL, prefix_ "enforce_origin", base_, engine_.enforce_origin, "false",                     \
+            "Refuse requests and upgrades whose Origin is not in `cors.origins` with 403. CORS alone "  \
+            "does not protect WebSockets."),                                                            \
+        ROW(STRING, prefix_ "cookie", base_, engine_.cookie, NULL,                                      \
+            "Name of a cookie that carries the session id, for sticky load balancing; empty: none.")
+
+static const struct rt_option raw_rows[] = {
+    ROW(STRING, "path", struct rt_raw_config, path, NULL,
+        "Where it is served: begins with `/`; one `{channel}` may stand for a whole segment, or "
+        "for the rest of the path at its end. Ends with `/` for protocol `engineio`.",
+        .min = 1),
+    ROW(STRING, "channel", struct rt_raw_config, channel, NULL,
+        "The channel: text with `{channel}` (from the path) and `{sid}` (the session's id). Empty: "
+        "`{channel}`, or `{sid}` when the path has none: an echo."),
+    ROW(ENUM, "protocol", struct rt_raw_config, protocol, "websocket",
+        "Plain WebSocket, each message a frame; or bare Engine.IO.", .choices = raw_protocols),
+    ROW(SIZE, "max_message", struct rt_raw_config, max_message, "1MiB",
+        "Largest message that is taken from the peer. What is published must also fit "
+        "`limits.message`.",
+        RANGE(1, GIB / 4)),
+    ROW(BOOL, "publish", struct rt_raw_config, publish, "true",
+        "What the peer sends is published to the channel; false: it is ignored."),
+    ROW(BOOL, "subscribe", struct rt_raw_config, subscribe, "true",
+        "The peer receives what is published to the channel."),
+    ENGINE_TIMES("", struct rt_raw_config, engine),
+    ENGINE_REST("", struct rt_raw_config, engine),
+};
+
+static const struct rt_option_table raw_table = {
+    .options = raw_rows,
+    .count = sizeof(raw_rows) / sizeof(raw_rows[0]),
+    .item_size = sizeof(struct rt_raw_config),
+    .example = "- path: /raw/{channel}\n"
+               "  protocol: websocket\n",
+};
+
+static const struct rt_option key_rows[] = {
+    ROW(STRING, "name", struct rt_api_key, name, NULL, "Names the key's holder in logs; unique.",
+        .min = 1),
+    ROW(STRING, "key", struct rt_api_key, key, NULL,
+        "What the header `X-API-Key` must be. Better in a file: `key_file`.", .min = 1,
+        .secret = true),
+};
+
+static const struct rt_option_table key_table = {
+    .options = key_rows,
+    .count = sizeof(key_rows) / sizeof(key_rows[0]),
+    .item_size = sizeof(struct rt_api_key),
+    .example = "- name: backend\n"
+               "  key_file: /etc/rtbroker/api.key\n",
+};
+
+static const struct rt_option channel_rows[] = {
+    ROW(STRING, "match", struct rt_channel_rule, match, NULL,
+        "Glob over the channel's name: `*` is any run of characters, `?` one.", .min = 1),
+    ROW(BOOL, "log", struct rt_channel_rule, log, "false",
+        "Messages are logged: a publish is acknowledged with a position once it is stored, and "
+        "clients that were away catch up. In memory, or durable with `storage.path`."),
+    ROW(ENUM, "deliver", struct rt_channel_rule, deliver, "on_commit",
+        "When subscribers get a logged message: once it is stored, or at once (it may then be lost "
+        "although it was seen; nothing can be recovered).",
+        .choices = deliver),
+    ROW(INT, "history.size", struct rt_channel_rule, history_size, "100",
+        "Messages of a logged channel that are kept in memory and served as history.",
+        RANGE(0, 1000000)),
+    ROW(DURATION, "history.ttl", struct rt_channel_rule, history_ttl, "24h",
+        "Age at which a message leaves the history.", RANGE(1, 3650 * DAY)),
+    ABSENT("presence", NULL),
+    ABSENT("join_leave", NULL),
+    ROW(ENUM, "subscribe", struct rt_channel_rule, subscribe, "user",
+        "Which clients may subscribe. Without authentication nobody is a `user`.",
+        .choices = may_subscribe),
+    ROW(ENUM, "publish", struct rt_channel_rule, publish, "subscriber",
+        "Which clients may publish; `subscriber`: whoever is subscribed. The actions of `socketio` "
+        "and the API may always.",
+        .choices = may_publish),
+    ABSENT("rate.publish", NULL),
+    ABSENT("rate.burst", NULL),
+};
+
+static const struct rt_option_table channel_table = {
+    .options = channel_rows,
+    .count = sizeof(channel_rows) / sizeof(channel_rows[0]),
+    .item_size = sizeof(struct rt_channel_rule),
+    .example = "- match: \"chat:*\"\n"
+               "  log: true\n"
+               "  history: {size: 100, ttl: 24h}\n"
+               "  subscribe: anyone\n"
+               "  publish: subscriber\n",
+};
+
+static const struct rt_option rows[] = {
+    TOP(STRING, "node.name", node.name, NULL,
+        "Prefix of session ids: unique among the nodes behind one address. Letters, digits, `_` "
+        "and `-`; others become `-`. Empty: the system's host name."),
+
+    TOP(STRINGS, "http.listen", http.listen, "127.0.0.1:8000",
+        "Addresses: `HOST:PORT`, `[::1]:PORT`, `*:PORT` (all), `unix:/path`. `--listen` replaces "
+        "them."),
+    TOP(STRING, "http.internal", http.internal, NULL,
+        "Address that takes over API, metrics and health; the public ones then refuse these. "
+        "Empty: none."),
+    TOP(BOOL, "http.insecure_public", http.insecure_public, "false",
+        "Accept a TCP address that others can reach, although this build cannot authenticate "
+        "clients: whoever reaches it may do what `channels` and `socketio` allow."),
+    TOP(STRING, "http.path_prefix", http.path_prefix, NULL,
+        "Everything is served below this path, so that a proxy need not rewrite: `/rt`."),
+    TOP(STRINGS, "http.trusted_proxies", http.trusted_proxies, "127.0.0.1, ::1, unix:",
+        "Peers whose `X-Forwarded-For` is believed: addresses, networks (`10.0.0.0/8`), `unix:`."),
+    ABSENT("http.proxy_protocol", NULL),
+    ABSENT("http.tls.cert_file", NULL),
+    ABSENT("http.tls.key_file", NULL),
+
+    TOP(STRINGS, "origins", origins, NULL,
+        "Origins whose pages may connect to WebSocket endpoints: `https://example.com`, with `*` "
+        "as a wildcard (`https://*.example.com`), or `*`. Empty: pages of the same origin only."),
+
+    ABSENT("protocols.centrifuge.enabled", NULL),
+    ABSENT("protocols.centrifuge.path", "/connection/websocket"),
+    TOP(BOOL, "protocols.socketio.enabled", socketio.enabled, "true",
+        "Serve Socket.IO 5 over Engine.IO 4 (clients of version 3 and 4)."),
+    TOP(STRING, "protocols.socketio.path", socketio.path, "/socket.io/",
+        "Where; begins and ends with `/`.", .min = 1),
+    ENGINE_TIMES("protocols.socketio.", struct rt_config, socketio.engine),
+    TOP(DURATION, "protocols.socketio.connect_timeout", socketio.engine.connect_timeout, "45s",
+        "A session that has not connected to a namespace by then is closed.", RANGE(1, HOUR)),
+    TOP(DURATION, "protocols.socketio.recovery", socketio.recovery, "2m",
+        "How long a lost session can be recovered with its rooms and what it missed; 0: off.",
+        RANGE(0, 7 * DAY)),
+    TOP(INT, "protocols.socketio.max_attachments", socketio.max_attachments, "10",
+        "Binary attachments of one packet.", RANGE(0, 1000)),
+    ENGINE_REST("protocols.socketio.", struct rt_config, socketio.engine),
+    TOP(STRING, "protocols.socketio.client_dir", socketio.client_dir, NULL,
+        "Folder with `socket.io.js` and its kin, served below `path`; empty: none."),
+    TOP(SECTIONS, "protocols.raw", raw, NULL,
+        "Endpoints without an SDK: plain WebSocket or bare Engine.IO, bound to a channel.",
+        .count_offset = offsetof(struct rt_config, raw_count), .items = &raw_table),
+
+    ABSENT("auth.anonymous", NULL),
+    ABSENT("auth.hmac_secret", NULL),
+    ABSENT("auth.hmac_secret_file", NULL),
+    ABSENT("auth.public_key_file", NULL),
+    ABSENT("auth.jwks.url", NULL),
+    ABSENT("auth.jwks.refresh", "5m"),
+    ABSENT("auth.issuer", NULL),
+    ABSENT("auth.audience", NULL),
+    ABSENT("auth.leeway", "30s"),
+
+    TOP(BOOL, "api.enabled", api.enabled, "true", "Serve the HTTP API below `/api/`."),
+    TOP(SECTIONS, "api.keys", api.keys, NULL, "Keys that open it.",
+        .count_offset = offsetof(struct rt_config, api.key_count), .items = &key_table),
+
+    TOP(SECTIONS, "channels", channels, NULL,
+        "Rules for channels by name. The first that matches counts; a channel without a rule is "
+        "refused.",
+        .count_offset = offsetof(struct rt_config, channel_count), .items = &channel_table),
+
+    TOP(STRINGS, "socketio.namespaces", socketio.namespaces, "/",
+        "Globs of the namespaces that clients may connect to."),
+    TOP(ENUM, "socketio.unmatched", socketio.unmatched, "ignore",
+        "What happens with an event that no rule matches.", .choices = unmatched),
+    TOP(TREE, "socketio.on_connect", socketio.on_connect, NULL,
+        "Rules that run when a client connects to a namespace; see `events.md`."),
+    TOP(TREE, "socketio.events", socketio.events, NULL,
+        "Rules for events, the first that matches runs; see `events.md`."),
+
+    TOP(STRING, "storage.path", storage.path, NULL,
+        "SQLite file that keeps logged messages across restarts; empty: in memory only."),
+    TOP(ENUM, "storage.sync", storage.sync, "full",
+        "`full`: what is acknowledged survives a power failure; `normal`: a crash of rtbroker, but "
+        "the last moments may be lost with the machine.",
+        .choices = syncs),
+    TOP(SIZE, "storage.max_size", storage.max_size, "2GiB",
+        "Size of the database past which publishes are answered `retry`.", RANGE(MIB, 16 * TIB)),
+    TOP(DURATION, "storage.retention", storage.retention, "0",
+        "Age at which stored messages are deleted; 0: never.", RANGE(0, 3650 * DAY)),
+    TOP(DURATION, "storage.idempotency_window", storage.idempotency_window, "10m",
+        "How long a publish with the same idempotency key is recognised as a repetition.",
+        RANGE(0, 30 * DAY)),
+
+    ABSENT("redis.url", NULL),
+    ABSENT("redis.url_file", NULL),
+    ABSENT("redis.prefix", "rtb:"),
+    ABSENT("kafka.brokers", NULL),
+    ABSENT("kafka.topic", "rtbroker"),
+    ABSENT("kafka.partitions", "16"),
+    ABSENT("kafka.conf", NULL),
+    ABSENT("kafka.consume", NULL),
+    ABSENT("kafka.require_safe_topic", NULL),
+    ABSENT("postgres.url", NULL),
+    ABSENT("postgres.url_file", NULL),
+    ABSENT("postgres.schema", "rtbroker"),
+    ABSENT("postgres.batch.rows", "1000"),
+    ABSENT("postgres.batch.linger", "20ms"),
+    ABSENT("postgres.retention", "30d"),
+    ABSENT("cluster.secret", NULL),
+    ABSENT("cluster.secret_file", NULL),
+
+    TOP(INT, "limits.connections", limits.connections, "0",
+        "Connections at once, more get 503; 0: as many as the descriptor limit allows.",
+        RANGE(0, 10000000)),
+    TOP(INT, "limits.connections_per_ip", limits.connections_per_ip, "0",
+        "The same from one address; 0: no limit.", RANGE(0, 10000000)),
+    TOP(INT, "limits.channels_per_connection", limits.channels_per_connection, "128",
+        "Channels (rooms) of one client.", RANGE(1, 1000000)),
+    TOP(INT, "limits.channel_name", limits.channel_name, "255", "Longest channel name, in bytes.",
+        RANGE(1, 4096)),
+    TOP(SIZE, "limits.message", limits.message, "64KiB", "Largest message that can be published.",
+        RANGE(1, GIB / 4)),
+    TOP(SIZE, "limits.send_queue", limits.send_queue, "1MiB",
+        "Bytes that may wait for one client; a slower one is closed.", RANGE(4 * KIB, GIB)),
+    TOP(SIZE, "limits.memory_log", limits.memory_log, "256MiB",
+        "Bytes of the recent messages of all channels together; the oldest go first.",
+        RANGE(MIB, TIB)),
+    TOP(DURATION, "limits.connect_timeout", limits.connect_timeout, "10s",
+        "From a connection's first byte to its complete request.", RANGE(1, HOUR)),
+    TOP(DURATION, "limits.idle_timeout", limits.idle_timeout, "75s",
+        "Idle HTTP connections are closed after this.", RANGE(1, DAY)),
+
+    TOP(BOOL, "metrics.enabled", metrics.enabled, "true",
+        "Serve `/metrics` in Prometheus' text format."),
+
+    TOP(ENUM, "log.level", log.level, "info", "Least level that is logged.", .choices = log_levels),
+    TOP(ENUM, "log.format", log.format, "auto", "`auto`: text on a terminal, JSON otherwise.",
+        .choices = log_formats),
+
+    TOP(DURATION, "shutdown.drain", shutdown.drain, "20s",
+        "How long what is in flight may take to be stored when the process is told to stop.",
+        RANGE(0, HOUR)),
+    TOP(DURATION, "shutdown.jitter", shutdown.jitter, "10s",
+        "Clients are disconnected spread over this time, so that they do not come back all at once.",
+        RANGE(0, HOUR)),
+};
+
+static const struct rt_section sections[] = {
+    {"node", "This process."},
+    {"http", "Listeners and what stands in front of them."},
+    {"origins", "Browsers."},
+    {"protocols.socketio", "Socket.IO. What events do is in `socketio`."},
+    {"protocols.raw", "Raw endpoints."},
+    {"api", "The HTTP API."},
+    {"channels", "Channels: log, history, permissions."},
+    {"socketio", "What Socket.IO events do."},
+    {"storage", "The durable log."},
+    {"limits", "What one client, and all of them, may take."},
+    {"metrics", "Metrics."},
+    {"log", "The log of the process, on standard error."},
+    {"shutdown", "SIGTERM and SIGINT."},
+    {NULL, NULL},
+};
+
+static const struct rt_option_table table = {
+    .options = rows,
+    .count = sizeof(rows) / sizeof(rows[0]),
+    .item_size = sizeof(struct rt_config),
+    .sections = sections,
+};
+
+const struct rt_option_table *rt_options(void)
+{
+    return &table;
+}
