@@ -126,15 +126,16 @@ size_t rt_utf8_prefix(const void *data, size_t len, size_t *ret_bad)
     const uint8_t *p = data;
     const uint8_t *end = p ? p + len : p;
     const uint8_t *bad = skip_valid(p, end);
+    size_t left = (size_t)(end - bad);
     size_t count = 0;
     uint32_t state = START;
-    while (bad + count < end) {
+    while (count < left) {
         state = step(state, bad[count]);
         if (state == BROKEN)
             break;
         count++;
     }
     /* A byte that cannot even begin a character counts alone. */
-    *ret_bad = count == 0 && bad < end ? 1 : count;
+    *ret_bad = count == 0 && left ? 1 : count;
     return (size_t)(bad - p);
 }
