@@ -1,0 +1,24 @@
+/* Addresses as people write them: HOST:PORT, [IPV6]:PORT, *:PORT, unix:/path. Internal to net/. Thread: any. */
+#ifndef RT_NET_ADDRESS_H
+#define RT_NET_ADDRESS_H
+
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+struct rt_address {
+    bool unix_path;
+    char host[256]; /* "*" for every address; without brackets; or the path */
+    bool bracketed; /* the host was written in brackets */
+    uint16_t port;
+};
+
+/* RT_EINVAL with a text that says what is expected. */
+int rt_address_parse(struct rt_str text, struct rt_address *ret_address, struct rt_err *err);
+/* The address as text again, with this port. */
+void rt_address_print(const struct rt_address *address, uint16_t port, char *out, size_t size);
+/* Of a "unix:" address, whose path has been found to fit. */
+socklen_t rt_address_unix(const struct rt_address *address, struct sockaddr_storage *ret_addr);
+
+#endif
