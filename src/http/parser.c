@@ -29,9 +29,9 @@ struct rt_http_parser {
     bool complete_seen;
     bool field_open; /* the span of a name may go on */
     bool value_open;
-    bool first_line_done;
-    uint32_t skipped;  /* empty lines */
-    size_t line_start; /* of the line that is not complete, in the head */
+    uint32_t line_count; /* complete ones */
+    uint32_t skipped;    /* empty lines */
+    size_t line_start;   /* of the line that is not complete, in the head */
     uint32_t target, target_len;
     size_t body_limit;
     uint64_t body_raw; /* bytes of the body with its framing */
@@ -127,11 +127,11 @@ static int on_url(llhttp_t *ll, const char *at, size_t len)
 static int on_header_field(llhttp_t *ll, const char *at, size_t len)
 {
     struct rt_http_parser *p = ll->data;
-    if (p->head_seen)
-        return 0; /* trailers are read over */
+    if (p->head_seen || p->line_count > RT_HTTP_HEADERS_MAX)
+        return 0; /* trailers are read over; one line too many is refused when it is complete */
     if (!p->field_open) {
         if (p->field_count == RT_HTTP_HEADERS_MAX)
-            return refuse(p, &many_headers);
+            return refuse(p, &malformed); /* two names in one line */
         p->fields[p->field_count++] = (struct field){.name = offset_of(p, at)};
         p->field_open = true;
         p->value_open = false;
@@ -144,7 +144,7 @@ static int on_header_field(llhttp_t *ll, const char *at, size_t len)
 static int on_header_value(llhttp_t *ll, const char *at, size_t len)
 {
     struct rt_http_parser *p = ll->data;
-    if (p->head_seen)
+    if (p->head_seen || p->line_count > RT_HTTP_HEADERS_MAX)
         return 0;
     if (p->field_count == 0)
         return refuse(p, &malformed);
@@ -361,11 +361,11 @@ static const struct rt_http_refusal *check_line(struct rt_http_parser *p, bool *
     const struct rt_buf *head = &p->message->head;
     struct rt_str line = rt_str_of(head->data + p->line_start, head->len - p->line_start);
     p->line_start = head->len;
-    if (!p->first_line_done) {
-        p->first_line_done = true;
+    if (p->line_count++ == 0)
         return rt_http_check_request_line(line);
-    }
     *ret_last = line.len == 2 && line.ptr[0] == '\r';
+    if (!*ret_last && p->line_count > RT_HTTP_HEADERS_MAX + 1)
+        return &many_headers;
     return rt_http_check_header_line(line);
 }
 
@@ -382,7 +382,7 @@ static enum rt_http_step take_line(struct rt_http_parser *p, const uint8_t *data
         return fail(p, &no_memory);
     const struct rt_http_refusal *why = run_head(p, before);
     if (why == NULL && n < len)
-        why = p->first_line_done ? &long_head : &long_target;
+        why = p->line_count > 0 ? &long_head : &long_target;
     if (why == NULL && data[n - 1] == '\n')
         why = check_line(p, &last);
     if (why == NULL && last != p->head_seen)
