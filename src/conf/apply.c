@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { PATH_CAP = 160, SECRET_CAP = 64 * 1024, KNOWN_CAP = 160 };
+enum { PATH_CAP = 160, SECRET_CAP = 64 * 1024, KNOWN_CAP = 160, ITEMS_CAP = 1000 };
 
 /* One value on its way into one field. */
 struct target {
@@ -31,10 +31,13 @@ static void refuse_with(const struct target *t, const struct rt_node *node, cons
     rt_buf_clear(t->scratch);
     rt_option_allowed(t->option, false, t->scratch);
     const char *allowed = rt_buf_cstr(t->scratch);
-    bool hide = t->option->secret && node->kind == RT_NODE_SCALAR;
-    rt_conf_error(t->apply->errors, &node->mark, "%s: got %s; allowed: %s%s", t->path,
-                  hide ? "a secret" : rt_node_seen(node, seen), allowed != NULL ? allowed : "",
-                  extra);
+    const char *got = rt_node_seen(node, seen);
+    if (t->option->secret && node->kind == RT_NODE_SCALAR)
+        got = node->text.len == 0 ? "nothing" : "a secret";
+    else if (node->kind == RT_NODE_LIST && node->count == 0)
+        got = "an empty list";
+    rt_conf_error(t->apply->errors, &node->mark, "%s: got %s; allowed: %s%s", t->path, got,
+                  allowed != NULL ? allowed : "", extra);
 }
 
 static int refuse(const struct target *t, const struct rt_node *node)
@@ -148,10 +151,22 @@ static size_t item_count(const struct rt_node *node)
     return node->kind == RT_NODE_LIST ? node->count : 1;
 }
 
+/* A bound, so that checks may compare every item with every other. */
+static bool is_too_long(const struct target *t, const struct rt_node *list)
+{
+    if (list->kind != RT_NODE_LIST || list->count <= ITEMS_CAP)
+        return false;
+    rt_conf_error(t->apply->errors, &list->mark, "%s: got %zu items; allowed: at most %d", t->path,
+                  list->count, ITEMS_CAP);
+    return true;
+}
+
 static int apply_strings(const struct target *t, const struct rt_node *node)
 {
     if (node->kind == RT_NODE_MAP)
         return refuse(t, node);
+    if (is_too_long(t, node))
+        return 0;
     struct rt_strings strings = {NULL, item_count(node)};
     strings.items = rt_arena_array(t->apply->arena, strings.count, sizeof(*strings.items));
     if (strings.items == NULL)
@@ -219,6 +234,8 @@ static int apply_sections(const struct target *t, const struct rt_node *node)
 {
     if (node->kind != RT_NODE_LIST)
         return refuse(t, node);
+    if (is_too_long(t, node))
+        return 0;
     const struct rt_option_table *table = t->option->items;
     unsigned char *items = rt_arena_array(t->apply->arena, node->count, table->item_size);
     if (items == NULL)

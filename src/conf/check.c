@@ -268,16 +268,26 @@ static void check_raw(const struct rt_check *c, size_t i)
 
 /* ---- channels, keys, limits ---- */
 
+/* Is it `user` because that was written, or because nothing was? (Not because what was written is an error.) */
+static bool is_user(const struct rt_check *c, size_t i, const char *key, bool by_default)
+{
+    const struct rt_node *item = rt_tree_at(c->root, RT_STR("channels"))->items[i];
+    const struct rt_node *node = rt_node_get(item, key);
+    if (node == NULL || rt_node_is_null(node))
+        return by_default && item->kind == RT_NODE_MAP;
+    return rt_str_eq(node->text, RT_STR("user"));
+}
+
 static void check_channel(const struct rt_check *c, size_t i)
 {
     const struct rt_channel_rule *rule = &c->config->channels[i];
-    if (rule->subscribe == RT_ALLOW_USER)
+    if (is_user(c, i, "subscribe", true))
         rt_conf_error(
             c->warnings, place(c, "channels.%zu.subscribe", i),
             "channels[%zu].subscribe: user%s: without authentication nobody is a user, so "
             "every client is refused; anyone would let them in",
             i, is_set(c, "channels.%zu.subscribe", i) ? "" : " (the default)");
-    if (rule->publish == RT_ALLOW_USER)
+    if (is_user(c, i, "publish", false))
         rt_conf_error(c->warnings, place(c, "channels.%zu.publish", i),
                       "channels[%zu].publish: user: without authentication nobody is a user, so "
                       "every client is refused; subscriber or anyone would let them in",
@@ -325,11 +335,10 @@ static void check_limits(const struct rt_check *c)
         if (others[i].value >= message)
             continue;
         bool own = is_set(c, "%s", others[i].path);
-        rt_conf_error(
-            c->errors, place(c, "%s", own ? others[i].path : "limits.message"),
-            "%s (%llu bytes) is less than limits.message (%llu bytes): no message of that "
-            "size could ever be sent",
-            others[i].path, (unsigned long long)others[i].value, (unsigned long long)message);
+        rt_conf_error(c->errors, place(c, "%s", own ? others[i].path : "limits.message"),
+                      "%s (%llu bytes) may not be less than limits.message (%llu bytes)",
+                      others[i].path, (unsigned long long)others[i].value,
+                      (unsigned long long)message);
     }
 }
 
