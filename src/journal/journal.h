@@ -7,7 +7,8 @@
  * stores at once returns RT_OK with the result filled and calls nothing (RT_PENDING otherwise).
  * Results: RT_OK with a position; RT_EAGAIN certainly not stored ("retry"); RT_EUNKNOWN may be stored ("unknown").
  * Dedupe: an append with a key that the same publisher used within the window is answered RT_OK with the first one's position and duplicate = true.
- * A failed append of a channel fails the later ones in flight of that channel too (order).
+ * A failed append of a channel fails the later ones in flight of that channel too (order): those that were handed in before `done` told of the failure.
+ * The caller puts the position into the message and the channel. (The memory journal counts on it: the message has reached the hub before the next append.)
  * SQLite: disk full -> RT_EAGAIN until there is room; any fsync or I/O error at commit -> RT_EUNKNOWN, the journal stops for good and `failed` is called on the loop (the process exits 70).
  * Thread: the loop calls; workers own the database. */
 #ifndef RT_JOURNAL_JOURNAL_H
@@ -27,6 +28,7 @@ struct rt_position {
 
 struct rt_append {
     struct rt_task task;        /* internal */
+    uint64_t failures;          /* internal: failures that the loop knew of when it was handed in */
     struct rt_stored *message;  /* the append holds a reference until done */
     struct rt_channel *channel; /* pinned by the caller until done */
     struct rt_str channel_name; /* copied by the caller into memory that lives until done */
@@ -38,7 +40,9 @@ struct rt_append {
     char text[120]; /* for people, when status is not RT_OK */
 };
 
-/* Reads stored messages: offsets in (since, until], oldest first, or newest first with `reverse` (then offsets in [until, since) going down; since 0 = from the top), at most `limit`. */
+/* Reads stored messages: offsets in (since, until], oldest first, or newest first with `reverse` (then offsets in [until, since) going down; since 0 = from the top), at most `limit`.
+ * A page also ends once it holds RT_READ_BYTES: then `more` is set, and the caller goes on from the last message that it got. */
+#define RT_READ_BYTES (16u << 20)
 struct rt_read {
     struct rt_task task;        /* internal */
     struct rt_str channel_name; /* lives until done */
@@ -51,6 +55,7 @@ struct rt_read {
     int status;
     struct rt_stored **messages;
     size_t count;
+    bool more;              /* cut short by RT_READ_BYTES */
     struct rt_position top; /* position of the channel; offset 0 when it has never had a message */
     uint64_t oldest;        /* lowest offset still stored; 0 none */
     char text[120];
@@ -64,15 +69,18 @@ struct rt_journal_options {
     struct rt_metrics *metrics;
     uint64_t idempotency_window; /* ms */
     /* SQLite */
-    const char *path;
+    const char
+        *path; /* beside it: PATH-wal, PATH-shm, and PATH-lock, which keeps a second process out */
+    const char
+        *vfs; /* name of a registered sqlite3_vfs, NULL: the default (tests put faults there) */
     bool sync_full;
-    uint64_t max_size;                           /* bytes */
+    uint64_t max_size;                           /* bytes of the database file, 0 no limit */
     uint64_t retention;                          /* ms, 0 never */
     size_t queue_bytes;                          /* cap of appends in flight; 0: 64 MiB */
     void (*failed)(void *arg, const char *text); /* the log cannot go on */
     /* The queue fell below half after rt_journal_congested() had become true. */
     void (*relieved)(void *arg);
-    void *arg;
+    void *arg; /* `metrics` may not be written after rt_journal_free() */
 };
 
 int rt_journal_memory(const struct rt_journal_options *options, struct rt_journal **ret_journal,

@@ -1,0 +1,48 @@
+#include "journal/journal.h"
+
+int rt_journal_append(struct rt_journal *j, struct rt_append *append)
+{
+    append->status = RT_PENDING;
+    append->duplicate = false;
+    append->position = (struct rt_position){.offset = 0};
+    append->text[0] = '\0';
+    return j->ops->append(j, append);
+}
+
+int rt_journal_read(struct rt_journal *j, struct rt_read *read)
+{
+    read->status = RT_PENDING;
+    read->messages = NULL;
+    read->count = 0;
+    read->more = false;
+    read->top = (struct rt_position){.offset = 0};
+    read->oldest = 0;
+    read->text[0] = '\0';
+    return j->ops->read(j, read);
+}
+
+bool rt_journal_congested(const struct rt_journal *j)
+{
+    return j->ops->congested(j);
+}
+
+bool rt_journal_healthy(const struct rt_journal *j, const char **ret_text)
+{
+    return j->ops->healthy(j, ret_text);
+}
+
+const char *rt_journal_name(const struct rt_journal *j)
+{
+    return j->ops->name;
+}
+
+void rt_journal_close(struct rt_journal *j, void (*closed)(void *arg), void *arg)
+{
+    j->ops->close(j, closed, arg);
+}
+
+void rt_journal_free(struct rt_journal *j)
+{
+    if (j)
+        j->ops->free(j);
+}

@@ -1,0 +1,62 @@
+/* The database file of the SQLite journal: lock, opening, schema, settings, and what an error of SQLite means to us.
+ *
+ * Schema (PRAGMA user_version 1, application_id "rtbr"):
+ *     meta(name, value)            epoch, created, floor (see sqlite_upkeep.h), unsynced (see settle_epoch())
+ *     channel(id, name, top)       top: highest offset given
+ *     message(seq, channel_id, offset, time, id, kind, flags, event, data, attachments, publisher, key)
+ *                                  unique index (channel_id, offset); data is TEXT for JSON and text, BLOB for bytes
+ *     recent_key(seq, publisher, key, offset, time)   idempotency keys of the window; unique index (publisher, key)
+ * Rows of message and recent_key are in order of commit by seq, so that the oldest are found without an index on time.
+ *
+ * Thread: a connection is used by one thread at a time; it may be opened on one and handed to another before use. */
+#ifndef RT_JOURNAL_SQLITE_DB_H
+#define RT_JOURNAL_SQLITE_DB_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+
+#include "journal/journal.h"
+
+/* Takes the exclusive lock of PATH-lock; the descriptor holds it until it is closed. RT_EIO: text names the process that has it. */
+int rt_db_lock(const char *path, int *ret_fd, struct rt_err *err);
+
+/* Opens for the writer: creates, checks, migrates. `epoch` gets the database's. The caller holds the lock. */
+int rt_db_open_writer(const struct rt_journal_options *options, sqlite3 **ret_db,
+                      char epoch[RT_EPOCH_MAX + 1], struct rt_err *err);
+/* Opens for reading; after the writer. Its close never checkpoints. */
+int rt_db_open_reader(const struct rt_journal_options *options, sqlite3 **ret_db,
+                      struct rt_err *err);
+/* Closes after the last statement is finalized. `clean`: everything that was committed is synced, so that the WAL is folded into
+ * the file and removed; otherwise the WAL stays as it is, for the next start to read. */
+void rt_db_close_writer(sqlite3 *db, bool clean);
+
+/* All statements of `sql`, results ignored. Returns SQLite's extended code. */
+int rt_db_exec(sqlite3 *db, const char *sql);
+/* Prepares `count` statements; RT_EIO or RT_ENOMEM, none is prepared then. */
+int rt_db_prepare(sqlite3 *db, const char *const *sql, sqlite3_stmt **statements, int count,
+                  struct rt_err *err);
+void rt_db_finalize(sqlite3_stmt **statements, int count);
+/* Steps a statement that returns no row, and resets it and its bindings. SQLITE_OK or the extended code. */
+int rt_db_run(sqlite3_stmt *statement);
+/* The first column of the first row; `*ret_value` is untouched without a row or with NULL there. Resets. SQLITE_OK or the extended code. */
+int rt_db_run_int(sqlite3_stmt *statement, int64_t *ret_value);
+/* The same for text of a statement that is used once. */
+int rt_db_query_int(sqlite3 *db, const char *sql, int64_t *ret_value);
+/* Binds a slice as text (or NULL when it has no pointer); the memory must live until the statement is reset. */
+int rt_db_bind_text(sqlite3_stmt *statement, int index, struct rt_str text);
+
+/* What a failed call means. */
+enum rt_db_fault {
+    RT_FAULT_ROW, /* this row only; the transaction goes on */
+    RT_FAULT_BATCH, /* the transaction is lost, nothing of it stored; later ones may work (disk full, locked) */
+    RT_FAULT_STOP, /* the database cannot be trusted to store any more */
+};
+enum rt_db_fault rt_db_fault(sqlite3 *db, int code);
+/* The same for a failed COMMIT: RT_FAULT_BATCH when certainly nothing was stored, else RT_FAULT_STOP. */
+enum rt_db_fault rt_db_commit_fault(sqlite3 *db, int code);
+/* For people: what failed and, for a full database, what to do. */
+void rt_db_fault_text(sqlite3 *db, int code, char *out, size_t size);
+/* Ends the transaction if one is open. */
+void rt_db_rollback(sqlite3 *db);
+
+#endif

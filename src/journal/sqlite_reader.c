@@ -1,0 +1,261 @@
+#include "journal/sqlite_reader.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "journal/sqlite_rows.h"
+
+#define COLUMNS "offset, time, id, kind, flags, event, data, attachments, publisher, key"
+
+enum { BEGIN, END, EPOCH, FLOOR, CHANNEL, OLDEST, FORWARD, REVERSE, STATEMENTS };
+
+static const char *const statements[STATEMENTS] = {
+    [BEGIN] = "BEGIN",
+    [END] = "COMMIT",
+    [EPOCH] = "SELECT value FROM meta WHERE name='epoch'",
+    [FLOOR] = "SELECT value FROM meta WHERE name='floor'",
+    [CHANNEL] = "SELECT id, top FROM channel WHERE name=?1",
+    [OLDEST] = "SELECT min(offset) FROM message WHERE channel_id=?1",
+    [FORWARD] = "SELECT " COLUMNS " FROM message WHERE channel_id=?1 AND offset>?2 AND offset<=?3"
+                " ORDER BY offset LIMIT ?4",
+    [REVERSE] = "SELECT " COLUMNS " FROM message WHERE channel_id=?1 AND offset<?2 AND offset>=?3"
+                " ORDER BY offset DESC LIMIT ?4",
+};
+
+struct rt_reader {
+    sqlite3 *db;
+    sqlite3_stmt *statements[STATEMENTS];
+    struct rt_queue *reads;
+    struct rt_mailbox *answers;
+    struct rt_sqlite_status *status;
+};
+
+/* ---- rows to messages -------------------------------------------------------------------------------------- */
+
+static struct rt_str column(sqlite3_stmt *row, int index)
+{
+    if (sqlite3_column_type(row, index) == SQLITE_NULL)
+        return RT_STR_NONE;
+    const void *bytes = sqlite3_column_blob(row, index);
+    size_t len = (size_t)sqlite3_column_bytes(row, index);
+    return bytes ? rt_str_of(bytes, len) : RT_STR("");
+}
+
+/* NULL: out of memory, or a row that is none of ours; `*ret_code` says which. */
+static struct rt_stored *message_of(sqlite3_stmt *row, int *ret_code)
+{
+    struct rt_str attachments[RT_MAX_ATTACHMENTS];
+    struct rt_str id = column(row, 2);
+    int64_t kind = sqlite3_column_int64(row, 3);
+    int count = rt_rows_decode_attachments(column(row, 7), attachments);
+    *ret_code = SQLITE_CORRUPT;
+    if (count < 0 || id.len != 16 || kind < RT_KIND_JSON || kind > RT_KIND_BYTES)
+        return NULL;
+    struct rt_message m = {
+        .offset = (uint64_t)sqlite3_column_int64(row, 0),
+        .time = (uint64_t)sqlite3_column_int64(row, 1),
+        .kind = (uint8_t)kind,
+        .flags = (uint8_t)sqlite3_column_int(row, 4),
+        .event = column(row, 5),
+        .data = column(row, 6),
+        .attachments = attachments,
+        .attachment_count = (uint8_t)count,
+        .publisher = column(row, 8),
+        .key = column(row, 9),
+    };
+    memcpy(m.id, id.ptr, sizeof(m.id));
+    *ret_code = SQLITE_NOMEM;
+    return rt_stored_new(&m);
+}
+
+static int grow(struct rt_read *read, size_t *cap)
+{
+    if (read->count < *cap)
+        return SQLITE_OK;
+    size_t more = *cap ? *cap * 2 : 64;
+    struct rt_stored **messages = rt_reallocarray(read->messages, more, sizeof(struct rt_stored *));
+    if (!messages)
+        return SQLITE_NOMEM;
+    read->messages = messages;
+    *cap = more;
+    return SQLITE_OK;
+}
+
+/* SQLITE_DONE at the end of the page. */
+static int take_rows(sqlite3_stmt *rows, struct rt_read *read)
+{
+    size_t cap = 0;
+    size_t bytes = 0;
+    int code;
+    while ((code = sqlite3_step(rows)) == SQLITE_ROW) {
+        if (bytes >= RT_READ_BYTES) {
+            read->more = true;
+            return SQLITE_DONE;
+        }
+        code = grow(read, &cap);
+        if (code != SQLITE_OK)
+            return code;
+        struct rt_stored *message = message_of(rows, &code);
+        if (!message)
+            return code;
+        bytes += message->size;
+        read->messages[read->count++] = message;
+    }
+    return code;
+}
+
+/* ---- one read ---------------------------------------------------------------------------------------------- */
+
+static int64_t bound(uint64_t offset, int64_t when_zero)
+{
+    return offset == 0 ? when_zero : offset > INT64_MAX ? INT64_MAX : (int64_t)offset;
+}
+
+static int read_page(struct rt_reader *r, struct rt_read *read, int64_t channel)
+{
+    sqlite3_stmt *rows = r->statements[read->reverse ? REVERSE : FORWARD];
+    int64_t since = bound(read->since, read->reverse ? INT64_MAX : 0);
+    int64_t until = bound(read->until, read->reverse ? 0 : INT64_MAX);
+    int code = sqlite3_bind_int64(rows, 1, channel);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(rows, 2, since);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(rows, 3, until);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(rows, 4, read->limit);
+    if (code == SQLITE_OK)
+        code = take_rows(rows, read);
+    sqlite3_reset(rows);
+    return code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+static int read_epoch(struct rt_reader *r, struct rt_read *read)
+{
+    sqlite3_stmt *epoch = r->statements[EPOCH];
+    int code = sqlite3_step(epoch);
+    if (code == SQLITE_ROW)
+        snprintf(read->top.epoch, sizeof(read->top.epoch), "%.*s", RT_STR_ARG(column(epoch, 0)));
+    sqlite3_reset(epoch);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+/* `*ret_id` is 0 for a channel that is not there. */
+static int read_channel(struct rt_reader *r, struct rt_read *read, int64_t *ret_id)
+{
+    sqlite3_stmt *channel = r->statements[CHANNEL];
+    int code = rt_db_bind_text(channel, 1, read->channel_name);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(channel);
+    bool found = code == SQLITE_ROW;
+    if (found) {
+        *ret_id = sqlite3_column_int64(channel, 0);
+        read->top.offset = (uint64_t)sqlite3_column_int64(channel, 1);
+    }
+    sqlite3_reset(channel);
+    sqlite3_clear_bindings(channel);
+    if (!found && code != SQLITE_DONE)
+        return code;
+    int64_t floor = 0;
+    code = found ? SQLITE_OK : rt_db_run_int(r->statements[FLOOR], &floor);
+    if (!found)
+        read->top.offset = (uint64_t)floor;
+    return code;
+}
+
+static int read_all(struct rt_reader *r, struct rt_read *read)
+{
+    int64_t channel = 0;
+    int64_t oldest = 0;
+    int code = read_epoch(r, read);
+    if (code == SQLITE_OK)
+        code = read_channel(r, read, &channel);
+    if (code != SQLITE_OK || channel == 0)
+        return code;
+    code = sqlite3_bind_int64(r->statements[OLDEST], 1, channel);
+    if (code == SQLITE_OK)
+        code = rt_db_run_int(r->statements[OLDEST], &oldest);
+    read->oldest = (uint64_t)oldest;
+    if (code == SQLITE_OK && read->limit > 0)
+        code = read_page(r, read, channel);
+    return code;
+}
+
+static void drop_messages(struct rt_read *read)
+{
+    for (size_t i = 0; i < read->count; i++)
+        rt_stored_unref(read->messages[i]);
+    rt_free(read->messages);
+    read->messages = NULL;
+    read->count = 0;
+    read->more = false;
+}
+
+static void answer(struct rt_reader *r, struct rt_read *read)
+{
+    int code = rt_db_run(r->statements[BEGIN]);
+    if (code == SQLITE_OK)
+        code = read_all(r, read);
+    /* Always: a snapshot that stays open holds the WAL back. */
+    if (!sqlite3_get_autocommit(r->db))
+        (void)rt_db_run(r->statements[END]);
+    read->status = RT_OK;
+    if (code == SQLITE_OK)
+        return;
+    drop_messages(read);
+    read->status = (code & 0xff) == SQLITE_NOMEM ? RT_ENOMEM : RT_EIO;
+    snprintf(read->text, sizeof(read->text), "history cannot be read: %s", sqlite3_errstr(code));
+}
+
+/* ---- the thread -------------------------------------------------------------------------------------------- */
+
+static void close_database(struct rt_reader *r)
+{
+    rt_db_finalize(r->statements, STATEMENTS);
+    sqlite3_close(r->db);
+    r->db = NULL;
+}
+
+void rt_reader_run(void *reader)
+{
+    struct rt_reader *r = reader;
+    struct rt_list taken;
+    rt_list_init(&taken);
+    while (rt_queue_take(r->reads, &taken, -1)) {
+        for (struct rt_list *node = rt_list_pop(&taken); node; node = rt_list_pop(&taken)) {
+            struct rt_read *read = RT_CONTAINER(node, struct rt_read, task.link);
+            answer(r, read);
+            rt_mailbox_post(r->answers, &read->task);
+        }
+    }
+    close_database(r);
+    rt_sqlite_status_reader_ended(r->status);
+}
+
+int rt_reader_new(const struct rt_reader_options *options, struct rt_reader **ret_reader,
+                  struct rt_err *err)
+{
+    struct rt_reader *r = rt_calloc(1, sizeof(*r));
+    if (!r)
+        return rt_err_nomem(err);
+    r->reads = options->reads;
+    r->answers = options->answers;
+    r->status = options->status;
+    int code = rt_db_open_reader(options->journal, &r->db, err);
+    if (code == 0)
+        code = rt_db_prepare(r->db, statements, r->statements, STATEMENTS, err);
+    if (code < 0) {
+        rt_reader_free(r);
+        return code;
+    }
+    *ret_reader = r;
+    return 0;
+}
+
+void rt_reader_free(struct rt_reader *r)
+{
+    if (!r)
+        return;
+    if (r->db)
+        close_database(r);
+    rt_free(r);
+}

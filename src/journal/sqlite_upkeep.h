@@ -1,0 +1,54 @@
+/* What the writer does between batches so that nothing grows without bound.
+ *
+ * Messages older than the retention and keys older than the window go in chunks, always the oldest of all by order of commit: what is left of a
+ * channel has no hole. Their pages are used again, the file does not shrink. Channels without messages go too (only with a
+ * retention): their names are chosen by peers. The highest top of those that went is kept as `floor`, and new channels count on from there, so that no offset of
+ * the epoch is ever given twice.
+ * The WAL is copied into the database when it has RT_UPKEEP_FRAMES pages, and then written again from its start.
+ *
+ * Thread: the writer's. */
+#ifndef RT_JOURNAL_SQLITE_UPKEEP_H
+#define RT_JOURNAL_SQLITE_UPKEEP_H
+
+#include "journal/sqlite_rows.h"
+
+#define RT_UPKEEP_FRAMES 4096 /* 16 MiB */
+
+enum {
+    RT_UPKEEP_OLD_MESSAGES,
+    RT_UPKEEP_DELETE_MESSAGES,
+    RT_UPKEEP_OLD_KEYS,
+    RT_UPKEEP_DELETE_KEYS,
+    RT_UPKEEP_LAST_CHANNEL,
+    RT_UPKEEP_EMPTY_TOP,
+    RT_UPKEEP_DELETE_CHANNELS,
+    RT_UPKEEP_SET_FLOOR,
+    RT_UPKEEP_STATEMENTS,
+};
+
+struct rt_upkeep {
+    sqlite3 *db;
+    sqlite3_stmt *statements[RT_UPKEEP_STATEMENTS];
+    struct rt_rows *rows;
+    uint64_t retention; /* ms, 0: for ever */
+    uint64_t interval;  /* ms between looks for what is old */
+    uint64_t due;       /* monotonic ms */
+    bool backlog;       /* the last chunk was full: go on at once */
+    int64_t swept;      /* channels up to this id were looked at */
+    int frames;         /* in the WAL after the last commit */
+    int checkpoint_at;  /* frames */
+};
+
+int rt_upkeep_init(struct rt_upkeep *u, sqlite3 *db, struct rt_rows *rows, uint64_t retention,
+                   struct rt_err *err);
+/* Fine on a zeroed one. */
+void rt_upkeep_deinit(struct rt_upkeep *u);
+/* Deletes a chunk when it is time to: not much more than a batch of `rows` took, so that it keeps pace and delays nobody for long; and checkpoints.
+ * SQLITE_OK, or the code of a fault after which nothing may be written any more. */
+int rt_upkeep_run(struct rt_upkeep *u, size_t rows, uint64_t now);
+/* Until it wants to run again, ms. */
+uint64_t rt_upkeep_wait(const struct rt_upkeep *u, uint64_t now);
+/* Could messages be stored? Writes some and takes it back. Codes as SQLite's; `*ret_at_commit`: it was COMMIT that failed. */
+int rt_upkeep_probe(struct rt_upkeep *u, bool *ret_at_commit);
+
+#endif
