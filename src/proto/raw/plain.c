@@ -1,0 +1,198 @@
+/* Plain WebSocket endpoints. */
+#include "base/alloc.h"
+#include "base/codec.h"
+#include "proto/raw/internal.h"
+
+struct rt_raw_plain {
+    struct rt_raw_peer peer; /* first */
+    struct rt_ws ws;
+    struct rt_list all;
+    char sid[RT_ID_LEN + 1];
+    char channel[];
+};
+
+static void encode(const struct rt_encoding *self, const struct rt_message *m, struct rt_buf *out)
+{
+    (void)self;
+    rt_ws_frame(out, m->kind == RT_KIND_BYTES ? RT_WS_BINARY : RT_WS_TEXT, m->data);
+}
+
+static const struct rt_encoding ENCODING = {.encode = encode};
+
+static void deliver(struct rt_subscriber *self, struct rt_bytes *bytes, uint32_t off, uint32_t len)
+{
+    struct rt_raw_plain *p = RT_CONTAINER(self, struct rt_raw_plain, peer.client.subscriber);
+    /* Whatever fails here closes the connection, and on_close follows. */
+    (void)rt_ws_send_frames(&p->ws, bytes, off, len);
+}
+
+static bool writable(struct rt_subscriber *self)
+{
+    struct rt_raw_plain *p = RT_CONTAINER(self, struct rt_raw_plain, peer.client.subscriber);
+    return rt_conn_writable(p->ws.conn);
+}
+
+static const struct rt_subscriber_ops SUBSCRIBER = {.deliver = deliver, .writable = writable};
+
+static void fail(struct rt_raw_peer *peer, uint16_t code, const char *reason)
+{
+    struct rt_raw_plain *p = RT_CONTAINER(peer, struct rt_raw_plain, peer);
+    rt_hub_catch_up(rt_broker_hub(peer->client.broker), &peer->client.subscriber);
+    rt_ws_close(&p->ws, code, reason);
+}
+
+static void set_paused(struct rt_raw_peer *peer, bool paused)
+{
+    struct rt_raw_plain *p = RT_CONTAINER(peer, struct rt_raw_plain, peer);
+    if (paused)
+        rt_conn_pause(p->ws.conn);
+    else if (rt_ws_open(&p->ws))
+        rt_conn_resume(p->ws.conn);
+}
+
+static void on_message(struct rt_ws *ws, bool text, uint8_t *data, size_t len)
+{
+    struct rt_raw_plain *p = RT_CONTAINER(ws, struct rt_raw_plain, ws);
+    rt_raw_peer_message(&p->peer, text, rt_str_of(data, len));
+}
+
+static void on_close(struct rt_ws *ws, uint16_t code, enum rt_close_reason reason)
+{
+    struct rt_raw_plain *p = RT_CONTAINER(ws, struct rt_raw_plain, ws);
+    struct rt_raw *raw = p->peer.endpoint->raw;
+    (void)code;
+    (void)reason;
+    rt_raw_peer_deinit(&p->peer);
+    rt_list_remove(&p->all);
+    rt_free(p);
+    raw->plain_count--;
+    rt_raw_drain_check(raw);
+}
+
+static const struct rt_ws_handler HANDLER = {.on_message = on_message, .on_close = on_close};
+
+/* What the path has in place of {channel}, decoded. */
+static void chosen_channel(const struct rt_raw_config *config, struct rt_str path,
+                           struct rt_buf *out)
+{
+    const char *mark = strstr(config->path, "{channel}");
+    if (!mark)
+        return;
+    size_t prefix = (size_t)(mark - config->path);
+    struct rt_str tail = rt_str_c(mark + 9);
+    if (path.len < prefix + tail.len)
+        return;
+    size_t len = path.len - prefix - tail.len;
+    if (!rt_str_eq(rt_str_of(path.ptr + prefix + len, tail.len), tail))
+        return;
+    /* A plus is a plus in a path, unlike in a query. */
+    for (size_t i = 0; i < len; i++) {
+        char c = path.ptr[prefix + i];
+        if (c == '+')
+            rt_buf_add_c(out, "%2B");
+        else
+            rt_buf_add_byte(out, (uint8_t)c);
+    }
+    struct rt_buf encoded = *out;
+    rt_buf_init(out);
+    rt_url_decode(out, rt_buf_str(&encoded));
+    out->failed |= encoded.failed;
+    rt_buf_deinit(&encoded);
+}
+
+static struct rt_raw_plain *new_plain(struct rt_raw_endpoint *e, const struct rt_http_request *req)
+{
+    struct rt_buf chosen = RT_BUF_INIT, channel = RT_BUF_INIT;
+    char sid[RT_ID_LEN + 1];
+    rt_random_id(sid);
+    chosen_channel(e->config, req->path, &chosen);
+    rt_raw_channel(e->config, sid, rt_buf_str(&chosen), &channel);
+    struct rt_raw_plain *p = NULL;
+    if (rt_buf_ok(&chosen) && rt_buf_ok(&channel))
+        p = rt_calloc(1, sizeof(*p) + channel.len);
+    if (p) {
+        memcpy(p->sid, sid, sizeof(sid));
+        if (channel.len > 0)
+            memcpy(p->channel, channel.data, channel.len);
+        rt_raw_peer_init(&p->peer, e, p->sid, &SUBSCRIBER, &ENCODING);
+        p->peer.channel = rt_str_of(p->channel, channel.len);
+        p->peer.fail = fail;
+        p->peer.pause = set_paused;
+        rt_list_init(&p->all);
+    }
+    rt_buf_deinit(&chosen);
+    rt_buf_deinit(&channel);
+    return p;
+}
+
+static bool refuse(struct rt_raw_endpoint *e, struct rt_http_request *req)
+{
+    const char *text = NULL;
+    int status;
+    if (e->raw->draining) {
+        rt_http_close_after(req);
+        rt_http_error(req, 503, "shutting_down", "the broker is shutting down", NULL);
+    } else if (!req->upgrade_websocket) {
+        rt_http_respond(req, 426, "application/json", RT_STR("Upgrade: websocket\r\n"),
+                        RT_STR("{\"code\":\"upgrade_required\",\"message\":\"this is a WebSocket "
+                               "endpoint\"}"));
+    } else if ((status = rt_ws_check(req, &text))) {
+        rt_http_close_after(req);
+        rt_http_error(req, status, "bad_handshake", text, NULL);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void handle(struct rt_http_request *req, void *arg)
+{
+    struct rt_raw_endpoint *e = arg;
+    struct rt_raw *raw = e->raw;
+    struct rt_err err = {0};
+    if (refuse(e, req))
+        return;
+    struct rt_raw_plain *p = new_plain(e, req);
+    if (!p) {
+        rt_http_error(req, 503, "out_of_memory", "out of memory", NULL);
+        return;
+    }
+    rt_list_push(&raw->peers, &p->all);
+    raw->plain_count++;
+    raw->opened.value++;
+    /* Joined before the 101: what is published from now on is not missed. A refusal is told by a close frame, which browsers show,
+     * unlike an HTTP status. */
+    int status = rt_raw_peer_join(&p->peer, &err);
+    uint64_t max = e->config->max_message;
+    rt_ws_accept(req, raw->pool, &p->ws, &HANDLER, max > UINT32_MAX ? UINT32_MAX : (uint32_t)max,
+                 RT_STR_NONE);
+    if (status)
+        rt_ws_close(&p->ws, rt_raw_close_code(status), err.text);
+}
+
+bool rt_raw_plain_close_one(struct rt_raw *raw)
+{
+    struct rt_list *node = rt_list_pop(&raw->peers);
+    if (!node)
+        return false;
+    struct rt_raw_plain *p = RT_CONTAINER(node, struct rt_raw_plain, all);
+    fail(&p->peer, 1001, "the broker is shutting down");
+    return true;
+}
+
+int rt_raw_plain_mount(struct rt_raw_endpoint *e, struct rt_http_server *http, struct rt_err *err)
+{
+    const char *path = e->config->path;
+    const char *mark = strstr(path, "{channel}");
+    struct rt_http_route route = {.handle = handle, .arg = e};
+    struct rt_buf prefix = RT_BUF_INIT;
+    if (mark) {
+        rt_buf_add(&prefix, path, (size_t)(mark - path));
+        rt_buf_add_byte(&prefix, '*');
+        path = rt_buf_cstr(&prefix);
+    }
+    route.path = path;
+    int status = path ? rt_http_route_add(http, &route, err) : rt_err_nomem(err);
+    rt_buf_deinit(&prefix);
+    return status;
+}

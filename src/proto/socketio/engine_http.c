@@ -1,0 +1,236 @@
+/* Requests of a mount: which session, which transport, or which error. The order of the checks is the reference server's, since clients
+ * and suites see the first error only. */
+#include "proto/socketio/engine_internal.h"
+
+#include "base/alloc.h"
+
+static const struct {
+    int status;
+    const char *text;
+} ERRORS[] = {
+    [EIO_UNKNOWN_TRANSPORT] = {400, "Transport unknown"},
+    [EIO_UNKNOWN_SID] = {400, "Session ID unknown"},
+    [EIO_BAD_METHOD] = {400, "Bad handshake method"},
+    [EIO_BAD_REQUEST] = {400, "Bad request"},
+    [EIO_FORBIDDEN] = {403, "Forbidden"},
+    [EIO_BAD_VERSION] = {400, "Unsupported protocol version"},
+};
+
+void rt_eio_respond_with(struct rt_eio_mount *m, struct rt_http_request *req, int status,
+                         const char *content_type, struct rt_str headers, struct rt_str body)
+{
+    struct rt_buf lines = RT_BUF_INIT;
+    rt_eio_cors_add(m->options.config, req, &lines);
+    rt_buf_add_c(&lines, "Cache-Control: no-store\r\n");
+    rt_buf_add_str(&lines, headers);
+    if (rt_buf_ok(&lines))
+        rt_http_respond(req, status, content_type, rt_buf_str(&lines), body);
+    else
+        rt_http_abort(req);
+    rt_buf_deinit(&lines);
+}
+
+void rt_eio_respond(struct rt_eio_mount *m, struct rt_http_request *req, int status,
+                    const char *content_type, struct rt_str body)
+{
+    rt_eio_respond_with(m, req, status, content_type, RT_STR_NONE, body);
+}
+
+void rt_eio_error(struct rt_eio_mount *m, struct rt_http_request *req, enum rt_eio_error error)
+{
+    struct rt_str text = rt_str_c(ERRORS[error].text);
+    m->metrics.refused.value++;
+    if (req->upgrade_websocket) {
+        /* A WebSocket client reads no JSON; the reference server answers it with the bare text. */
+        rt_http_close_after(req);
+        rt_eio_respond(m, req, ERRORS[error].status, "text/html", text);
+        return;
+    }
+    struct rt_buf body = RT_BUF_INIT;
+    rt_buf_printf(&body, "{\"code\":%d,\"message\":\"%s\"}", (int)error, ERRORS[error].text);
+    rt_eio_respond(m, req, ERRORS[error].status, "application/json", rt_buf_str(&body));
+    rt_buf_deinit(&body);
+}
+
+void rt_eio_add_cookie(const struct rt_eio_session *s, struct rt_buf *out)
+{
+    const char *name = s->mount->options.config->cookie;
+    if (name && name[0] != '\0')
+        rt_buf_printf(out, "Set-Cookie: %s=%s; Path=/; HttpOnly; SameSite=Lax\r\n", name, s->sid);
+}
+
+/* What the query says. */
+struct params {
+    bool has_sid, has_transport, polling, websocket, version4, text_only;
+    struct rt_eio_session *session; /* of the sid; NULL: unknown */
+};
+
+static struct rt_eio_session *find(const struct rt_eio_mount *m, struct rt_str sid)
+{
+    return sid.len > 0 ? rt_map_get(&m->table, sid) : NULL;
+}
+
+static void read_params(const struct rt_eio_mount *m, const struct rt_http_request *req,
+                        struct params *p)
+{
+    struct rt_buf value = RT_BUF_INIT;
+    *p = (struct params){.has_sid = false};
+    if (rt_http_query(req->query, "transport", &value)) {
+        p->has_transport = true;
+        p->polling = rt_str_eq(rt_buf_str(&value), RT_STR("polling"));
+        p->websocket = rt_str_eq(rt_buf_str(&value), RT_STR("websocket"));
+    }
+    rt_buf_clear(&value);
+    if (rt_http_query(req->query, "sid", &value)) {
+        p->has_sid = true;
+        p->session = find(m, rt_buf_str(&value));
+    }
+    rt_buf_clear(&value);
+    if (rt_http_query(req->query, "EIO", &value))
+        p->version4 = rt_str_eq(rt_buf_str(&value), RT_STR("4"));
+    rt_buf_clear(&value);
+    if (rt_http_query(req->query, "b64", &value))
+        p->text_only = value.len > 0;
+    rt_buf_deinit(&value);
+}
+
+/* A header value that the reference server refuses: control characters in Origin. */
+static bool bad_origin(const struct rt_http_request *req)
+{
+    struct rt_str origin = rt_http_header(req, "origin");
+    for (size_t i = 0; i < origin.len; i++) {
+        unsigned char c = (unsigned char)origin.ptr[i];
+        if (c < 0x20 || c == 0x7f)
+            return true;
+    }
+    return false;
+}
+
+/* Checks in the reference server's order. Returns -1 when the request is fine. */
+static int verify(struct rt_eio_mount *m, const struct rt_http_request *req, const struct params *p)
+{
+    const struct rt_engineio_config *config = m->options.config;
+    if (!(p->polling && config->polling) && !(p->websocket && config->websocket))
+        return EIO_UNKNOWN_TRANSPORT;
+    if (bad_origin(req))
+        return EIO_BAD_REQUEST;
+    if (p->has_sid) {
+        if (!p->session || rt_eio_session_overdue(p->session))
+            return EIO_UNKNOWN_SID;
+        bool upgraded = p->session->transport == RT_EIO_WEBSOCKET;
+        if (!req->upgrade_websocket && (p->websocket || upgraded))
+            return EIO_BAD_REQUEST;
+        return req->upgrade_websocket && !p->websocket ? EIO_BAD_REQUEST : -1;
+    }
+    if (req->method != RT_GET)
+        return EIO_BAD_METHOD;
+    if (p->websocket != req->upgrade_websocket)
+        return EIO_BAD_REQUEST;
+    if (!rt_eio_origin_allowed(config, req))
+        return EIO_FORBIDDEN;
+    return p->version4 ? -1 : EIO_BAD_VERSION;
+}
+
+static void shutting_down(struct rt_eio_mount *m, struct rt_http_request *req)
+{
+    rt_http_close_after(req);
+    rt_eio_respond_with(m, req, 503, "application/json", RT_STR("Retry-After: 1\r\n"),
+                        RT_STR("{\"code\":3,\"message\":\"Server is shutting down\"}"));
+}
+
+static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const struct params *p)
+{
+    if (m->draining) {
+        shutting_down(m, req);
+        return;
+    }
+    if (p->websocket) {
+        rt_eio_ws_handshake(m, req);
+        return;
+    }
+    struct rt_eio_session *s = NULL;
+    if (rt_eio_session_new(m, req, RT_EIO_POLLING, &s)) {
+        rt_http_error(req, 503, "out_of_memory", "out of memory", NULL);
+        return;
+    }
+    s->text_only = p->text_only;
+    s->poll->not_before = rt_loop_now(m->loop) + m->options.config->handshake_delay;
+    m->metrics.opened_polling.value++;
+    rt_eio_session_open(s);
+    if (s->state != EIO_CLOSED)
+        rt_eio_poll_get(s, req);
+    else
+        rt_eio_error(m, req, EIO_FORBIDDEN);
+}
+
+static void with_session(struct rt_eio_mount *m, struct rt_http_request *req,
+                         struct rt_eio_session *s)
+{
+    if (req->upgrade_websocket)
+        rt_eio_ws_upgrade(s, req);
+    else if (req->method == RT_GET && s->state == EIO_LINGERING)
+        rt_eio_poll_last(s, req);
+    else if (req->method == RT_GET)
+        rt_eio_poll_get(s, req);
+    else if (req->method == RT_POST)
+        rt_eio_poll_post(s, req);
+    else
+        rt_eio_respond(m, req, 500, NULL, RT_STR_NONE);
+}
+
+static bool is_file(const struct rt_eio_mount *m, struct rt_http_request *req)
+{
+    return m->options.file && req->method <= RT_HEAD && !req->upgrade_websocket &&
+           req->path.len > strlen(m->options.path) && m->options.file(req, m->options.user_arg);
+}
+
+static void handle(struct rt_http_request *req, void *arg)
+{
+    struct rt_eio_mount *m = arg;
+    if (req->method == RT_OPTIONS && rt_eio_cors_on(m->options.config)) {
+        rt_eio_cors_preflight(m, req);
+        return;
+    }
+    struct params p;
+    read_params(m, req, &p);
+    if (!p.has_transport && !p.has_sid && is_file(m, req))
+        return;
+    /* A POST was attached to its session with its head. */
+    if (req->user) {
+        rt_eio_poll_post(req->user, req);
+        return;
+    }
+    int error = verify(m, req, &p);
+    if (error >= 0)
+        rt_eio_error(m, req, (enum rt_eio_error)error);
+    else if (p.has_sid)
+        with_session(m, req, p.session);
+    else
+        handshake(m, req, &p);
+}
+
+/* Before the body of a POST: the session must know that one is on its way. */
+static bool head(struct rt_http_request *req, void *arg)
+{
+    struct rt_eio_mount *m = arg;
+    if (req->method != RT_POST)
+        return true;
+    struct params p;
+    read_params(m, req, &p);
+    int error = verify(m, req, &p);
+    if (error >= 0) {
+        rt_eio_error(m, req, (enum rt_eio_error)error);
+        return false;
+    }
+    return rt_eio_poll_post_head(p.session, req);
+}
+
+int rt_eio_mount_route(struct rt_eio_mount *m, struct rt_err *err)
+{
+    struct rt_http_route route = {.path = m->options.path,
+                                  .body_limit = m->options.config->max_payload,
+                                  .handle = handle,
+                                  .head = head,
+                                  .arg = m};
+    return rt_http_route_add(m->http, &route, err);
+}

@@ -1,0 +1,180 @@
+/* What the files of the engine share: shapes of mount, session, polling half and WebSocket link. Only for engine_*.c. */
+#ifndef RT_PROTO_SOCKETIO_ENGINE_INTERNAL_H
+#define RT_PROTO_SOCKETIO_ENGINE_INTERNAL_H
+
+#include "base/map.h"
+#include "proto/socketio/engine.h"
+#include "proto/socketio/engine_payload.h"
+#include "session/drain.h"
+
+/*                 rt_eio_close, error, timeout
+ *   EIO_OPENING ------------------------------------> EIO_CLOSED  (freed at the end of the turn)
+ *        | open packet queued      |                   ^
+ *        v                         |                   | final body fetched, 30 s
+ *   EIO_OPEN ----------------------+--> EIO_LINGERING -+
+ * LINGERING: a polling session that was closed by us while no GET was held; its user is gone, the next GET gets what is queued and `1`. */
+enum rt_eio_state { EIO_OPENING, EIO_OPEN, EIO_LINGERING, EIO_CLOSED };
+
+/* Bytes in polling form that wait for a GET. */
+struct rt_eio_piece {
+    struct rt_bytes *bytes;
+    uint32_t off, len;
+};
+
+/* What only a polling session needs; freed after the upgrade. */
+struct rt_eio_poll {
+    struct rt_http_request *get;  /* held */
+    struct rt_http_request *post; /* body on its way, or answer held back by a pause */
+    bool post_held;               /* the latter */
+    struct rt_eio_piece *pieces;
+    uint32_t count, cap;
+    size_t bytes;
+    uint64_t not_before; /* loop time before which a held GET is not answered */
+    struct rt_timer timer;
+    struct rt_eio_session *session;
+};
+
+/* A packet that waits for its turn when config->packet_gap is set. */
+struct rt_eio_paced {
+    struct rt_list link;
+    struct rt_bytes *bytes;
+    uint32_t off, len;
+};
+
+/* A WebSocket connection of a session, or one that probes for an upgrade. Outlives the session until the connection is gone. */
+struct rt_eio_link {
+    struct rt_ws ws;
+    struct rt_eio_session *session; /* NULL: the session is over */
+    struct rt_eio_mount *mount;
+    struct rt_timer timer; /* upgrade timeout while probing; next paced packet */
+    struct rt_list paced;
+    uint64_t next_send; /* loop time of the next paced packet */
+    bool probing;       /* not the session's transport yet */
+    bool probed;        /* `2probe` was answered */
+};
+
+struct rt_eio_session {
+    struct rt_eio_mount *mount;
+    struct rt_eio_poll *poll; /* NULL: WebSocket only */
+    struct rt_eio_link *link; /* NULL: polling only */
+    struct rt_timer timer;    /* heartbeat; lingering */
+    uint64_t pong_deadline;   /* loop time, 0: no ping is out */
+    uint64_t ping_sent;
+    void (*on_pong)(struct rt_eio_session *s);
+    struct rt_eio_handshake *handshake;
+    struct rt_deferred deferred;
+    struct rt_list all; /* mount->sessions */
+    uint8_t state;      /* enum rt_eio_state */
+    uint8_t transport;  /* enum rt_eio_transport */
+    uint8_t reason;     /* enum rt_eio_reason, once closed */
+    bool paused;
+    bool user_open; /* on_open was called, on_close not yet */
+    bool text_only; /* b64=1: binary goes as text on WebSocket too */
+    uint8_t sid_len;
+    /* sid with a NUL, then the user part, aligned */
+    char sid[];
+};
+
+struct rt_eio_mount {
+    struct rt_eio_options options;
+    struct rt_http_server *http;
+    struct rt_loop *loop;
+    struct rt_ws_pool *pool;
+    struct rt_map table; /* sessions by sid */
+    struct rt_list sessions;
+    struct rt_buf scratch; /* encoding of single packets */
+    size_t links;
+    bool draining;
+    struct rt_drain drain;
+    void (*drained)(void *arg); /* NULL: not draining, or reported */
+    void *drained_arg;
+    struct {
+        struct rt_metric sessions, opened_polling, opened_websocket, upgrades, refused, ping_rtt;
+        struct rt_metric closes[RT_EIO_SHUTDOWN + 1];
+        char labels[RT_EIO_SHUTDOWN + 4][80];
+    } metrics;
+};
+
+enum rt_eio_error {
+    EIO_UNKNOWN_TRANSPORT,
+    EIO_UNKNOWN_SID,
+    EIO_BAD_METHOD,
+    EIO_BAD_REQUEST,
+    EIO_FORBIDDEN,
+    EIO_BAD_VERSION,
+};
+
+/* engine_session.c */
+int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
+                       enum rt_eio_transport transport, struct rt_eio_session **ret_session);
+/* Queues the open packet and calls on_open. */
+void rt_eio_session_open(struct rt_eio_session *s);
+/* Ends the session now: out of the table, transports released, on_close and free at the end of the turn. Idempotent. */
+void rt_eio_session_end(struct rt_eio_session *s, enum rt_eio_reason reason);
+/* A packet from the peer, on whichever transport. Returns a negative code when it broke the protocol (the session has ended). */
+int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *packet);
+/* Is the answer to a ping overdue? Ends the session then. To be asked at every request. */
+bool rt_eio_session_overdue(struct rt_eio_session *s);
+/* Appends one text packet (type and data in `head`, then `tail`) in the wire form of a transport. */
+void rt_eio_encode_packet(struct rt_buf *out, enum rt_eio_transport transport, struct rt_str head,
+                          struct rt_str tail);
+/* Sends what was encoded into mount->scratch for the present transport. A failure ends the session. */
+int rt_eio_session_send_scratch(struct rt_eio_session *s);
+/* Queues one packet of ours on the present transport. */
+int rt_eio_session_send(struct rt_eio_session *s, enum rt_eio_packet_type type, struct rt_str data);
+
+/* engine_polling.c */
+int rt_eio_poll_new(struct rt_eio_session *s);
+void rt_eio_poll_free(struct rt_eio_poll *p);
+void rt_eio_poll_get(struct rt_eio_session *s, struct rt_http_request *req);
+/* From head(): false when answered. */
+bool rt_eio_poll_post_head(struct rt_eio_session *s, struct rt_http_request *req);
+void rt_eio_poll_post(struct rt_eio_session *s, struct rt_http_request *req);
+int rt_eio_poll_queue(struct rt_eio_session *s, struct rt_bytes *bytes, uint32_t off, uint32_t len);
+/* Answers a held GET with what is queued, if anything is. */
+void rt_eio_poll_flush(struct rt_eio_session *s);
+/* Answers a held GET with a noop. */
+void rt_eio_poll_release(struct rt_eio_session *s);
+/* Answers what is held because the session ends. `final`: the last packet of the body, 0 none. */
+void rt_eio_poll_end(struct rt_eio_session *s, char final);
+/* The answer to a GET of a lingering session: everything, then `1`. */
+void rt_eio_poll_last(struct rt_eio_session *s, struct rt_http_request *req);
+/* Moves what is queued to the session's WebSocket, in order. */
+int rt_eio_poll_to_websocket(struct rt_eio_session *s);
+/* The pause is over: answers a POST that was held back. */
+void rt_eio_poll_resume(struct rt_eio_session *s);
+
+/* engine_ws.c */
+void rt_eio_ws_handshake(struct rt_eio_mount *m, struct rt_http_request *req);
+void rt_eio_ws_upgrade(struct rt_eio_session *s, struct rt_http_request *req);
+/* Sends encoded frames on the session's link, paced where configured. */
+int rt_eio_ws_send(struct rt_eio_link *l, struct rt_bytes *bytes, uint32_t off, uint32_t len);
+int rt_eio_ws_send_copy(struct rt_eio_link *l, struct rt_str frames);
+/* Lets go of a link: the connection is closed after what is queued. */
+void rt_eio_link_release(struct rt_eio_link *l, uint16_t code);
+
+/* engine_http.c */
+int rt_eio_mount_route(struct rt_eio_mount *m, struct rt_err *err);
+/* Answers with a JSON error of the protocol. */
+void rt_eio_error(struct rt_eio_mount *m, struct rt_http_request *req, enum rt_eio_error error);
+/* A response with the CORS lines of this request and `Cache-Control: no-store`. */
+void rt_eio_respond(struct rt_eio_mount *m, struct rt_http_request *req, int status,
+                    const char *content_type, struct rt_str body);
+/* Cookie of the handshake response: "Set-Cookie: ..\r\n" or nothing. */
+void rt_eio_add_cookie(const struct rt_eio_session *s, struct rt_buf *out);
+/* The same with extra header lines. */
+void rt_eio_respond_with(struct rt_eio_mount *m, struct rt_http_request *req, int status,
+                         const char *content_type, struct rt_str headers, struct rt_str body);
+
+/* engine_cors.c */
+void rt_eio_cors_add(const struct rt_engineio_config *config, const struct rt_http_request *req,
+                     struct rt_buf *out);
+bool rt_eio_origin_allowed(const struct rt_engineio_config *config,
+                           const struct rt_http_request *req);
+bool rt_eio_cors_on(const struct rt_engineio_config *config);
+void rt_eio_cors_preflight(struct rt_eio_mount *m, struct rt_http_request *req);
+
+/* engine.c */
+void rt_eio_drain_check(struct rt_eio_mount *m);
+
+#endif

@@ -1,0 +1,325 @@
+/* Life of a session: creation, open packet, heartbeat, packets from the peer, end. */
+#include "proto/socketio/engine_internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/rand.h"
+
+#define ALIGN 16u
+
+/* Behind the sid and a pointer back to the session, which stands right in front of the user part. */
+static size_t user_offset(size_t sid_len)
+{
+    size_t end = offsetof(struct rt_eio_session, sid) + sid_len + 1 + sizeof(void *);
+    return (end + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+void *rt_eio_user(struct rt_eio_session *s)
+{
+    return (char *)s + user_offset(s->sid_len);
+}
+
+struct rt_eio_session *rt_eio_of_user(void *user)
+{
+    struct rt_eio_session *s;
+    memcpy(&s, (char *)user - sizeof(s), sizeof(s));
+    return s;
+}
+
+/* The handshake request in one block: struct, then all text. */
+static struct rt_eio_handshake *copy_handshake(const struct rt_http_request *req)
+{
+    struct rt_str address = rt_str_c(req->remote);
+    size_t size =
+        sizeof(struct rt_eio_handshake) + req->target.len + req->header_lines.len + address.len;
+    struct rt_eio_handshake *h = rt_malloc(size);
+    if (!h)
+        return NULL;
+    char *at = (char *)(h + 1);
+    struct rt_str parts[] = {req->target, req->header_lines, address};
+    for (size_t i = 0; i < 3; i++) {
+        if (parts[i].len > 0)
+            memcpy(at, parts[i].ptr, parts[i].len);
+        parts[i].ptr = at;
+        at += parts[i].len;
+    }
+    *h = (struct rt_eio_handshake){.url = parts[0],
+                                   .headers = parts[1],
+                                   .address = parts[2],
+                                   .secure = req->secure,
+                                   .xdomain = rt_http_header(req, "origin").ptr != NULL,
+                                   .issued = rt_wall_ms()};
+    (void)rt_str_split(h->url, '?', &h->query);
+    return h;
+}
+
+static size_t make_sid(const struct rt_eio_mount *m, char out[128])
+{
+    char id[RT_ID_LEN + 1];
+    rt_random_id(id);
+    const char *node = m->options.node;
+    bool prefixed = node && node[0] != '\0';
+    int len = snprintf(out, 128, "%s%s%s", prefixed ? node : "", prefixed ? "." : "", id);
+    return len < 128 ? (size_t)len : 127;
+}
+
+static void free_session(struct rt_eio_session *s)
+{
+    if (s->poll)
+        rt_eio_poll_free(s->poll);
+    rt_free(s->handshake);
+    rt_free(s);
+}
+
+static int fill(struct rt_eio_session *s, struct rt_http_request *req,
+                enum rt_eio_transport transport)
+{
+    if (s->mount->options.keep_handshake && !(s->handshake = copy_handshake(req)))
+        return RT_ENOMEM;
+    if (transport == RT_EIO_POLLING && rt_eio_poll_new(s))
+        return RT_ENOMEM;
+    return rt_map_put(&s->mount->table, s);
+}
+
+int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
+                       enum rt_eio_transport transport, struct rt_eio_session **ret_session)
+{
+    char sid[128];
+    size_t len = make_sid(m, sid);
+    size_t offset = user_offset(len);
+    struct rt_eio_session *s = rt_calloc(1, offset + m->options.user->size);
+    if (!s)
+        return RT_ENOMEM;
+    s->mount = m;
+    s->sid_len = (uint8_t)len;
+    memcpy(s->sid, sid, len);
+    memcpy((char *)s + offset - sizeof(s), &s, sizeof(s));
+    s->transport = (uint8_t)transport;
+    rt_list_init(&s->all);
+    rt_list_init(&s->deferred.link);
+    if (fill(s, req, transport)) {
+        free_session(s);
+        return RT_ENOMEM;
+    }
+    rt_list_push(&m->sessions, &s->all);
+    *ret_session = s;
+    return 0;
+}
+
+/* ---- heartbeat ---- */
+
+static void beat(struct rt_timer *timer)
+{
+    struct rt_eio_session *s = RT_CONTAINER(timer, struct rt_eio_session, timer);
+    struct rt_eio_mount *m = s->mount;
+    uint64_t now = rt_loop_now(m->loop);
+    if (s->state == EIO_LINGERING || s->pong_deadline != 0) {
+        rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);
+        return;
+    }
+    s->ping_sent = now;
+    s->pong_deadline = now + m->options.config->ping_timeout;
+    rt_timer_start_at(m->loop, &s->timer, s->pong_deadline, beat);
+    (void)rt_eio_session_send(s, RT_EIO_PING, RT_STR_NONE);
+}
+
+static void pong(struct rt_eio_session *s)
+{
+    struct rt_eio_mount *m = s->mount;
+    if (s->pong_deadline == 0)
+        return; /* unsolicited: ignored, as the reference server does */
+    uint64_t now = rt_loop_now(m->loop);
+    rt_metrics_observe(&m->metrics.ping_rtt, (double)(now - s->ping_sent) / 1000);
+    s->pong_deadline = 0;
+    rt_timer_start(m->loop, &s->timer, m->options.config->ping_interval, beat);
+    if (s->on_pong)
+        s->on_pong(s);
+}
+
+bool rt_eio_session_overdue(struct rt_eio_session *s)
+{
+    if (s->pong_deadline == 0 || rt_loop_now_exact(s->mount->loop) < s->pong_deadline)
+        return false;
+    rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);
+    return true;
+}
+
+/* ---- open, packets ---- */
+
+void rt_eio_session_open(struct rt_eio_session *s)
+{
+    struct rt_eio_mount *m = s->mount;
+    const struct rt_engineio_config *c = m->options.config;
+    bool upgrade = s->transport == RT_EIO_POLLING && c->websocket && c->upgrades;
+    struct rt_buf text = RT_BUF_INIT;
+    rt_buf_printf(&text,
+                  "{\"sid\":\"%s\",\"upgrades\":[%s],\"pingInterval\":%llu,\"pingTimeout\":%llu,"
+                  "\"maxPayload\":%llu}",
+                  s->sid, upgrade ? "\"websocket\"" : "", (unsigned long long)c->ping_interval,
+                  (unsigned long long)c->ping_timeout, (unsigned long long)c->max_payload);
+    int status =
+        rt_buf_ok(&text) ? rt_eio_session_send(s, RT_EIO_OPEN, rt_buf_str(&text)) : RT_ENOMEM;
+    rt_buf_deinit(&text);
+    if (s->state != EIO_OPENING)
+        return;
+    s->state = EIO_OPEN;
+    rt_timer_start(m->loop, &s->timer, c->ping_interval, beat);
+    s->user_open = true;
+    if (status || m->options.user->on_open(s))
+        rt_eio_session_end(s, RT_EIO_FORCED_CLOSE);
+}
+
+int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *packet)
+{
+    switch (packet->type) {
+    case RT_EIO_MESSAGE:
+        /* Text is a slice of a buffer of ours; handlers may change it in place. */
+        s->mount->options.user->on_message(
+            s, packet->binary, (uint8_t *)(uintptr_t)packet->data.ptr, packet->data.len);
+        return s->state == EIO_OPEN ? 0 : RT_ECLOSED;
+    case RT_EIO_PONG:
+        pong(s);
+        return s->state == EIO_OPEN ? 0 : RT_ECLOSED;
+    case RT_EIO_CLOSE:
+        rt_eio_session_end(s, RT_EIO_CLIENT_CLOSE);
+        return RT_ECLOSED;
+    case RT_EIO_UPGRADE:
+    case RT_EIO_NOOP:
+        return 0; /* nothing to do outside of a probe */
+    case RT_EIO_OPEN:
+    case RT_EIO_PING:
+        break; /* the server's alone */
+    }
+    rt_eio_session_end(s, RT_EIO_PARSE_ERROR);
+    return RT_EINVAL;
+}
+
+int rt_eio_session_send(struct rt_eio_session *s, enum rt_eio_packet_type type, struct rt_str data)
+{
+    struct rt_buf *out = &s->mount->scratch;
+    struct rt_str head = rt_str_of((const char[]){(char)type}, 1);
+    rt_buf_clear(out);
+    rt_eio_encode_packet(out, (enum rt_eio_transport)s->transport, head, data);
+    return rt_eio_session_send_scratch(s);
+}
+
+int rt_eio_session_send_scratch(struct rt_eio_session *s)
+{
+    struct rt_buf *out = &s->mount->scratch;
+    int status = RT_ENOMEM;
+    if (rt_buf_ok(out) && s->transport == RT_EIO_WEBSOCKET) {
+        status = rt_eio_ws_send_copy(s->link, rt_buf_str(out));
+    } else if (rt_buf_ok(out)) {
+        struct rt_bytes *bytes = rt_buf_to_bytes(out);
+        if (bytes)
+            status = rt_eio_poll_queue(s, bytes, 0, bytes->len);
+        rt_bytes_unref(bytes);
+    }
+    if (status == RT_ENOMEM)
+        rt_eio_session_end(s, RT_EIO_TRANSPORT_ERROR); /* its stream has a hole */
+    return status;
+}
+
+/* ---- end ---- */
+
+static void finish(struct rt_deferred *deferred)
+{
+    struct rt_eio_session *s = RT_CONTAINER(deferred, struct rt_eio_session, deferred);
+    struct rt_eio_mount *m = s->mount;
+    if (s->user_open) {
+        s->user_open = false;
+        m->options.user->on_close(s, (enum rt_eio_reason)s->reason);
+    }
+    if (s->state != EIO_CLOSED)
+        return; /* lingers without its user */
+    rt_timer_stop(m->loop, &s->timer);
+    free_session(s);
+    rt_eio_drain_check(m);
+}
+
+static void defer_finish(struct rt_eio_session *s)
+{
+    if (rt_list_empty(&s->deferred.link))
+        rt_loop_defer(s->mount->loop, &s->deferred, finish);
+}
+
+static void leave_table(struct rt_eio_session *s)
+{
+    rt_map_remove(&s->mount->table, rt_str_of(s->sid, s->sid_len));
+    rt_list_remove(&s->all);
+}
+
+static void note_end(struct rt_eio_session *s, enum rt_eio_reason reason)
+{
+    if (s->state == EIO_LINGERING)
+        return; /* counted when it began to linger */
+    s->reason = (uint8_t)reason;
+    s->mount->metrics.closes[reason].value++;
+}
+
+/* What a held GET gets as its last packet. */
+static char last_packet(enum rt_eio_reason reason)
+{
+    switch (reason) {
+    case RT_EIO_CLIENT_CLOSE:
+    case RT_EIO_SHUTDOWN: /* a `1` would be final for some clients: they shall come back */
+        return RT_EIO_NOOP;
+    default:
+        return RT_EIO_CLOSE;
+    }
+}
+
+void rt_eio_session_end(struct rt_eio_session *s, enum rt_eio_reason reason)
+{
+    if (s->state == EIO_CLOSED)
+        return;
+    note_end(s, reason);
+    s->state = EIO_CLOSED;
+    rt_timer_stop(s->mount->loop, &s->timer);
+    leave_table(s);
+    if (s->link) {
+        s->link->session = NULL;
+        rt_eio_link_release(s->link, 0);
+        s->link = NULL;
+    }
+    if (s->poll)
+        rt_eio_poll_end(s, last_packet(reason));
+    defer_finish(s);
+}
+
+/* A polling session that we close while no GET is held: its peer still has to learn of it. */
+static void linger(struct rt_eio_session *s, enum rt_eio_reason reason)
+{
+    note_end(s, reason);
+    s->state = EIO_LINGERING;
+    if (s->link) {
+        s->link->session = NULL;
+        rt_eio_link_release(s->link, 0);
+        s->link = NULL;
+    }
+    s->pong_deadline = 0;
+    rt_timer_start(s->mount->loop, &s->timer, 30000, beat);
+    defer_finish(s);
+}
+
+void rt_eio_close(struct rt_eio_session *s, enum rt_eio_reason reason, uint16_t ws_code)
+{
+    if (s->state == EIO_CLOSED || s->state == EIO_LINGERING)
+        return;
+    if (s->transport == RT_EIO_WEBSOCKET && s->link) {
+        struct rt_eio_link *l = s->link;
+        s->link = NULL;
+        l->session = NULL;
+        rt_eio_link_release(l, ws_code);
+    }
+    bool wait =
+        s->transport == RT_EIO_POLLING && s->poll && !s->poll->get && reason == RT_EIO_FORCED_CLOSE;
+    if (wait)
+        linger(s, reason);
+    else
+        rt_eio_session_end(s, reason);
+}
