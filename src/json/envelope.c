@@ -113,6 +113,30 @@ static int refuse_escapes(struct rt_str text, struct rt_err *err)
     return 0;
 }
 
+#define NUMBER_MAX 63
+
+/* Depending on its version cJSON cannot read longer ones; here none can, so that a request means the
+ * same everywhere. */
+static bool has_long_number(struct rt_str text)
+{
+    bool in_string = false;
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (in_string) {
+            in_string = c != '"';
+            i += c == '\\';
+            continue;
+        }
+        in_string = c == '"';
+        bool of_number = (c >= '0' && c <= '9') || (c && strchr("+-.eE", c));
+        len = of_number ? len + 1 : 0;
+        if (len > NUMBER_MAX)
+            return true;
+    }
+    return false;
+}
+
 /* The object without its payload members. */
 static int copy_without_payloads(struct rt_str object, const char *const *payloads,
                                  struct rt_buf *out)
@@ -148,6 +172,8 @@ static int parse_tree(struct rt_str text, cJSON **ret_tree, struct rt_err *err)
     int r = rt_json_check(text, RT_JSON_ENVELOPE, NULL, err);
     if (r == 0)
         r = refuse_escapes(text, err);
+    if (r == 0 && has_long_number(text))
+        r = rt_err_set(err, RT_EINVAL, "a number has more than %d characters", NUMBER_MAX);
     if (r < 0)
         return r;
     pthread_once(&hooks_once, set_hooks);
@@ -158,7 +184,7 @@ static int parse_tree(struct rt_str text, cJSON **ret_tree, struct rt_err *err)
         return rt_err_nomem(err);
     if (!tree || end != text.ptr + text.len) {
         cJSON_Delete(tree);
-        return rt_err_set(err, RT_EINVAL, "a number has more than 63 characters");
+        return rt_err_set(err, RT_EINVAL, "the JSON library cannot read this text");
     }
     *ret_tree = tree;
     return 0;
