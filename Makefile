@@ -96,9 +96,10 @@ LIB_OBJS := $(SRCS:%.c=$(B)/%.o) $(GEN_OBJS) $(LLHTTP_OBJS)
 LIB := $(B)/librtbroker.a
 BIN := $(B)/rtbroker
 
-# test/lib/*.c is linked into every test program.
-TEST_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(call find,test/lib,*.c))
+# What is not named test_*.c helps: a test program takes what it needs.
 UNIT_SRCS := $(call find,test/unit,test_*.c)
+TEST_LIB := $(B)/test/libtest.a
+TEST_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(filter-out $(UNIT_SRCS),$(call find,test/unit,*.c) $(call find,test/lib,*.c)))
 UNIT_BINS := $(UNIT_SRCS:%.c=$(B)/%)
 FUZZ_SRCS := $(call find,test/fuzz,fuzz_*.c)
 FUZZ_BINS := $(FUZZ_SRCS:%.c=$(B)/%)
@@ -268,13 +269,17 @@ $(BIN): $(B)/src/main.o $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(call LINK,$(B)/src/main.o $(LIB))
 
-$(B)/test/unit/%: $(B)/test/unit/%.o $(TEST_LIB_OBJS) $(LIB) $(B)/.objects
+$(TEST_LIB): $(TEST_LIB_OBJS) $(B)/.objects
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $(TEST_LIB_OBJS)
+
+$(B)/test/unit/%: $(B)/test/unit/%.o $(TEST_LIB) $(LIB)
 	$(call say,LD,$@)
-	$(Q)$(call LINK,$< $(TEST_LIB_OBJS) $(LIB)) -lcmocka
+	$(Q)$(call LINK,$< $(TEST_LIB) $(LIB)) -lcmocka
 
 # With libFuzzer's main when fuzzing, else with ours, which replays a corpus.
 FUZZ_MAIN := $(if $(FUZZER),,$(B)/test/fuzz/replay.o)
-$(B)/test/fuzz/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB) $(B)/.objects
+$(B)/test/fuzz/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(call LINK,$< $(FUZZ_MAIN) $(LIB)) $(if $(FUZZER),-fsanitize=fuzzer)
 

@@ -70,14 +70,14 @@ def keep_log(name, output):
         f.write(output)
 
 
-def make(*args):
-    """Builds; output only when it fails. Not through the jobserver of a make above, whose descriptors do not get here."""
+def make(name, *args):
+    """Builds; `name` is that of its log. Not through the jobserver of a make above, whose descriptors do not get here."""
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     p = subprocess.run(["make", f"-j{JOBS}", f"BUILD={BUILD}", *args], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output = p.stdout.decode("utf-8", "replace")
-    keep_log("make " + " ".join(args), output)
-    return Result("make " + " ".join(args), failed=1 if p.returncode else 0, output=output)
+    keep_log("make_" + name, output)
+    return Result("make " + name, failed=1 if p.returncode else 0, output=output)
 
 
 # ---- TAP of cmocka and of test/fuzz/replay.c --------------------------------------------------------------------
@@ -111,8 +111,8 @@ def programs(pattern, prefix, variant, only):
     return [os.path.join(BUILD, variant, s[:-2]) for s in sources if s.startswith(prefix) and only in s]
 
 
-def build_and_run(paths, variant_args, args_of=lambda path: ()):
-    built = make(*variant_args, *paths) if paths else Result("")
+def build_and_run(name, paths, variant_args, args_of=lambda path: ()):
+    built = make(name, *variant_args, *paths) if paths else Result(name)
     if built.failed:
         return [built]
     with ThreadPoolExecutor(JOBS) as pool:
@@ -130,27 +130,27 @@ def stage_lint(_only):
 
 
 def stage_compile(_only):
-    built = make("check-clang")
+    built = make("compile", "check-clang")
     built.passed = 1 - built.failed
     return [built]
 
 
 def stage_unit(only):
     paths = programs("test/unit/**/test_*.c", "test/unit/", "test-asan-ubsan", only)
-    return build_and_run(paths, ["TEST=1", "SAN=address,undefined"])
+    return build_and_run("unit", paths, ["TEST=1", "SAN=address,undefined"])
 
 
 def stage_threads(only):
     paths = [path for folder in THREADED
              for path in programs("test/unit/**/test_*.c", f"test/unit/{folder}/", "test-tsan", only)]
-    return build_and_run(paths, ["TEST=1", "SAN=thread"])
+    return build_and_run("threads", paths, ["TEST=1", "SAN=thread"])
 
 
 def stage_fuzz(only):
     def corpus(path):
         return [os.path.join("test/fuzz/corpus", os.path.basename(path)[len("fuzz_"):])]
     paths = programs("test/fuzz/fuzz_*.c", "test/fuzz/", "test-asan-ubsan", only)
-    return build_and_run(paths, ["TEST=1", "SAN=address,undefined"], corpus)
+    return build_and_run("fuzz", paths, ["TEST=1", "SAN=address,undefined"], corpus)
 
 
 def stage_configs(only):
@@ -187,7 +187,7 @@ def stage_integration(only):
                    if "node_modules" not in f and only in f)
     if not files:
         return []
-    installed = make("test/integration/node_modules/.package-lock.json")
+    installed = make("integration", "test/integration/node_modules/.package-lock.json")
     if installed.failed:
         return [installed]
     code, output = run(["node", "--test", "--test-reporter=tap", *files], INTEGRATION_TIMEOUT)
