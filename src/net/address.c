@@ -10,7 +10,7 @@ static int refuse(struct rt_err *err, struct rt_str text, const char *why)
                       RT_STR_ARG(text), why);
 }
 
-static int parse_unix(struct rt_str text, struct rt_address *address, struct rt_err *err)
+static int parse_unix(struct rt_str text, struct rt_net_address *address, struct rt_err *err)
 {
     struct rt_str path = rt_str_of(text.ptr + 5, text.len - 5);
     if (path.len == 0)
@@ -35,9 +35,9 @@ static int split_port(struct rt_str text, struct rt_str *host, struct rt_str *po
     return 0;
 }
 
-int rt_address_parse(struct rt_str text, struct rt_address *ret_address, struct rt_err *err)
+int rt_net_address_parse(struct rt_str text, struct rt_net_address *ret_address, struct rt_err *err)
 {
-    struct rt_address address = {.port = 0};
+    struct rt_net_address address = {.port = 0};
     struct rt_str host, port;
     uint64_t number;
     int r;
@@ -67,7 +67,8 @@ int rt_address_parse(struct rt_str text, struct rt_address *ret_address, struct 
     return 0;
 }
 
-void rt_address_print(const struct rt_address *address, uint16_t port, char *out, size_t size)
+void rt_net_address_print(const struct rt_net_address *address, uint16_t port, char *out,
+                          size_t size)
 {
     if (address->unix_path)
         snprintf(out, size, "unix:%s", address->host);
@@ -76,7 +77,8 @@ void rt_address_print(const struct rt_address *address, uint16_t port, char *out
                  (unsigned)port);
 }
 
-socklen_t rt_address_unix(const struct rt_address *address, struct sockaddr_storage *ret_addr)
+socklen_t rt_net_address_unix(const struct rt_net_address *address,
+                              struct sockaddr_storage *ret_addr)
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     memcpy(sun.sun_path, address->host, strlen(address->host) + 1);

@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
-struct rt_address {
+struct rt_net_address {
     bool unix_path;
     char host[256]; /* "*" for every address; without brackets; or the path */
     bool bracketed; /* the host was written in brackets */
@@ -15,10 +15,13 @@ struct rt_address {
 };
 
 /* RT_EINVAL with a text that says what is expected. */
-int rt_address_parse(struct rt_str text, struct rt_address *ret_address, struct rt_err *err);
+int rt_net_address_parse(struct rt_str text, struct rt_net_address *ret_address,
+                         struct rt_err *err);
 /* The address as text again, with this port. */
-void rt_address_print(const struct rt_address *address, uint16_t port, char *out, size_t size);
+void rt_net_address_print(const struct rt_net_address *address, uint16_t port, char *out,
+                          size_t size);
 /* Of a "unix:" address, whose path has been found to fit. */
-socklen_t rt_address_unix(const struct rt_address *address, struct sockaddr_storage *ret_addr);
+socklen_t rt_net_address_unix(const struct rt_net_address *address,
+                              struct sockaddr_storage *ret_addr);
 
 #endif

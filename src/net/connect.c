@@ -16,7 +16,7 @@ struct attempt {
     struct rt_list link; /* net->connecting */
     void (*done)(void *arg, struct rt_conn *conn, const struct rt_err *err);
     void *arg;
-    struct rt_address address;
+    struct rt_net_address address;
     struct rt_err err; /* why the last address did not work */
     struct rt_timer timer;
     struct rt_deferred start;
@@ -36,7 +36,7 @@ static void try_next(struct attempt *a);
 static int note_error(struct attempt *a, int error)
 {
     char text[300];
-    rt_address_print(&a->address, a->address.port, text, sizeof(text));
+    rt_net_address_print(&a->address, a->address.port, text, sizeof(text));
     return rt_err_set(&a->err, RT_EIO, "cannot connect to %s: %s", text, strerror(error));
 }
 
@@ -156,7 +156,7 @@ static void on_start(struct rt_deferred *start)
         return;
     }
     if (a->address.unix_path) {
-        socklen_t len = rt_address_unix(&a->address, &a->peer);
+        socklen_t len = rt_net_address_unix(&a->address, &a->peer);
         int error = try_one(a, len);
         if (error) {
             (void)note_error(a, error);
@@ -212,7 +212,7 @@ int rt_net_connect(struct rt_net *net, struct rt_str address,
     struct attempt *a = rt_calloc(1, sizeof(*a));
     if (!a)
         return rt_err_nomem(err);
-    int r = rt_address_parse(address, &a->address, err);
+    int r = rt_net_address_parse(address, &a->address, err);
     if (r) {
         rt_free(a);
         return r;

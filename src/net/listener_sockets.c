@@ -10,10 +10,10 @@
 
 #define PORT_TRIES 16 /* to find one that is free on all addresses of a name */
 
-static int fail(struct rt_err *err, const struct rt_address *address, int error)
+static int fail(struct rt_err *err, const struct rt_net_address *address, int error)
 {
     char text[300];
-    rt_address_print(address, address->port, text, sizeof(text));
+    rt_net_address_print(address, address->port, text, sizeof(text));
     return rt_err_set(err, error == EADDRINUSE ? RT_EEXIST : RT_EIO, "cannot listen on %s: %s",
                       text, strerror(error));
 }
@@ -60,7 +60,8 @@ static void set_port(struct sockaddr_storage *addr, uint16_t port)
     memcpy((char *)addr + offsetof(struct sockaddr_in6, sin6_port), &network, sizeof(network));
 }
 
-static int open_any(const struct rt_address *address, struct rt_listen_set *set, struct rt_err *err)
+static int open_any(const struct rt_net_address *address, struct rt_listen_set *set,
+                    struct rt_err *err)
 {
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(address->port)};
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(address->port)};
@@ -114,7 +115,7 @@ static int open_all(const struct addrinfo *all, uint16_t port, struct rt_listen_
     return set->count > 0 ? 0 : error;
 }
 
-static int open_host(const struct rt_address *address, struct rt_listen_set *set,
+static int open_host(const struct rt_net_address *address, struct rt_listen_set *set,
                      struct rt_err *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
@@ -139,8 +140,8 @@ static int open_host(const struct rt_address *address, struct rt_listen_set *set
 /* ---- UNIX ---- */
 
 /* Removes a socket file that nobody listens on. */
-static int clear_path(const struct rt_address *address, const struct sockaddr *addr, socklen_t len,
-                      struct rt_err *err)
+static int clear_path(const struct rt_net_address *address, const struct sockaddr *addr,
+                      socklen_t len, struct rt_err *err)
 {
     struct stat st;
     if (lstat(address->host, &st))
@@ -161,12 +162,12 @@ static int clear_path(const struct rt_address *address, const struct sockaddr *a
     return unlink(address->host) && errno != ENOENT ? fail(err, address, errno) : 0;
 }
 
-static int open_unix(const struct rt_address *address, struct rt_listen_set *set,
+static int open_unix(const struct rt_net_address *address, struct rt_listen_set *set,
                      struct rt_err *err)
 {
     struct sockaddr_storage storage;
     struct stat st;
-    socklen_t len = rt_address_unix(address, &storage);
+    socklen_t len = rt_net_address_unix(address, &storage);
     const struct sockaddr *addr = (const struct sockaddr *)&storage;
     int r = clear_path(address, addr, len, err);
     if (r)
@@ -195,9 +196,9 @@ static int open_unix(const struct rt_address *address, struct rt_listen_set *set
 
 int rt_listen_set_open(struct rt_str text, struct rt_listen_set *ret_set, struct rt_err *err)
 {
-    struct rt_address address;
+    struct rt_net_address address;
     struct rt_listen_set set = {.count = 0};
-    int r = rt_address_parse(text, &address, err);
+    int r = rt_net_address_parse(text, &address, err);
     if (r)
         return r;
     if (address.unix_path)
@@ -209,7 +210,7 @@ int rt_listen_set_open(struct rt_str text, struct rt_listen_set *ret_set, struct
     if (r)
         return r;
     uint16_t port = address.unix_path ? 0 : port_of(set.fds[0]);
-    rt_address_print(&address, port, set.text, sizeof(set.text));
+    rt_net_address_print(&address, port, set.text, sizeof(set.text));
     *ret_set = set;
     return 0;
 }
