@@ -3,6 +3,7 @@
  * POST /api/publish, /api/history, /api/channels, /api/info: shape of Centrifugo's server API (field names of requests and of
  * `result`), with real HTTP status codes and the one JSON error shape of http/server.h. Authentication by `X-API-Key` or `Authorization: apikey KEY`
  * (api.keys); without configured keys only --dev lets requests in.
+ * GET /api/stream: a channel as server-sent events.
  * GET /healthz, /readyz, /metrics. All of these move to http.internal when that is set.
  * GET / and its files: the demo chat, only in --dev.
  * Thread: the loop. */

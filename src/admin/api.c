@@ -78,7 +78,7 @@ static struct rt_str offered_key(const struct rt_http_request *req)
 }
 
 /* Answers and returns false when the request has no right to be here. */
-static bool authorised(struct rt_admin *a, struct rt_http_request *req)
+bool rt_admin_authorised(struct rt_admin *a, struct rt_http_request *req)
 {
     const struct rt_config *config = a->options.config;
     if (config->api.key_count == 0) {
@@ -123,7 +123,7 @@ static struct rt_envelope *open_call(struct rt_admin *a, struct rt_http_request 
                         RT_STR("{\"code\":\"method_not_allowed\",\"message\":\"use POST\"}"));
         return NULL;
     }
-    if (!authorised(a, req))
+    if (!rt_admin_authorised(a, req))
         return NULL;
     struct rt_str body = req->body.len > 0 ? req->body : RT_STR("{}");
     int status = rt_envelope_parse(body, PAYLOADS, &e, &err);
@@ -393,7 +393,7 @@ static void handle_info(struct rt_http_request *req, void *arg)
 static void handle_unknown(struct rt_http_request *req, void *arg)
 {
     refuse(arg, req, 404, "unknown_method",
-           "no such method; there are publish, history, channels and info");
+           "no such method; there are publish, history, channels, info and stream");
 }
 
 int rt_admin_mount_api(struct rt_admin *a, struct rt_err *err)
@@ -401,11 +401,9 @@ int rt_admin_mount_api(struct rt_admin *a, struct rt_err *err)
     static const struct {
         const char *path;
         void (*handle)(struct rt_http_request *req, void *arg);
-    } methods[] = {{"/api/publish", handle_publish},
-                   {"/api/history", handle_history},
-                   {"/api/channels", handle_channels},
-                   {"/api/info", handle_info},
-                   {"/api/", handle_unknown}};
+    } methods[] = {{"/api/publish", handle_publish},        {"/api/history", handle_history},
+                   {"/api/channels", handle_channels},      {"/api/info", handle_info},
+                   {"/api/stream", rt_admin_handle_stream}, {"/api/", handle_unknown}};
     const struct rt_config *config = a->options.config;
     if (!config->api.enabled)
         return 0;

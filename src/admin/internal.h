@@ -21,6 +21,11 @@ int rt_admin_mount_monitor(struct rt_admin *admin, struct rt_err *err);
 /* pages.c: files of the demo page */
 int rt_admin_mount_pages(struct rt_admin *admin, struct rt_err *err);
 
+/* Has the request a right to the API? Answers and returns false otherwise. */
+bool rt_admin_authorised(struct rt_admin *admin, struct rt_http_request *req);
+/* stream.c: a channel as server-sent events */
+void rt_admin_handle_stream(struct rt_http_request *req, void *arg);
+
 /* One message as a publication object of the API. */
 void rt_admin_add_publication(struct rt_buf *out, const struct rt_message *m);
 

@@ -32,8 +32,7 @@ static const struct {
     {"sub",
      "rtbroker sub CHANNEL [--since OFFSET | EPOCH:OFFSET] [--json] [--count N] [--url URL] [--key API_KEY]\n"
      "Prints what is published on a channel, a line each, until interrupted.\n"
-     "Uses the raw endpoint /raw/{channel}; --dev has it, other configurations need\n"
-     "`protocols: {raw: [{path: \"/raw/{channel}\"}]}`.\n"
+     "Reads GET /api/stream (server-sent events).\n"
      "  --since POSITION   first what the log has after this position\n"
      "  --json             one JSON object a message\n"
      "  --count N          ends after N messages\n"},
