@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 
 const USAGE = `usage: node test/bench/run.mjs [options]     (make bench)
-  --quick             two short rounds, 2,000 idle connections: about two minutes
+  --quick             two short rounds, 2,000 idle connections: about three minutes
   --only WHAT         fanout, idle or latency; may be repeated (all three)
   --servers LIST      of A,B,C,rtbroker,rtbroker-log,socket.io,ws (all)
   --protocols LIST    of sio,raw (both)
