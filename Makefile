@@ -259,9 +259,12 @@ $(B)/test/%.o: test/%.c $(B)/.flags | $(B)/gen/version.h
 	$(call say,CC,$<)
 	$(Q)$(COMPILE) -Itest -Wno-conversion -Wno-sign-conversion -Wno-missing-prototypes -o $@ $<
 
+# A name defined twice would be seen only by who happens to link both.
 $(LIB): $(LIB_OBJS) $(B)/.objects
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $(LIB_OBJS)
+	$(Q)twice=$$(nm -g --defined-only $@ 2>/dev/null | awk '$$2 ~ /^[TDBRC]$$/ {print $$3}' | sort | uniq -d); \
+	    [ -z "$$twice" ] || { echo "defined more than once in src/:" $$twice >&2; exit 1; }
 
 LINK = $(CC) $(RT_CFLAGS) $(CFLAGS) -o $@ $(1) $(RT_LDFLAGS) $(RT_LIBS)
 

@@ -77,6 +77,7 @@ def make(name, *args):
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output = p.stdout.decode("utf-8", "replace")
     keep_log("make_" + name, output)
+    output = re.sub(r"^  [A-Z]+ +\S+\n", "", output, flags=re.M)  # what went well
     return Result("make " + name, failed=1 if p.returncode else 0, output=output)
 
 
