@@ -56,6 +56,8 @@ static int parse_ipv6(struct rt_str text, struct rt_address *a, struct rt_err *e
     static const unsigned char loopback[16] = {[15] = 1};
     unsigned char ip[16];
     struct rt_str port, host = rt_str_split(rt_str_of(text.ptr + 1, text.len - 1), ']', &port);
+    if (port.ptr == NULL)
+        return rt_err_set(err, RT_EINVAL, "the closing ] is missing: [::1]:8000");
     if (!is_ip(AF_INET6, host, ip))
         return rt_err_set(err, RT_EINVAL, "no IPv6 address stands between the brackets");
     if (!rt_str_starts(port, RT_STR(":")))

@@ -31,13 +31,17 @@ static void refuse_with(const struct target *t, const struct rt_node *node, cons
     rt_buf_clear(t->scratch);
     rt_option_allowed(t->option, false, t->scratch);
     const char *allowed = rt_buf_cstr(t->scratch);
+    if (allowed == NULL) {
+        t->apply->errors->nomem = true;
+        return;
+    }
     const char *got = rt_node_seen(node, seen);
     if (t->option->secret && node->kind == RT_NODE_SCALAR)
         got = node->text.len == 0 ? "nothing" : "a secret";
     else if (node->kind == RT_NODE_LIST && node->count == 0)
         got = "an empty list";
-    rt_conf_error(t->apply->errors, &node->mark, "%s: got %s; allowed: %s%s", t->path, got,
-                  allowed != NULL ? allowed : "", extra);
+    rt_conf_error(t->apply->errors, &node->mark, "%s: got %s; allowed: %s%s", t->path, got, allowed,
+                  extra);
 }
 
 static int refuse(const struct target *t, const struct rt_node *node)
@@ -357,7 +361,9 @@ static int refuse_key(const struct target *t, const struct rt_option_table *tabl
     rt_buf_clear(t->scratch);
     join_names(names, t->scratch);
     const char *known = rt_buf_cstr(t->scratch);
-    bool show = known != NULL && t->scratch->len <= KNOWN_CAP;
+    if (known == NULL)
+        return RT_ENOMEM;
+    bool show = t->scratch->len > 0 && t->scratch->len <= KNOWN_CAP;
     rt_conf_error(t->apply->errors, &key->mark, "unknown key %s%s%s%s%s%s", rt_node_seen(key, seen),
                   t->path[0] != '\0' ? " in " : "", t->path, near_text, show ? "; known: " : "",
                   show ? known : "");
@@ -504,8 +510,6 @@ static int apply_map(const struct rt_apply *apply, const struct rt_option_table 
         err = apply_section(&t, &top, tree);
     if (err == 0 && tree->kind == RT_NODE_MAP)
         check_texts(&t, table, tree, where);
-    if (!rt_buf_ok(&scratch))
-        err = RT_ENOMEM;
     rt_buf_deinit(&scratch);
     return err;
 }

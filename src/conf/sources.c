@@ -216,7 +216,7 @@ static int refuse_path(const struct rt_sources *s, struct rt_str path)
             names[count++] = table->options[i].path;
     }
     const char *near = rt_conf_suggest(path, names);
-    if (rt_option_is_section(table, path))
+    if (path.len > 0 && rt_option_is_section(table, path))
         rt_conf_error(s->errors, &mark, "is a section: set one of its options");
     else
         rt_conf_error(s->errors, &mark, "unknown option%s%s%s",
