@@ -50,6 +50,8 @@ static void on_alarm(uv_timer_t *alarm)
 /* Sets libuv's timer to the next thing that the wheel has to do. Once a turn is enough, since only the poll waits. */
 static void arm(struct rt_loop *loop, bool at_once)
 {
+    if (uv_is_closing((uv_handle_t *)&loop->alarm))
+        return;
     uint64_t now = uv_now(&loop->uv);
     uint64_t next = at_once ? now : rt_wheel_next(&loop->wheel);
     if (next == loop->armed)
@@ -145,6 +147,7 @@ int rt_loop_new(struct rt_loop **ret_loop, struct rt_err *err)
 
 static void run(struct rt_loop *loop, uv_run_mode mode)
 {
+    arm(loop, false); /* for what was started since the last turn */
     (void)uv_run(&loop->uv, mode);
 }
 
