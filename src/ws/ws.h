@@ -1,51 +1,62 @@
 /* WebSocket (RFC 6455), server side and client side (for the command line).
  *
- * Receiving: complete, unfragmented frames that lie whole in the read buffer are unmasked in place and delivered without any state. Everything else
- * (partial frames, fragments, control frames inside a message) goes through a wslay frame context that is borrowed from a pool while a
- * frame or message is open, and given back at the boundary: an idle connection holds none. Text is UTF-8 checked, failing at the first impossible byte.
- * Sending: data frames are encoded once (rt_ws_frame_*) and shared; control frames are queued between them. One pong may wait: pings that come while it is queued
- * replace it. Control frames pass a token bucket (default 100, 50/s; beyond it: close 1008).
- * Close: rt_ws_close() queues a Close frame last, waits for the peer's (5 s), then closes TCP; the peer's Close is answered with its code, then TCP is
- * closed by us. Codes: 1002 protocol, 1007 bad UTF-8, 1009 too big, 1008 flood.
- * Callbacks: on_message any number of times, on_close once and last (never from inside a call of this API; it comes at the end of the turn).
+ * Receiving (ws/recv.h): complete, unfragmented frames that lie whole in the read buffer are unmasked in place and delivered
+ * without any state. Everything else (partial frames, fragments, control frames inside a message) goes through a wslay frame
+ * context that is borrowed from a pool while a frame or message is open, and given back at the boundary: an idle connection
+ * holds none. Text is UTF-8 checked, failing at the first impossible byte.
+ * Sending: data frames are encoded once (rt_ws_frame_*) and shared; control frames are queued between them. Pings are answered
+ * in order; while earlier output waits for the peer, one pong waits with it: newer pings replace it. Control frames pass a
+ * token bucket (100, 50/s; beyond it: close 1008).
+ * Close: rt_ws_close() queues a Close frame last, waits for the peer's (5 s), then closes TCP; the peer's Close is answered with
+ * its code, then TCP is closed by us. Codes: 1002 protocol, 1007 bad UTF-8, 1009 too big, 1008 flood, 1011 out of memory.
+ * Callbacks: on_message any number of times, on_close once and last (never from inside a call of this API; it comes at the
+ * end of the turn).
  * Ownership: `struct rt_ws` is embedded in its user's struct, which must live until on_close. Thread: the loop. */
 #ifndef RT_WS_WS_H
 #define RT_WS_WS_H
 
 #include "http/server.h"
+#include "ws/recv.h"
 
-struct rt_ws_assembly; /* borrowed while a message is open */
 struct rt_ws;
+struct rt_ws_pong;
 
 struct rt_ws_handler {
-    /* One whole message. `data` is valid during the call. May call rt_ws_close(). */
+    /* One whole message. `data` is valid and may be changed during the call, and never NULL. May call rt_ws_close(). */
     void (*on_message)(struct rt_ws *ws, bool text, uint8_t *data, size_t len);
-    /* The connection is gone. `code` is the peer's or our close code, 1006 without one; `why` is never NULL. */
+    /* The connection is gone. `code` is the peer's or our close code, 1005 for a Close frame without, 1006 without one. */
     void (*on_close)(struct rt_ws *ws, uint16_t code, enum rt_close_reason reason);
     void (*on_drain)(struct rt_ws *ws); /* see rt_conn; may be NULL */
 };
 
+/* All members are internal; rt_ws_accept() and rt_ws_connect() set them. */
 struct rt_ws {
     struct rt_conn *conn;
     const struct rt_ws_handler *handler;
-    struct rt_ws_assembly *assembly; /* NULL when idle */
-    uint32_t max_message;            /* bytes, all fragments together */
+    struct rt_ws_recv recv;
+    struct rt_ws_pong *pong; /* waits for the peer to read; NULL: none */
     uint16_t close_code;
     uint16_t control_tokens;
-    uint32_t control_time;
-    uint8_t flags;         /* internal */
+    uint32_t control_time; /* loop time of the last refill, ms */
+    uint8_t flags;
     struct rt_timer timer; /* close handshake */
 };
 
 /* Pool of assemblies and the loop-wide state; one per loop. */
 struct rt_ws_pool;
 int rt_ws_pool_new(struct rt_loop *loop, struct rt_ws_pool **ret_pool);
+/* Every connection must have closed. */
 void rt_ws_pool_free(struct rt_ws_pool *pool);
+/* Connections in the middle of a frame or message. */
+uint32_t rt_ws_pool_lent(const struct rt_ws_pool *pool);
 
-/* Is the request acceptable as a WebSocket handshake (version 13, a key of 16 bytes)? 0, or a status to answer with (400, 426) and a text. */
+/* Is the request acceptable as a WebSocket handshake (version 13, a key of 16 bytes)? 0, or a status to answer with (400, 426)
+ * and a text. An answer with 426 needs RT_WS_UPGRADE_HEADERS. */
 int rt_ws_check(const struct rt_http_request *req, const char **ret_text);
-/* Answers 101 (with extra header lines) and takes the connection over. Messages may arrive before this returns. Never a subprotocol or
- * extension, unless `headers` names one. */
+#define RT_WS_UPGRADE_HEADERS "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+/* Answers 101 (with extra header lines) and takes the connection over, of a request that rt_ws_check() accepts. Messages may
+ * arrive before this returns. Never a subprotocol or extension, unless `headers` names one. rt_http_conn(req) must not be
+ * NULL. When memory is out the connection is closed, and on_close comes as always. */
 void rt_ws_accept(struct rt_http_request *req, struct rt_ws_pool *pool, struct rt_ws *ws,
                   const struct rt_ws_handler *handler, uint32_t max_message, struct rt_str headers);
 
@@ -62,9 +73,10 @@ enum rt_ws_opcode {
 size_t rt_ws_header(enum rt_ws_opcode opcode, uint64_t payload_len, uint8_t out[RT_WS_HEADER_MAX]);
 void rt_ws_frame(struct rt_buf *out, enum rt_ws_opcode opcode, struct rt_str payload);
 
-/* Queues one message of our own to this connection (encoded now). */
+/* Queues one message of our own to this connection (encoded now; masked when we are the client). RT_ECLOSED after a Close
+ * frame in either direction; else as rt_conn_send(). */
 int rt_ws_send(struct rt_ws *ws, enum rt_ws_opcode opcode, struct rt_str payload);
-/* Queues frames that are encoded already. */
+/* Queues frames that are encoded already (server side). */
 int rt_ws_send_frames(struct rt_ws *ws, struct rt_bytes *bytes, uint32_t off, uint32_t len);
 /* code 0: an empty Close frame. Idempotent; messages that arrive after it are dropped. */
 void rt_ws_close(struct rt_ws *ws, uint16_t code, const char *reason);
