@@ -113,6 +113,8 @@ void rt_eio_session_open(struct rt_eio_session *s);
 void rt_eio_session_end(struct rt_eio_session *s, enum rt_eio_reason reason);
 /* A packet from the peer, on whichever transport. Returns a negative code when it broke the protocol (the session has ended). */
 int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *packet);
+/* The peer sent packet `1`. */
+void rt_eio_session_client_close(struct rt_eio_session *s);
 /* Is the answer to a ping overdue? Ends the session then. To be asked at every request. */
 bool rt_eio_session_overdue(struct rt_eio_session *s);
 /* Appends one text packet (type and data in `head`, then `tail`) in the wire form of a transport. */

@@ -206,6 +206,11 @@ void rt_eio_poll_get(struct rt_eio_session *s, struct rt_http_request *req)
 void rt_eio_poll_last(struct rt_eio_session *s, struct rt_http_request *req)
 {
     struct rt_buf body = RT_BUF_INIT;
+    if (s->reason == RT_EIO_CLIENT_CLOSE) { /* it wants nothing more */
+        answer_get(s, req, RT_STR("6"));
+        rt_eio_session_end(s, RT_EIO_CLIENT_CLOSE);
+        return;
+    }
     take_packets(s, &body, BODY_PACKETS - 1);
     if (body.len == 0)
         rt_buf_add_c(&body, "6");

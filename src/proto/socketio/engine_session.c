@@ -10,6 +10,9 @@
 #include "base/rand.h"
 
 #define ALIGN 16u
+/* ms that a closed polling session waits for a last GET: its peer has to learn of our close, or sent its own beside a GET. */
+#define LAST_GET_AFTER_OUR_CLOSE 30000u
+#define LAST_GET_AFTER_CLOSE     1000u
 
 /* Behind the sid and a pointer back to the session, which stands right in front of the user part. */
 static size_t user_offset(size_t sid_len)
@@ -185,7 +188,7 @@ int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *
         pong(s);
         return s->state == EIO_OPEN ? 0 : RT_ECLOSED;
     case RT_EIO_CLOSE:
-        rt_eio_session_end(s, RT_EIO_CLIENT_CLOSE);
+        rt_eio_session_client_close(s);
         return RT_ECLOSED;
     case RT_EIO_UPGRADE:
     case RT_EIO_NOOP:
@@ -291,8 +294,8 @@ void rt_eio_session_end(struct rt_eio_session *s, enum rt_eio_reason reason)
     defer_finish(s);
 }
 
-/* A polling session that we close while no GET is held: its peer still has to learn of it. */
-static void linger(struct rt_eio_session *s, enum rt_eio_reason reason)
+/* A polling session that ends while no GET is held: its user is gone, the next GET within `ms` gets the rest. */
+static void linger(struct rt_eio_session *s, enum rt_eio_reason reason, uint64_t ms)
 {
     note_end(s, reason);
     s->state = EIO_LINGERING;
@@ -302,8 +305,17 @@ static void linger(struct rt_eio_session *s, enum rt_eio_reason reason)
         s->link = NULL;
     }
     s->pong_deadline = 0;
-    rt_timer_start(s->mount->loop, &s->timer, 30000, beat);
+    rt_timer_start(s->mount->loop, &s->timer, ms, beat);
     defer_finish(s);
+}
+
+/* Clients send `1` and their last GET at once, on two connections: where the GET arrives second it still gets its noop. */
+void rt_eio_session_client_close(struct rt_eio_session *s)
+{
+    if (s->transport == RT_EIO_POLLING && s->poll && !s->poll->get)
+        linger(s, RT_EIO_CLIENT_CLOSE, LAST_GET_AFTER_CLOSE);
+    else
+        rt_eio_session_end(s, RT_EIO_CLIENT_CLOSE);
 }
 
 void rt_eio_close(struct rt_eio_session *s, enum rt_eio_reason reason, uint16_t ws_code)
@@ -319,7 +331,7 @@ void rt_eio_close(struct rt_eio_session *s, enum rt_eio_reason reason, uint16_t 
     bool wait =
         s->transport == RT_EIO_POLLING && s->poll && !s->poll->get && reason == RT_EIO_FORCED_CLOSE;
     if (wait)
-        linger(s, reason);
+        linger(s, reason, LAST_GET_AFTER_OUR_CLOSE);
     else
         rt_eio_session_end(s, reason);
 }
