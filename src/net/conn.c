@@ -3,7 +3,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -254,26 +256,52 @@ void rt_conn_close(struct rt_conn *conn, enum rt_close_reason reason)
     rt_loop_close_handle(net->loop, (uv_handle_t *)&conn->poll, on_poll_closed);
 }
 
+/* ---- finishing ---- */
+
+/* Deadlines are kept in 16 bits: ticks of 16 ms, compared as a difference, which is right for minutes. */
+#define TICK_MS 16u
+
+static uint16_t tick_of(uint64_t ms)
+{
+    return (uint16_t)(ms / TICK_MS);
+}
+
+/* Whole KiB that the kernel holds and the peer has not acknowledged. */
+static uint16_t unacked(const struct rt_conn *conn)
+{
+    int bytes = 0;
+    if (ioctl(conn->fd, SIOCOUTQ, &bytes) || bytes < 0)
+        return 0;
+    unsigned kib = (unsigned)bytes / 1024;
+    return kib < UINT16_MAX ? (uint16_t)kib : UINT16_MAX;
+}
+
 static void on_finish_timer(struct rt_timer *timer)
 {
     struct rt_net *net = RT_CONTAINER(timer, struct rt_net, finish_timer);
     uint64_t now = rt_mono_ms();
     rt_list_for_safe(node, next, &net->finishing) {
         struct rt_conn *conn = RT_CONTAINER(node, struct rt_conn, link);
-        int32_t left = (int32_t)(conn->limit - (uint32_t)now);
+        int16_t left = (int16_t)(conn->u.finish.deadline - tick_of(now));
         if (left > 0) {
-            rt_timer_start_at(net->loop, timer, now + (uint64_t)left, on_finish_timer);
+            uint64_t at = (now / TICK_MS + (uint64_t)left) * TICK_MS;
+            rt_timer_start_at(net->loop, timer, at, on_finish_timer);
             return;
         }
-        rt_conn_close(conn, RT_CLOSE_TIMEOUT);
+        /* A slow peer may read for long before the kernel wants more of us. */
+        if (unacked(conn) < conn->u.finish.unacked)
+            rt_conn_extend_deadline(conn);
+        else
+            rt_conn_close(conn, RT_CLOSE_TIMEOUT);
     }
 }
 
 void rt_conn_extend_deadline(struct rt_conn *conn)
 {
     struct rt_net *net = conn->net;
-    uint64_t deadline = rt_mono_ms() + 1 + RT_FINISH_MS; /* the clock rounds down */
-    conn->limit = (uint32_t)deadline;
+    uint64_t deadline = rt_mono_ms() + RT_FINISH_MS + TICK_MS; /* both clocks round down */
+    conn->u.finish.deadline = tick_of(deadline);
+    conn->u.finish.unacked = unacked(conn);
     rt_list_remove(&conn->link);
     rt_list_push(&net->finishing, &conn->link);
     if (!net->finish_timer.active)
@@ -297,8 +325,9 @@ void rt_conn_finish(struct rt_conn *conn)
         return;
     conn->finishing = true;
     conn->paused = false;
-    rt_conn_extend_deadline(conn);
-    if (conn->out.count == 0)
+    if (conn->out.count > 0)
+        rt_conn_extend_deadline(conn);
+    else
         rt_conn_shut_down(conn);
     rt_conn_update_interest(conn);
 }

@@ -12,8 +12,8 @@
  * the current call chain. The limit is on what waits: output of this turn alone, to a connection that keeps up, is written
  * at once where it would pass the limit; and a single message to an empty queue is never cut off.
  * Closing: rt_conn_close() drops the queue; rt_conn_finish() sends what is queued first, then shuts our side down and reads
- * (and discards) until the peer's end of file. It gives up (RT_CLOSE_TIMEOUT) when for 2 s no byte could be written, or
- * when the peer has not ended 2 s after the shutdown. Finished in time, the reason is RT_CLOSE_LOCAL. Both are idempotent;
+ * (and discards) until the peer's end of file. It gives up (RT_CLOSE_TIMEOUT) when the peer has taken nothing for 2 s and
+ * not ended. Finished in time, the reason is RT_CLOSE_LOCAL. Both are idempotent;
  * close also ends a finish early. `on_closed` is the last callback, exactly once, never from inside another callback of
  * this connection or of a rt_conn_* call: it comes at the end of the turn. After close or finish no other callback comes.
  * Ownership: the net layer owns the struct and frees it right after on_closed; until then every function here may be
@@ -31,7 +31,7 @@ enum rt_close_reason {
     RT_CLOSE_PEER,    /* end of file or reset by the peer */
     RT_CLOSE_ERROR,   /* read or write error, or out of memory while queueing */
     RT_CLOSE_SLOW,    /* its queue passed the limit */
-    RT_CLOSE_TIMEOUT, /* finish did not complete in time */
+    RT_CLOSE_TIMEOUT, /* the peer let a finish wait for 2 s */
 };
 const char *rt_close_reason_name(enum rt_close_reason reason);
 
@@ -61,6 +61,8 @@ int rt_conn_send(struct rt_conn *conn, struct rt_bytes *bytes, uint32_t off, uin
 /* Queues a copy, at most 1 GiB. Small copies (up to 4 KiB) of a turn share one block of the loop, those for a connection
  * that waits share a block of its own: no allocation for each. */
 int rt_conn_send_copy(struct rt_conn *conn, const void *data, size_t len);
+/* Fetches what a send touches into the cache: for loops over many connections, a few ahead. No effect otherwise. */
+void rt_conn_prefetch(const struct rt_conn *conn);
 /* What the queue counts against its limit; 0 exactly when it is empty. */
 size_t rt_conn_queued(const struct rt_conn *conn);
 /* True when nothing waits from earlier turns: "writable" in the sense of volatile messages. */

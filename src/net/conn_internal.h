@@ -31,7 +31,13 @@ struct rt_conn {
     /* What sending and flushing touch: 64 bytes. */
     struct rt_outq out;
     struct rt_net *net;
-    uint32_t limit; /* of out.queued; the deadline (ms, low 32 bits) when finishing */
+    union {
+        uint32_t limit;        /* of out.queued */
+        struct {               /* when finishing */
+            uint16_t deadline; /* in ticks of 16 ms, see conn.c */
+            uint16_t unacked;  /* KiB in the kernel's send buffer when the deadline was set */
+        } finish;
+    } u;
     int fd;
     uint32_t dirty; /* index in the loop's array, or RT_NOT_DIRTY */
     uint16_t slab;
@@ -66,7 +72,7 @@ void rt_conn_start(struct rt_conn *conn);
 void rt_conn_update_interest(struct rt_conn *conn);
 /* When a finishing connection's queue has been written. */
 void rt_conn_shut_down(struct rt_conn *conn);
-/* A finishing connection has made progress (or has begun): two seconds from now. */
+/* A finishing connection has made progress (or has begun): RT_FINISH_MS from now. */
 void rt_conn_extend_deadline(struct rt_conn *conn);
 /* The 16 bytes that identify the peer's address; false: it has none (UNIX socket). */
 bool rt_conn_peer_key(const struct rt_conn *conn, uint8_t key[16]);

@@ -21,14 +21,14 @@ void rt_conn_set_queue_limit(struct rt_conn *conn, size_t bytes)
 {
     /* Half of the range: a queue that was empty takes any one message, which is at most a quarter of it. */
     if (!conn->finishing)
-        conn->limit = bytes < INT32_MAX ? (uint32_t)bytes : INT32_MAX;
+        conn->u.limit = bytes < INT32_MAX ? (uint32_t)bytes : INT32_MAX;
 }
 
 /* ---- queueing ---- */
 
 static bool fits(const struct rt_conn *conn, size_t cost)
 {
-    return conn->out.queued == 0 || conn->out.queued + cost <= conn->limit;
+    return conn->out.queued == 0 || conn->out.queued + cost <= conn->u.limit;
 }
 
 /* A connection that keeps up is written at once when this turn's output alone would take it over its limit; one that waits
@@ -197,13 +197,13 @@ void rt_conn_written(struct rt_conn *conn, ssize_t result)
     bool whole = rt_outq_consume(&conn->out, (size_t)result);
     net->m.queued.value -= queued - conn->out.queued;
     net->m.sent.value += (uint64_t)result;
-    if (conn->finishing)
-        rt_conn_extend_deadline(conn);
     if (conn->out.count == 0) {
         if (conn->finishing)
             rt_conn_shut_down(conn);
         return;
     }
+    if (conn->finishing)
+        rt_conn_extend_deadline(conn);
     if (whole && entries - conn->out.count == RT_FLUSH_IOV)
         net->loop->submit_again = true; /* it was not short, there was more than fits a call */
     else

@@ -31,7 +31,5 @@ struct iovec;
 size_t rt_conn_gather(struct rt_conn *conn, struct iovec *iov, size_t max);
 int rt_conn_fd(const struct rt_conn *conn);
 void rt_conn_written(struct rt_conn *conn, ssize_t result);
-/* The part of the struct that the three above use. */
-void rt_conn_prefetch(const struct rt_conn *conn);
 
 #endif

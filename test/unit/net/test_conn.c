@@ -1,5 +1,10 @@
 #include "net_test.h"
 
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+
+#include "net/flush.h"
+
 static void echo(struct served *s, uint8_t *data, size_t len)
 {
     assert_int_equal(rt_conn_send_copy(s->conn, data, len), 0);
@@ -16,6 +21,10 @@ static void test_echo(void **state)
     struct served *s = serve_one(&fx, &fd, 0);
     assert_string_equal(rt_conn_peer(s->conn), "127.0.0.1");
     assert_true(rt_conn_writable(s->conn));
+    int nodelay = 0;
+    socklen_t size = sizeof(nodelay);
+    assert_int_equal(getsockopt(rt_conn_fd(s->conn), IPPROTO_TCP, TCP_NODELAY, &nodelay, &size), 0);
+    assert_int_equal(nodelay, 1); /* from the listening socket */
     for (int i = 0; i < 100; i++) {
         rt_buf_clear(&got);
         client_send(fd, "hello over there");
@@ -302,19 +311,29 @@ static void test_finish_gives_up(void **state)
     (void)state;
     struct fixture fx;
     struct rt_net_options options = {.send_queue = 64u << 20};
-    int deaf, mute, chatty;
+    static uint8_t chunk[2000];
+    int deaf, mute, chatty, slow;
+    size_t got = 0;
     fixture_start(&fx, &options, "127.0.0.1:0");
     struct served *a = serve_one(&fx, &deaf, 4096);
     struct served *b = serve_one(&fx, &mute, 0);
     struct served *c = serve_one(&fx, &chatty, 0);
+    struct served *d = serve_one(&fx, &slow, 4096);
     send_pattern(a->conn, 0, BIG); /* a peer that does not read */
+    send_pattern(
+        d->conn, 0,
+        BIG); /* one that does, but so slowly that we can write nothing for longer than 2 s */
     rt_loop_turn(fx.loop, 0);
     uint64_t begin = rt_mono_ms();
     rt_conn_finish(a->conn);
     rt_conn_finish(b->conn); /* one that does not end */
     rt_conn_finish(c->conn); /* one that goes on sending */
+    rt_conn_finish(d->conn);
     while (!a->closes || !b->closes || !c->closes) {
         (void)send(chatty, "more", 4, MSG_NOSIGNAL);
+        ssize_t n = recv(slow, chunk, sizeof(chunk), 0);
+        assert_true(n < 0 || is_pattern(chunk, (size_t)n, got));
+        got += n > 0 ? (size_t)n : 0;
         rt_loop_turn(fx.loop, 20);
         assert_true(rt_mono_ms() - begin < DEADLINE_MS);
     }
@@ -324,6 +343,12 @@ static void test_finish_gives_up(void **state)
     assert_int_equal(c->reason, RT_CLOSE_TIMEOUT);
     assert_int_equal(c->received, 0);
     assert_true(metric(&fx, "connection_closes_total", "timeout") == 3);
+    assert_int_equal(d->closes, 0);
+    read_slowly(&fx, slow, got, BIG);
+    WAIT_FOR(fx.loop, !client_read(slow, NULL, NULL));
+    close(slow);
+    WAIT_FOR(fx.loop, d->closes == 1);
+    assert_int_equal(d->reason, RT_CLOSE_LOCAL);
     close(deaf);
     close(mute);
     close(chatty);
@@ -677,6 +702,63 @@ static void test_read_budget(void **state)
     fixture_stop(&fx);
 }
 
+#define MANY 1300
+
+static size_t events, most_events, all_events;
+
+static void count_event(struct rt_conn *conn, void *user, uint8_t *data, size_t len)
+{
+    (void)conn;
+    (void)user;
+    (void)data;
+    events += len;
+    all_events += len;
+}
+
+static void note_flush(void *arg)
+{
+    (void)arg;
+    if (events > most_events)
+        most_events = events;
+    events = 0;
+}
+
+static void accept_counted(void *arg, struct rt_conn *conn)
+{
+    static const struct rt_conn_handler handler = {.on_data = count_event};
+    (void)arg;
+    rt_conn_set_handler(conn, &handler, NULL);
+}
+
+/* libuv polls again and again while its array of 1024 events comes back full: output must not wait for all of it. */
+static void test_many_events_are_flushed_in_between(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct rt_listener *other;
+    static int fds[MANY];
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (limit.rlim_max < 2 * MANY + 100)
+        skip();
+    fixture_start(&fx, NULL, "127.0.0.1:0");
+    assert_int_equal(
+        rt_net_listen(fx.net, RT_STR("127.0.0.1:0"), accept_counted, NULL, &other, NULL), 0);
+    assert_int_equal(rt_loop_add_flush_hook(fx.loop, note_flush, NULL), 0);
+    for (size_t i = 0; i < MANY; i++) {
+        fds[i] = client_connect(port_of(other), 0);
+        WAIT_FOR(fx.loop, rt_net_connections(fx.net) == i + 1);
+    }
+    events = most_events = all_events = 0;
+    for (int i = 0; i < MANY; i++)
+        client_send(fds[i], "x");
+    WAIT_FOR(fx.loop, all_events == MANY);
+    assert_in_range(most_events, 512, 1024);
+    for (int i = 0; i < MANY; i++)
+        close(fds[i]);
+    fixture_stop(&fx);
+}
+
 static int second_data, second_closed;
 
 static void on_second_data(struct rt_conn *conn, void *user, uint8_t *data, size_t len)
@@ -827,6 +909,7 @@ int main(void)
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_pause_and_resume),
         cmocka_unit_test(test_read_budget),
+        cmocka_unit_test(test_many_events_are_flushed_in_between),
         cmocka_unit_test(test_handler_is_replaced_inside_its_callback),
         cmocka_unit_test(test_without_a_handler_data_is_discarded),
 #ifdef RT_TEST
