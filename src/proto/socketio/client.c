@@ -1,0 +1,202 @@
+#include "proto/socketio/client.h"
+
+#include "base/log.h"
+#include "proto/socketio/recovery.h"
+#include "proto/socketio/run.h"
+#include "proto/socketio/socket.h"
+
+static struct rt_socketio *endpoint(struct rt_sio_client *client)
+{
+    return rt_eio_arg(rt_sio_session(client));
+}
+
+static void close_client(struct rt_sio_client *client, enum rt_eio_reason reason)
+{
+    client->closing = true;
+    rt_eio_close(rt_sio_session(client), reason, 0);
+}
+
+static void breach(struct rt_sio_client *client, const char *what)
+{
+    endpoint(client)->metrics.invalid.value++;
+    rt_log(RT_LOG_DEBUG, "socketio", "packet refused, connection closed", rt_kv_c("reason", what));
+    close_client(client, RT_EIO_PARSE_ERROR);
+}
+
+/* ---- backpressure ---- */
+
+static void relieved(struct rt_relief *relief)
+{
+    struct rt_sio_client *client = RT_CONTAINER(relief, struct rt_sio_client, relief);
+    rt_eio_resume(rt_sio_session(client));
+}
+
+/* The journal cannot keep up: no more from this connection until it can. */
+static void check_congestion(struct rt_sio_client *client)
+{
+    struct rt_socketio *s = endpoint(client);
+    if (!rt_broker_congested(s->broker) || client->closing)
+        return;
+    rt_eio_pause(rt_sio_session(client));
+    rt_broker_on_relief(s->broker, &client->relief);
+}
+
+/* ---- packets ---- */
+
+static struct rt_sio_socket *find_socket(struct rt_sio_client *client, struct rt_str nsp)
+{
+    rt_list_for(node, &client->sockets) {
+        struct rt_sio_socket *socket = RT_CONTAINER(node, struct rt_sio_socket, link);
+        if (rt_str_eq(socket->nsp->name, nsp))
+            return socket;
+    }
+    return NULL;
+}
+
+static void dispatch(struct rt_sio_client *client, const struct rt_sio_packet *packet,
+                     const struct rt_str *attachments)
+{
+    struct rt_sio_socket *socket = find_socket(client, packet->nsp);
+    if (packet->type == RT_SIO_CONNECT) {
+        if (socket)
+            breach(client, "CONNECT to a namespace that is connected");
+        else
+            rt_sio_connect(client, packet);
+        return;
+    }
+    if (!socket) {
+        if (!client->sent_away)
+            breach(client, "packet for a namespace that is not connected");
+        return;
+    }
+    switch (packet->type) {
+    case RT_SIO_DISCONNECT:
+        rt_sio_socket_destroy(socket, false);
+        break;
+    case RT_SIO_EVENT:
+    case RT_SIO_BINARY_EVENT:
+        rt_sio_run_event(socket, packet, attachments);
+        break;
+    default:
+        rt_sio_run_answer(socket, packet, attachments);
+    }
+}
+
+static void on_text(struct rt_sio_client *client, struct rt_str text)
+{
+    struct rt_sio_packet packet;
+    struct rt_err err;
+    if (client->assembly) {
+        breach(client, "text while attachments are awaited");
+    } else if (rt_sio_parse(text, endpoint(client)->config->socketio.max_attachments, &packet,
+                            &err) != 0) {
+        breach(client, err.text);
+    } else if (packet.attachments == 0) {
+        dispatch(client, &packet, NULL);
+    } else {
+        client->assembly = rt_sio_assembly_new(text, &packet);
+        if (!client->assembly)
+            close_client(client, RT_EIO_TRANSPORT_ERROR);
+    }
+}
+
+static void on_binary(struct rt_sio_client *client, struct rt_str bytes)
+{
+    struct rt_sio_assembly *assembly = client->assembly;
+    if (!assembly) {
+        breach(client, "binary data that no packet has announced");
+        return;
+    }
+    int r = rt_sio_assembly_add(assembly, bytes, endpoint(client)->binary_max);
+    if (r == 0)
+        return;
+    client->assembly = NULL;
+    if (r == 1) {
+        const struct rt_str *attachments;
+        const struct rt_sio_packet *packet = rt_sio_assembly_packet(assembly, &attachments);
+        dispatch(client, packet, attachments);
+    } else if (r == RT_ERANGE) {
+        breach(client, "attachments are too large");
+    } else {
+        close_client(client, RT_EIO_TRANSPORT_ERROR);
+    }
+    rt_sio_assembly_free(assembly);
+}
+
+/* ---- callbacks of the engine ---- */
+
+static void on_pong(struct rt_eio_session *session)
+{
+    struct rt_sio_client *client = rt_eio_user(session);
+    rt_list_for(node, &client->sockets) {
+        struct rt_sio_socket *socket = RT_CONTAINER(node, struct rt_sio_socket, link);
+        if (socket->track)
+            rt_sio_track_pong(socket->track);
+    }
+}
+
+static void not_joined(struct rt_timer *timer)
+{
+    struct rt_sio_client *client = RT_CONTAINER(timer, struct rt_sio_client, timer);
+    close_client(client, RT_EIO_FORCED_CLOSE);
+}
+
+static int on_open(struct rt_eio_session *session)
+{
+    struct rt_sio_client *client = rt_eio_user(session);
+    struct rt_socketio *s = rt_eio_arg(session);
+    rt_list_init(&client->sockets);
+    rt_list_init(&client->relief.link);
+    client->relief.fn = relieved;
+    uint64_t timeout = s->config->socketio.engine.connect_timeout;
+    if (timeout)
+        rt_timer_start(s->loop, &client->timer, timeout, not_joined);
+    if (s->recovery)
+        rt_eio_on_pong(session, on_pong);
+    return 0;
+}
+
+static void on_message(struct rt_eio_session *session, bool binary, uint8_t *data, size_t len)
+{
+    struct rt_sio_client *client = rt_eio_user(session);
+    if (client->closing)
+        return;
+    if (binary)
+        on_binary(client, rt_str_of(data, len));
+    else
+        on_text(client, rt_str_of(data, len));
+    check_congestion(client);
+}
+
+static void on_transport(struct rt_eio_session *session, enum rt_eio_transport transport)
+{
+    rt_sio_client_convert(rt_eio_user(session), transport);
+}
+
+/* Those that may come back: whoever lost the connection, not whoever left or broke the rules. */
+static bool is_recoverable(enum rt_eio_reason reason)
+{
+    return reason != RT_EIO_PARSE_ERROR && reason != RT_EIO_SHUTDOWN;
+}
+
+static void on_close(struct rt_eio_session *session, enum rt_eio_reason reason)
+{
+    struct rt_sio_client *client = rt_eio_user(session);
+    struct rt_socketio *s = rt_eio_arg(session);
+    client->closing = true;
+    rt_timer_stop(s->loop, &client->timer);
+    rt_list_remove(&client->relief.link);
+    rt_sio_assembly_free(client->assembly);
+    client->assembly = NULL;
+    while (!rt_list_empty(&client->sockets))
+        rt_sio_socket_destroy(RT_CONTAINER(client->sockets.next, struct rt_sio_socket, link),
+                              is_recoverable(reason));
+}
+
+const struct rt_eio_user rt_sio_client_user = {
+    .size = sizeof(struct rt_sio_client),
+    .on_open = on_open,
+    .on_message = on_message,
+    .on_transport = on_transport,
+    .on_close = on_close,
+};

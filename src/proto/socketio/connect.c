@@ -1,0 +1,127 @@
+/* CONNECT: which namespace, recovery, the rules of on_connect, the reply. */
+#include "proto/socketio/client.h"
+#include "proto/socketio/nsp.h"
+#include "proto/socketio/recovery.h"
+#include "proto/socketio/run.h"
+#include "proto/socketio/socket.h"
+
+static void refuse(struct rt_sio_client *client, struct rt_str nsp, struct rt_str json)
+{
+    struct rt_socketio *s = rt_eio_arg(rt_sio_session(client));
+    s->metrics.refused.value++;
+    rt_sio_client_send(client, RT_SIO_CONNECT_ERROR, nsp, json);
+}
+
+/* NULL: welcome so far. `#` separates a namespace from its rooms in the names of channels. */
+static const char *objection(const struct rt_socketio *s, const struct rt_sio_client *client,
+                             const struct rt_sio_packet *packet)
+{
+    if (packet->nsp.len > s->config->limits.channel_name ||
+        memchr(packet->nsp.ptr, '#', packet->nsp.len) ||
+        !rt_sio_rules_namespace(s->rules, packet->nsp))
+        return "{\"message\":\"Invalid namespace\"}";
+    if (client->count >= s->config->limits.channels_per_connection)
+        return "{\"message\":\"Too many namespaces (limits.channels_per_connection)\"}";
+    if (packet->data.len > s->config->limits.message)
+        return "{\"message\":\"The auth object is too large (limits.message)\"}";
+    return NULL;
+}
+
+static struct rt_sio_socket *make_socket(struct rt_socketio *s, struct rt_sio_client *client,
+                                         struct rt_str name)
+{
+    struct rt_sio_nsp *nsp = rt_sio_nsp_get(s, name);
+    if (!nsp)
+        return NULL;
+    struct rt_sio_socket *socket = rt_sio_socket_new(client, nsp, NULL, 0);
+    if (!socket) {
+        rt_sio_nsp_unref(nsp);
+        return NULL;
+    }
+    int r = s->recovery ? rt_sio_track_new(s->recovery, socket) : 0;
+    if (r == 0)
+        r = rt_broker_subscribe(&socket->client, name, true, NULL);
+    if (r == 0)
+        return socket;
+    rt_sio_socket_destroy(socket, false);
+    return NULL;
+}
+
+static int set_auth(struct rt_socketio *s, struct rt_sio_socket *socket, struct rt_str auth)
+{
+    if (auth.len == 0 || !(s->uses & RT_SIO_USES_AUTH))
+        return 0;
+    socket->auth = rt_bytes_copy(auth.ptr, auth.len);
+    return socket->auth ? 0 : RT_ENOMEM;
+}
+
+static void welcome(struct rt_sio_socket *socket)
+{
+    struct rt_socketio *s = rt_sio_socket_endpoint(socket);
+    struct rt_sio_client *client = socket->owner;
+    s->metrics.connects.value++;
+    rt_timer_stop(s->loop, &client->timer);
+    (void)rt_sio_socket_open(socket);
+}
+
+static void out_of_memory(struct rt_sio_client *client)
+{
+    client->closing = true;
+    rt_eio_close(rt_sio_session(client), RT_EIO_TRANSPORT_ERROR, 0);
+}
+
+static void act_on(struct rt_sio_socket *socket, enum rt_sio_verdict verdict, struct rt_str json)
+{
+    if (verdict == RT_SIO_REFUSED) {
+        refuse(socket->owner, socket->nsp->name, json);
+        rt_sio_socket_destroy(socket, false);
+        return;
+    }
+    welcome(socket);
+    if (verdict != RT_SIO_WELCOME)
+        rt_sio_socket_disconnect(socket, verdict == RT_SIO_SEND_AWAY_WHOLLY);
+}
+
+static void connect_anew(struct rt_socketio *s, struct rt_sio_client *client,
+                         const struct rt_sio_packet *packet)
+{
+    struct rt_sio_socket *socket = make_socket(s, client, packet->nsp);
+    if (!socket) {
+        out_of_memory(client);
+        return;
+    }
+    /* What the rules send is held until the reply has gone. */
+    struct rt_buf hold = RT_BUF_INIT;
+    enum rt_sio_verdict verdict = RT_SIO_WELCOME;
+    struct rt_str json = RT_STR_NONE;
+    socket->hold = &hold;
+    int r = set_auth(s, socket, packet->data);
+    if (r == 0)
+        r = rt_sio_run_connect(socket, &verdict, &json);
+    if (r == 0) {
+        act_on(socket, verdict, json);
+    } else {
+        rt_sio_socket_destroy(socket, false);
+        out_of_memory(client);
+    }
+    rt_buf_deinit(&hold);
+}
+
+void rt_sio_connect(struct rt_sio_client *client, const struct rt_sio_packet *packet)
+{
+    struct rt_socketio *s = rt_eio_arg(rt_sio_session(client));
+    const char *no = objection(s, client, packet);
+    if (no) {
+        refuse(client, packet->nsp, rt_str_c(no));
+        return;
+    }
+    struct rt_sio_socket *socket = NULL;
+    if (s->recovery && packet->data.len)
+        socket = rt_sio_recover(s->recovery, client, packet->nsp, packet->data);
+    if (!socket)
+        connect_anew(s, client, packet);
+    else if (set_auth(s, socket, packet->data) == 0)
+        welcome(socket);
+    else
+        out_of_memory(client);
+}

@@ -1,0 +1,158 @@
+/* The action `publish`: to channels through the broker, to a socket's own id directly.
+ *
+ * A socket's id is a room that only it is in, without a channel of its own in the hub. Others who have joined a room of that name are reached through the hub as well. */
+#include "proto/socketio/nsp.h"
+#include "proto/socketio/recovery.h"
+#include "proto/socketio/run_internal.h"
+#include "proto/socketio/socket.h"
+
+/* What is the same for all channels of one action. */
+struct job {
+    struct rt_message message;
+    struct rt_sio_arguments args;
+    bool rooms;
+    bool except_sender;
+    uint32_t count;
+};
+
+static size_t size_of(const struct rt_sio_arguments *a)
+{
+    size_t size = a->items.len;
+    for (uint8_t i = 0; i < a->attachment_count; i++)
+        size += a->attachments[i].len;
+    return size;
+}
+
+/* True: the channel is the id of a socket, connected or expected back, and of nobody else; `*result` is filled. */
+static bool publish_to_socket(struct rt_sio_run *run, const struct job *job, struct rt_str channel,
+                              struct rt_publish_result *result)
+{
+    struct rt_socketio *s = run->s;
+    const struct rt_sio_arguments *a = &job->args;
+    struct rt_sio_socket *socket = rt_sio_socket_of_channel(s, channel);
+    bool is_volatile = job->message.flags & RT_MESSAGE_VOLATILE;
+    *result = (struct rt_publish_result){.status = RT_PUBLISH_OK};
+    if (size_of(a) > s->config->limits.message)
+        return false; /* the broker says it better */
+    if (socket) {
+        struct rt_sio_outgoing o = {.type = RT_SIO_EVENT,
+                                    .event = job->message.event,
+                                    .items = a->items,
+                                    .attachments = a->attachments,
+                                    .attachment_count = a->attachment_count,
+                                    .is_volatile = is_volatile};
+        if (socket != run->socket || !job->except_sender)
+            (void)rt_sio_socket_send(socket, &o);
+    } else if (!s->recovery || is_volatile ||
+               !rt_sio_recovery_offline(s->recovery, channel, job->message.event, a->items,
+                                        a->attachments, a->attachment_count)) {
+        return false;
+    }
+    const struct rt_channel *c = rt_hub_channel(s->hub, channel, false);
+    return !c || rt_channel_subscribers(c) == 0;
+}
+
+static void note_position(struct rt_sio_run *run, const struct rt_publish_result *result)
+{
+    run->values.has_position = result->status == RT_PUBLISH_OK && result->logged;
+    run->values.position = result->position;
+}
+
+static int publish_to(struct rt_sio_run *run, const struct job *job, struct rt_str channel)
+{
+    struct rt_publish_result result;
+    struct rt_sio_outcome *outcome = NULL;
+    struct rt_message message = job->message; /* the broker writes to it */
+    if (run->reply && !(outcome = rt_sio_reply_expect(run->reply))) {
+        rt_sio_run_failed(run, RT_PUBLISH_RETRY, "out of memory");
+        return RT_EAGAIN;
+    }
+    struct rt_publish publish = {.channel = channel,
+                                 .message = &message,
+                                 .client = &run->socket->client,
+                                 .trusted = true,
+                                 .done = outcome ? rt_sio_outcome_done : NULL,
+                                 .arg = outcome};
+    if (!publish_to_socket(run, job, channel, &result) &&
+        rt_broker_publish(run->s->broker, &publish, &result) == RT_PENDING) {
+        run->values.has_position = false;
+        return 0;
+    }
+    note_position(run, &result);
+    if (outcome)
+        rt_sio_outcome_done(outcome, &result);
+    if (result.status != RT_PUBLISH_OK)
+        run->s->metrics.failed.value++;
+    return 0;
+}
+
+static int each_target(struct rt_sio_run *run, struct rt_str name, void *arg)
+{
+    struct job *job = arg;
+    struct rt_err err;
+    if (job->message.key.len && job->count++) {
+        rt_sio_run_failed(run, RT_PUBLISH_REFUSED,
+                          "`key` names one message: `publish` with it goes to one channel only");
+        return RT_EINVAL;
+    }
+    if (job->rooms) {
+        if (rt_sio_socket_check_room(run->socket, name, &err) != 0) {
+            rt_sio_run_failed(run, RT_PUBLISH_REFUSED, err.text);
+            return 0;
+        }
+        name = rt_sio_channel_of(run->socket->nsp, name, &run->s->buf.channel);
+        if (!rt_buf_ok(&run->s->buf.channel))
+            return RT_ENOMEM;
+    }
+    return publish_to(run, job, name);
+}
+
+/* The message of the job, from the arguments evaluated. */
+static int prepare(struct rt_sio_run *run, struct job *job, const struct rt_sio_args *args)
+{
+    struct rt_buf *buf = &run->s->buf.args;
+    if (rt_sio_arguments_eval(args, &run->values, buf, &job->args) != 0 ||
+        rt_sio_arguments_message(&job->args, buf, &job->message) != 0)
+        return RT_ENOMEM;
+    if (job->message.flags & RT_MESSAGE_ARGS) /* the items may have moved */
+        job->args.items = rt_sio_items_after(job->message.data, 0);
+    if (job->except_sender)
+        job->message.except = run->socket->client.subscriber.id;
+    return 0;
+}
+
+static int eval_key(struct rt_sio_run *run, const struct rt_sio_template *t, struct rt_str *ret_key)
+{
+    struct rt_buf *buf = &run->s->buf.key;
+    if (!t)
+        return 0;
+    rt_buf_clear(buf);
+    rt_sio_template_eval(t, &run->values, NULL, buf);
+    *ret_key = rt_buf_str(buf);
+    return rt_buf_ok(buf) ? 0 : RT_ENOMEM;
+}
+
+void rt_sio_run_publish(struct rt_sio_run *run, const struct rt_sio_publish *p)
+{
+    struct job job = {.rooms = p->rooms, .except_sender = p->except_sender};
+    job.message.flags = p->is_volatile ? RT_MESSAGE_VOLATILE : 0;
+    if (!rt_sio_run_event_name(run, p->event, &job.message.event))
+        return;
+    int r = eval_key(run, p->key, &job.message.key);
+    if (r == 0)
+        r = prepare(run, &job, &p->args);
+    if (r == 0)
+        r = rt_sio_run_names(run, &p->targets, each_target, &job);
+    if (r == RT_ENOMEM)
+        rt_sio_run_failed(run, RT_PUBLISH_RETRY, "out of memory");
+}
+
+void rt_sio_run_forward(struct rt_sio_run *run)
+{
+    static const struct rt_sio_args incoming = {.kind = RT_SIO_ARGS_INCOMING};
+    struct job job = {.message = {.event = run->values.event}};
+    if (prepare(run, &job, &incoming) != 0)
+        rt_sio_run_failed(run, RT_PUBLISH_RETRY, "out of memory");
+    else
+        (void)publish_to(run, &job, run->socket->nsp->name);
+}

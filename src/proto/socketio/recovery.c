@@ -1,0 +1,405 @@
+/* The waiting half of recovery: sessions without a connection, and how they come back. */
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "json/scan.h"
+#include "proto/socketio/nsp.h"
+#include "proto/socketio/recovery_internal.h"
+#include "proto/socketio/socket.h"
+
+/* ---- waiting ---- */
+
+static struct rt_str key_of_pid(const void *value)
+{
+    return rt_str_of(((const struct rt_sio_track *)value)->pid, RT_ID_LEN);
+}
+
+static struct rt_str key_of_sid(const void *value)
+{
+    return rt_str_of(((const struct rt_sio_waiting *)value)->sid, RT_ID_LEN);
+}
+
+int rt_sio_recovery_new(struct rt_socketio *s, struct rt_sio_recovery **ret_recovery)
+{
+    struct rt_sio_recovery *r = rt_calloc(1, sizeof(*r));
+    if (!r)
+        return RT_ENOMEM;
+    r->s = s;
+    rt_map_init(&r->pids, key_of_pid);
+    rt_map_init(&r->sids, key_of_sid);
+    rt_list_init(&r->waiting);
+    *ret_recovery = r;
+    return 0;
+}
+
+static struct rt_sio_waiting *first_waiting(struct rt_sio_recovery *r)
+{
+    return rt_list_empty(&r->waiting) ? NULL
+                                      : RT_CONTAINER(r->waiting.next, struct rt_sio_waiting, link);
+}
+
+void rt_sio_recovery_free(struct rt_sio_recovery *r)
+{
+    if (!r)
+        return;
+    struct rt_sio_waiting *w;
+    while ((w = first_waiting(r)))
+        rt_sio_track_forget(w->track);
+    rt_timer_stop(r->s->loop, &r->timer);
+    rt_map_deinit(&r->pids);
+    rt_map_deinit(&r->sids);
+    rt_free(r);
+}
+
+static void expire(struct rt_timer *timer)
+{
+    struct rt_sio_recovery *r = RT_CONTAINER(timer, struct rt_sio_recovery, timer);
+    uint64_t now = rt_loop_now(r->s->loop);
+    struct rt_sio_waiting *w;
+    while ((w = first_waiting(r)) && w->expires <= now)
+        rt_sio_track_forget(w->track);
+    if (w)
+        rt_timer_start_at(r->s->loop, &r->timer, w->expires, expire);
+}
+
+static void make_room(struct rt_sio_recovery *r)
+{
+    struct rt_sio_waiting *w;
+    while ((r->sids.count > RT_SIO_WAITING_MAX || r->waiting_bytes > RT_SIO_WAITING_BYTES) &&
+           (w = first_waiting(r))) {
+        r->s->metrics.evicted.value++;
+        rt_sio_track_forget(w->track);
+    }
+}
+
+static void fill_rooms(struct rt_sio_waiting *w, const struct rt_subscriber *subscriber)
+{
+    for (uint32_t i = 0; i < subscriber->count; i++) {
+        struct rt_str name = rt_subscriber_channel(subscriber, i);
+        struct rt_channel *channel = rt_hub_channel(w->track->r->s->hub, name, false);
+        if (!channel)
+            continue;
+        rt_channel_pin(channel);
+        w->rooms[w->room_count++] = (struct rt_sio_waiting_room){
+            .channel = channel, .joined = rt_sio_track_joined_at(w->track, name)};
+    }
+}
+
+bool rt_sio_track_wait(struct rt_sio_track *t, struct rt_sio_socket *socket)
+{
+    struct rt_sio_recovery *r = t->r;
+    const struct rt_subscriber *subscriber = &socket->client.subscriber;
+    size_t size =
+        sizeof(struct rt_sio_waiting) + subscriber->count * sizeof(struct rt_sio_waiting_room);
+    struct rt_sio_waiting *w = rt_calloc(1, size);
+    if (!w)
+        return false;
+    w->track = t;
+    w->size = size + sizeof(*t);
+    w->subscriber = subscriber->id;
+    w->expires = rt_loop_now(r->s->loop) + r->s->config->socketio.recovery;
+    memcpy(w->sid, socket->sid, sizeof(w->sid));
+    if (rt_map_put(&r->sids, w) != 0) {
+        rt_free(w);
+        return false;
+    }
+    fill_rooms(w, subscriber);
+    w->nsp = socket->nsp;
+    rt_sio_nsp_ref(w->nsp);
+    t->waiting = w;
+    r->waiting_bytes += w->size;
+    r->s->metrics.waiting.value++;
+    rt_list_push(&r->waiting, &w->link);
+    if (!r->timer.active)
+        rt_timer_start_at(r->s->loop, &r->timer, w->expires, expire);
+    make_room(r);
+    return true;
+}
+
+void rt_sio_waiting_free(struct rt_sio_waiting *w)
+{
+    struct rt_sio_recovery *r = w->track->r;
+    for (uint32_t i = 0; i < w->room_count; i++)
+        rt_channel_unpin(w->rooms[i].channel);
+    rt_map_remove(&r->sids, rt_str_of(w->sid, RT_ID_LEN));
+    rt_list_remove(&w->link);
+    rt_sio_nsp_unref(w->nsp);
+    w->track->waiting = NULL;
+    r->waiting_bytes -= w->size;
+    r->s->metrics.waiting.value--;
+    rt_free(w);
+}
+
+bool rt_sio_recovery_offline(struct rt_sio_recovery *r, struct rt_str channel, struct rt_str event,
+                             struct rt_str items, const struct rt_str *attachments,
+                             size_t attachment_count)
+{
+    struct rt_str nsp, id;
+    if (r->sids.count == 0 || !rt_sio_split_id(channel, &nsp, &id))
+        return false;
+    const struct rt_sio_waiting *w = rt_map_get(&r->sids, id);
+    if (!w || !rt_str_eq(nsp, w->nsp->name))
+        return false;
+    struct rt_buf *text = &r->s->buf.text;
+    rt_buf_clear(text);
+    rt_sio_head(text, RT_SIO_EVENT, attachment_count, w->nsp->name, RT_STR_NONE);
+    rt_buf_add_byte(text, '[');
+    rt_json_add_string(text, event);
+    if (items.len)
+        rt_buf_add_byte(text, ',');
+    rt_buf_add_str(text, items);
+    rt_sio_track_add_token(w->track, true, text);
+    rt_buf_add_byte(text, ']');
+    if (rt_buf_ok(text))
+        rt_sio_track_keep(w->track, rt_buf_str(text), attachments, attachment_count);
+    else
+        rt_sio_track_forget(w->track); /* no gap */
+    return true;
+}
+
+/* ---- coming back ---- */
+
+/* Where the client stands. */
+struct position {
+    uint64_t stamp;
+    uint32_t number;
+    bool has_number; /* the last event was one to it alone */
+};
+
+static bool parse_base36(struct rt_str text, uint64_t *ret_value)
+{
+    uint64_t value = 0;
+    if (text.len == 0 || text.len > 12)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        if (c >= '0' && c <= '9')
+            value = value * 36 + (uint64_t)(c - '0');
+        else if (c >= 'a' && c <= 'z')
+            value = value * 36 + (uint64_t)(c - 'a' + 10);
+        else
+            return false;
+    }
+    *ret_value = value;
+    return true;
+}
+
+/* False: a token that we did not give to this session. */
+static bool read_offset(const struct rt_sio_track *t, struct rt_str json, struct position *ret)
+{
+    *ret = (struct position){.stamp = t->start};
+    if (json.len == 0 || rt_json_kind(json) == RT_JSON_NULL)
+        return true; /* it has not got any event */
+    if (rt_json_kind(json) != RT_JSON_STRING)
+        return false;
+    struct rt_str number, token = rt_str_of(json.ptr + 1, json.len - 2);
+    struct rt_str stamp = rt_str_split(token, '.', &number);
+    uint64_t n = 0;
+    if (!parse_base36(stamp, &ret->stamp) || (number.ptr && !parse_base36(number, &n)))
+        return false;
+    if (ret->stamp < t->start || ret->stamp > rt_hub_stamp(t->r->s->hub) || n > t->number)
+        return false;
+    ret->has_number = number.ptr != NULL;
+    ret->number = (uint32_t)n;
+    return true;
+}
+
+/* Something to be sent again. */
+struct missed {
+    uint64_t stamp;
+    uint32_t number;
+    const struct rt_stored *message; /* of a channel, or NULL */
+    const struct rt_sio_kept *kept;
+};
+
+static int by_order(const void *a, const void *b)
+{
+    const struct missed *x = a, *y = b;
+    if (x->stamp != y->stamp)
+        return x->stamp < y->stamp ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* What one room has had since; false: not all of it is kept. */
+static bool collect_room(const struct rt_sio_waiting *w, const struct rt_sio_waiting_room *room,
+                         uint64_t from, struct rt_buf *out)
+{
+    if (room->joined > from)
+        from = room->joined;
+    if (!rt_channel_covers_stamp(room->channel, from))
+        return false;
+    for (size_t i = rt_channel_kept(room->channel); i-- > 0;) {
+        const struct rt_stored *message = rt_channel_kept_at(room->channel, i);
+        if (message->m.stamp <= from)
+            break;
+        if (message->m.except == w->subscriber || (message->m.flags & RT_MESSAGE_VOLATILE))
+            continue;
+        struct missed item = {.stamp = message->m.stamp, .message = message};
+        rt_buf_add(out, &item, sizeof(item));
+    }
+    return true;
+}
+
+static bool collect_kept(const struct rt_sio_track *t, const struct position *p, struct rt_buf *out)
+{
+    bool lost = t->dropped_number > t->acked_number &&
+                (p->has_number ? t->dropped_number > p->number : t->dropped_stamp >= p->stamp);
+    if (lost)
+        return false;
+    rt_list_for(node, &t->kept) {
+        const struct rt_sio_kept *k = RT_CONTAINER(node, struct rt_sio_kept, link);
+        bool has = k->number <= t->acked_number ||
+                   (p->has_number ? k->number <= p->number : k->stamp < p->stamp);
+        struct missed item = {.stamp = k->stamp, .number = k->number, .kept = k};
+        if (!has)
+            rt_buf_add(out, &item, sizeof(item));
+    }
+    return true;
+}
+
+static bool collect(const struct rt_sio_track *t, const struct position *p, struct rt_buf *out)
+{
+    const struct rt_sio_waiting *w = t->waiting;
+    uint64_t from = p->stamp > t->acked ? p->stamp : t->acked;
+    if (from < t->floor || !collect_kept(t, p, out))
+        return false;
+    for (uint32_t i = 0; i < w->room_count; i++) {
+        if (!collect_room(w, &w->rooms[i], from, out))
+            return false;
+    }
+    return rt_buf_ok(out);
+}
+
+static void encode_kept(const struct rt_sio_kept *k, enum rt_eio_transport transport,
+                        struct rt_buf *out)
+{
+    const char *at = (const char *)(k->lens + k->count);
+    rt_eio_encode(out, transport, false, rt_str_of(at, k->text_len));
+    at += k->text_len;
+    for (uint32_t i = 0; i < k->count; i++) {
+        rt_eio_encode(out, transport, true, rt_str_of(at, k->lens[i]));
+        at += k->lens[i];
+    }
+}
+
+/* Everything in wire form. NULL with `*ret_good`: nothing was missed. */
+static struct rt_bytes *encode_missed(const struct rt_sio_waiting *w, struct rt_buf *items,
+                                      enum rt_eio_transport transport, bool *ret_good)
+{
+    struct rt_buf out = RT_BUF_INIT;
+    struct rt_bytes *bytes = NULL;
+    const struct missed *list = (const struct missed *)(void *)items->data;
+    const struct rt_encoding *encoding = &w->nsp->encodings[transport].base;
+    size_t count = items->len / sizeof(*list), max = w->nsp->owner->config->limits.send_queue;
+    if (count)
+        qsort(items->data, count, sizeof(*list), by_order);
+    for (size_t i = 0; i < count && rt_buf_ok(&out) && out.len <= max; i++) {
+        if (list[i].message)
+            encoding->encode(encoding, &list[i].message->m, &out);
+        else
+            encode_kept(list[i].kept, transport, &out);
+    }
+    *ret_good = rt_buf_ok(&out) && out.len <= max;
+    if (*ret_good && out.len) {
+        bytes = rt_buf_to_bytes(&out);
+        *ret_good = bytes != NULL;
+    }
+    rt_buf_deinit(&out);
+    return bytes;
+}
+
+static bool subscribe_again(struct rt_sio_socket *socket, const struct rt_sio_waiting *w)
+{
+    for (uint32_t i = 0; i < w->room_count; i++) {
+        struct rt_str name = rt_channel_name(w->rooms[i].channel);
+        if (rt_broker_subscribe(&socket->client, name, true, NULL) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* The new socket, with the track of the old one. NULL: out of memory, or a limit. */
+static struct rt_sio_socket *revive(struct rt_sio_track *t, struct rt_sio_client *client)
+{
+    struct rt_sio_waiting *w = t->waiting;
+    rt_sio_nsp_ref(w->nsp);
+    struct rt_sio_socket *socket = rt_sio_socket_new(client, w->nsp, w->sid, w->subscriber);
+    if (!socket) {
+        rt_sio_nsp_unref(w->nsp);
+        return NULL;
+    }
+    if (!subscribe_again(socket, w)) {
+        rt_sio_socket_destroy(socket, false);
+        return NULL;
+    }
+    socket->track = t;
+    t->socket = socket;
+    t->mark = t->acked;
+    t->mark_number = t->acked_number;
+    t->join_count = 0;
+    for (uint32_t i = 0; i < w->room_count; i++) {
+        if (w->rooms[i].joined)
+            rt_sio_track_note_join(t, rt_channel_name(w->rooms[i].channel), w->rooms[i].joined);
+    }
+    rt_sio_waiting_free(w);
+    return socket;
+}
+
+/* The session that this pid names, waiting. A connection that still has it (half-open, probably) is closed: the last one wins. */
+static struct rt_sio_track *find(struct rt_sio_recovery *r, struct rt_sio_client *client,
+                                 struct rt_str nsp, struct rt_str pid)
+{
+    struct rt_sio_track *t = rt_map_get(&r->pids, pid);
+    if (!t)
+        return NULL;
+    const struct rt_sio_nsp *own = t->waiting ? t->waiting->nsp : t->socket->nsp;
+    if (!rt_str_eq(own->name, nsp))
+        return NULL;
+    if (t->waiting)
+        return t;
+    struct rt_sio_client *other = t->socket->owner;
+    if (other == client)
+        return NULL;
+    rt_sio_socket_destroy(t->socket, true);
+    other->closing = true;
+    rt_eio_close(rt_sio_session(other), RT_EIO_FORCED_CLOSE, 0);
+    return rt_map_get(&r->pids, pid); /* it may not have been kept */
+}
+
+static struct rt_sio_socket *recover(struct rt_sio_track *t, struct rt_sio_client *client,
+                                     struct rt_str offset)
+{
+    struct rt_eio_session *session = rt_sio_session(client);
+    struct rt_buf items = RT_BUF_INIT;
+    struct rt_bytes *missed = NULL;
+    struct rt_sio_socket *socket = NULL;
+    struct position position;
+    bool good = read_offset(t, offset, &position) && collect(t, &position, &items);
+    if (good)
+        missed = encode_missed(t->waiting, &items, rt_eio_transport(session), &good);
+    if (good)
+        socket = revive(t, client);
+    if (socket && missed)
+        (void)rt_eio_send_encoded(session, missed, 0, missed->len);
+    if (!socket)
+        rt_sio_track_forget(t);
+    rt_buf_deinit(&items);
+    rt_bytes_unref(missed);
+    return socket;
+}
+
+struct rt_sio_socket *rt_sio_recover(struct rt_sio_recovery *r, struct rt_sio_client *client,
+                                     struct rt_str nsp, struct rt_str auth)
+{
+    struct rt_str pid = rt_json_get(auth, RT_STR("pid"));
+    if (rt_json_kind(pid) != RT_JSON_STRING)
+        return NULL;
+    struct rt_sio_track *t = find(r, client, nsp, rt_str_of(pid.ptr + 1, pid.len - 2));
+    struct rt_sio_socket *socket =
+        t ? recover(t, client, rt_json_get(auth, RT_STR("offset"))) : NULL;
+    if (socket)
+        r->s->metrics.recovered.value++;
+    else
+        r->s->metrics.not_recovered.value++;
+    return socket;
+}

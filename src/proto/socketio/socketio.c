@@ -1,0 +1,204 @@
+#include "proto/socketio/socketio.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "proto/socketio/client.h"
+#include "proto/socketio/files.h"
+#include "proto/socketio/nsp.h"
+#include "proto/socketio/recovery.h"
+
+/* A binary packet may be this many times as large as a single message. */
+#define BINARY_FACTOR 2u
+
+/* ---- checking ---- */
+
+static void check_namespaces(const struct rt_socketio_config *config, struct rt_conf_errors *errors)
+{
+    for (size_t i = 0; i < config->namespaces.count; i++) {
+        const char *name = config->namespaces.items[i];
+        if (strchr(name, '#'))
+            rt_conf_error(errors, NULL,
+                          "socketio.namespaces: \"%.80s\" has a #, which separates namespaces from "
+                          "rooms in the names of channels",
+                          name);
+    }
+}
+
+int rt_socketio_check(const struct rt_config *config, struct rt_conf_errors *errors)
+{
+    struct rt_sio_rules *rules = NULL;
+    size_t before = errors->count + errors->dropped;
+    check_namespaces(&config->socketio, errors);
+    int r = rt_sio_rules_new(&config->socketio, errors, &rules);
+    rt_sio_rules_free(rules);
+    if (r == RT_ENOMEM)
+        rt_conf_error(errors, NULL, "out of memory");
+    return errors->count + errors->dropped > before || r != 0 ? RT_EINVAL : 0;
+}
+
+/* ---- metrics ---- */
+
+static void add_metric(struct rt_metrics *metrics, struct rt_metric *metric, const char *name,
+                       const char *labels, const char *help)
+{
+    *metric = (struct rt_metric){.name = name, .help = help, .labels = labels, .type = RT_COUNTER};
+    if (metrics)
+        rt_metrics_register(metrics, metric);
+}
+
+static void register_metrics(struct rt_socketio *s, struct rt_metrics *metrics)
+{
+    static const char connects[] = "Socket.IO clients that asked for a namespace, by answer.";
+    static const char recoveries[] = "Socket.IO clients that came back with a session, by result.";
+    struct rt_sio_metrics *m = &s->metrics;
+    add_metric(metrics, &m->sockets, "socketio_sockets", NULL,
+               "Socket.IO clients in namespaces now.");
+    m->sockets.type = RT_GAUGE;
+    add_metric(metrics, &m->connects, "socketio_connects_total", "result=\"ok\"", connects);
+    add_metric(metrics, &m->refused, "socketio_connects_total", "result=\"refused\"", connects);
+    add_metric(metrics, &m->invalid, "socketio_invalid_packets_total", NULL,
+               "Socket.IO connections closed for a packet that breaks the protocol.");
+    add_metric(metrics, &m->events, "socketio_events_total", NULL,
+               "Socket.IO events received from clients.");
+    add_metric(metrics, &m->unmatched, "socketio_events_unmatched_total", NULL,
+               "Socket.IO events that no rule matched.");
+    add_metric(metrics, &m->failed, "socketio_actions_failed_total", NULL,
+               "Actions of Socket.IO rules that were refused or failed.");
+    add_metric(metrics, &m->answers, "socketio_acks_sent_total", NULL,
+               "Acknowledgements sent to Socket.IO clients.");
+    add_metric(metrics, &m->timeouts, "socketio_ack_timeouts_total", NULL,
+               "Acknowledgements that Socket.IO clients did not send in time.");
+    add_metric(metrics, &m->recovered, "socketio_recoveries_total", "result=\"ok\"", recoveries);
+    add_metric(metrics, &m->not_recovered, "socketio_recoveries_total", "result=\"gone\"",
+               recoveries);
+    add_metric(metrics, &m->waiting, "socketio_recoverable_sessions", NULL,
+               "Sessions without a connection that may come back.");
+    m->waiting.type = RT_GAUGE;
+    add_metric(metrics, &m->evicted, "socketio_recoverable_sessions_evicted_total", NULL,
+               "Sessions forgotten before their time since there were too many.");
+}
+
+/* ---- life ---- */
+
+static bool serve_file(struct rt_http_request *req, void *arg)
+{
+    const struct rt_socketio *s = arg;
+    return rt_sio_files_serve(s->files, rt_str_c(s->config->socketio.path), req);
+}
+
+static int mount(struct rt_socketio *s, struct rt_http_server *http, struct rt_ws_pool *pool,
+                 struct rt_metrics *metrics, struct rt_err *err)
+{
+    struct rt_eio_options options = {
+        .path = s->config->socketio.path,
+        .config = &s->config->socketio.engine,
+        .user = &rt_sio_client_user,
+        .user_arg = s,
+        .keep_handshake = (s->uses & RT_SIO_USES_HANDSHAKE) != 0,
+        .node = s->config->node.name,
+        .send_queue = (size_t)s->config->limits.send_queue,
+        .metrics = metrics,
+        .protocol = "socketio",
+        .file = s->files ? serve_file : NULL,
+    };
+    return rt_eio_mount(http, s->loop, pool, &options, &s->mount, err);
+}
+
+static int compile(struct rt_socketio *s, struct rt_err *err)
+{
+    struct rt_conf_errors errors = {.items = NULL};
+    int r = rt_sio_rules_new(&s->config->socketio, &errors, &s->rules);
+    if (r == RT_ENOMEM)
+        (void)rt_err_nomem(err);
+    else if (r != 0)
+        (void)rt_err_set(err, r, "socketio: %s", errors.count ? errors.items[0].text : "");
+    rt_conf_errors_deinit(&errors);
+    if (r == 0)
+        s->uses = rt_sio_rules_uses(s->rules);
+    return r;
+}
+
+static int load_files(struct rt_socketio *s, struct rt_err *err)
+{
+    const char *folder = s->config->socketio.client_dir;
+    bool cors = s->config->socketio.engine.cors_origins.count > 0;
+    return folder[0] ? rt_sio_files_new(folder, cors, &s->files, err) : 0;
+}
+
+static int start_recovery(struct rt_socketio *s, struct rt_err *err)
+{
+    if (s->config->socketio.recovery == 0)
+        return 0;
+    return rt_sio_recovery_new(s, &s->recovery) == 0 ? 0 : rt_err_nomem(err);
+}
+
+static struct rt_str sid_of(const void *value)
+{
+    return rt_str_of(((const struct rt_sio_socket *)value)->sid, RT_ID_LEN);
+}
+
+static struct rt_str name_of(const void *value)
+{
+    return ((const struct rt_sio_nsp *)value)->name;
+}
+
+int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,
+                    struct rt_http_server *http, struct rt_ws_pool *pool,
+                    struct rt_metrics *metrics, struct rt_socketio **ret_socketio,
+                    struct rt_err *err)
+{
+    struct rt_socketio *s = rt_calloc(1, sizeof(*s));
+    if (!s)
+        return rt_err_nomem(err);
+    s->config = config;
+    s->broker = broker;
+    s->hub = rt_broker_hub(broker);
+    s->loop = rt_broker_loop(broker);
+    s->binary_max = (size_t)config->socketio.engine.max_payload * BINARY_FACTOR;
+    rt_map_init(&s->sockets, sid_of);
+    rt_map_init(&s->namespaces, name_of);
+    rt_list_init(&s->spare);
+    int r = compile(s, err);
+    if (r == 0)
+        r = load_files(s, err);
+    if (r == 0)
+        r = start_recovery(s, err);
+    if (r == 0)
+        r = mount(s, http, pool, metrics, err);
+    if (r != 0) {
+        rt_socketio_free(s);
+        return r;
+    }
+    register_metrics(s, metrics);
+    *ret_socketio = s;
+    return 0;
+}
+
+void rt_socketio_drain(struct rt_socketio *s, uint64_t jitter_ms, void (*drained)(void *arg),
+                       void *arg)
+{
+    rt_eio_drain(s->mount, jitter_ms, drained, arg);
+}
+
+void rt_socketio_free(struct rt_socketio *s)
+{
+    if (!s)
+        return;
+    if (s->mount)
+        rt_eio_unmount(s->mount);
+    rt_sio_recovery_free(s->recovery);
+    rt_sio_nsp_free_all(s);
+    rt_map_deinit(&s->sockets);
+    rt_map_deinit(&s->namespaces);
+    rt_sio_rules_free(s->rules);
+    rt_sio_files_free(s->files);
+    struct rt_buf *bufs = (struct rt_buf *)(void *)&s->buf;
+    for (size_t i = 0; i < sizeof(s->buf) / sizeof(*bufs); i++)
+        rt_buf_deinit(&bufs[i]);
+    rt_free(s);
+}
+
+size_t rt_socketio_sockets(const struct rt_socketio *s)
+{
+    return s->sockets.count;
+}
