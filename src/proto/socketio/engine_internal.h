@@ -68,6 +68,7 @@ struct rt_eio_session {
     uint8_t transport;  /* enum rt_eio_transport */
     uint8_t reason;     /* enum rt_eio_reason, once closed */
     bool paused;
+    bool reprieved; /* overdue, but the turn was late: looked at once more */
     bool user_open; /* on_open was called, on_close not yet */
     bool text_only; /* b64=1: binary goes as text on WebSocket too */
     uint8_t sid_len;

@@ -13,6 +13,7 @@
 /* ms that a closed polling session waits for a last GET: its peer has to learn of our close, or sent its own beside a GET. */
 #define LAST_GET_AFTER_OUR_CLOSE 30000u
 #define LAST_GET_AFTER_CLOSE     1000u
+#define LATE_TURN                20u /* ms of delay from which a turn counts as late */
 
 /* Behind the sid and a pointer back to the session, which stands right in front of the user part. */
 static size_t user_offset(size_t sid_len)
@@ -115,17 +116,35 @@ int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
 
 /* ---- heartbeat ---- */
 
+/* The answer is overdue, by the clock. If this turn is late itself the answer may be waiting in the socket: it is read first. */
+static bool read_before_judging(struct rt_eio_session *s, uint64_t now)
+{
+    bool late = now - s->pong_deadline > LATE_TURN && !s->reprieved;
+    s->reprieved = late;
+    return late;
+}
+
 static void beat(struct rt_timer *timer)
 {
     struct rt_eio_session *s = RT_CONTAINER(timer, struct rt_eio_session, timer);
     struct rt_eio_mount *m = s->mount;
-    uint64_t now = rt_loop_now(m->loop);
-    if (s->state == EIO_LINGERING || s->pong_deadline != 0) {
+    uint64_t now = rt_loop_now(m->loop), timeout = m->options.config->ping_timeout;
+    if (s->state == EIO_LINGERING) {
         rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);
         return;
     }
+    if (s->pong_deadline != 0) {
+        if (read_before_judging(s, now))
+            rt_timer_start(m->loop, &s->timer, 1, beat);
+        else
+            rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);
+        return;
+    }
+    /* Deadlines count from when the ping was due, not from when a busy loop came to it: a client that counts from the
+     * handshake finds them exact. A loop that was away for long still leaves the peer half of the time. */
+    uint64_t due = timer->expires + timeout, fair = now + timeout / 2;
     s->ping_sent = now;
-    s->pong_deadline = now + m->options.config->ping_timeout;
+    s->pong_deadline = due > fair ? due : fair;
     rt_timer_start_at(m->loop, &s->timer, s->pong_deadline, beat);
     (void)rt_eio_session_send(s, RT_EIO_PING, RT_STR_NONE);
 }
@@ -138,6 +157,7 @@ static void pong(struct rt_eio_session *s)
     uint64_t now = rt_loop_now(m->loop);
     rt_metrics_observe(&m->metrics.ping_rtt, (double)(now - s->ping_sent) / 1000);
     s->pong_deadline = 0;
+    s->reprieved = false;
     rt_timer_start(m->loop, &s->timer, m->options.config->ping_interval, beat);
     if (s->on_pong)
         s->on_pong(s);

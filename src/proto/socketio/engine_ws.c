@@ -216,7 +216,7 @@ static bool refuse_bad_upgrade(struct rt_eio_mount *m, struct rt_http_request *r
         return false;
     rt_http_close_after(req);
     rt_eio_respond_with(m, req, status, "text/html",
-                        status == 426 ? RT_STR("Sec-WebSocket-Version: 13\r\n") : RT_STR_NONE,
+                        status == 426 ? RT_STR(RT_WS_UPGRADE_HEADERS) : RT_STR_NONE,
                         rt_str_c(text));
     return true;
 }
