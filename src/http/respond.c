@@ -2,7 +2,7 @@
 #include "http/internal.h"
 #include "json/scan.h"
 
-/* Bodies up to this size travel in the same block as the head. */
+/* Bodies up to this size are put behind the head in the scratch buffer. */
 enum { INLINE_BODY = 16 * 1024 };
 
 static const struct {
@@ -113,21 +113,33 @@ static void count(struct rt_http_server *server, int status)
         server->responses[status / 100 - 1].value++;
 }
 
-/* The head, with `body` behind it when that is small. 0, or RT_ENOMEM and nothing was sent. */
+/* Head and body in one block: one piece of the queue, so that its limit takes them as one message. */
+static int send_large(struct rt_conn *conn, struct rt_str head, struct rt_str body)
+{
+    struct rt_bytes *bytes = rt_bytes_new(head.len + body.len);
+    if (bytes == NULL)
+        return RT_ENOMEM;
+    memcpy(bytes->data, head.ptr, head.len);
+    memcpy(bytes->data + head.len, body.ptr, body.len);
+    bytes->len = (uint32_t)(head.len + body.len);
+    rt_conn_send(conn, bytes, 0, bytes->len);
+    rt_bytes_unref(bytes);
+    return 0;
+}
+
+/* The head and `body`. 0, or RT_ENOMEM and nothing was sent. */
 static int send_head(struct rt_http_exchange *ex, const struct response *r, struct rt_str body,
                      bool keep)
 {
     struct rt_buf *out = &ex->server->scratch;
-    bool with_body = body.len <= INLINE_BODY;
     rt_buf_clear(out);
     write_head(out, ex, r, keep);
-    if (with_body)
-        rt_buf_add_str(out, body);
+    if (body.len > INLINE_BODY && rt_buf_ok(out))
+        return send_large(ex->c->conn, rt_buf_str(out), body);
+    rt_buf_add_str(out, body);
     if (!rt_buf_ok(out))
         return RT_ENOMEM;
     rt_conn_send_copy(ex->c->conn, out->data, out->len);
-    if (!with_body)
-        rt_conn_send_copy(ex->c->conn, body.ptr, body.len);
     return 0;
 }
 

@@ -44,19 +44,33 @@ static int send_masked(struct rt_ws *ws, enum rt_ws_opcode opcode, struct rt_str
     return rc;
 }
 
+/* Header and payload in one block: one piece of the queue, so that its limit takes them as one message. */
+static int send_large(struct rt_ws *ws, const uint8_t *header, size_t size, struct rt_str payload)
+{
+    struct rt_bytes *bytes = rt_bytes_new(size + payload.len);
+    if (bytes == NULL) {
+        rt_conn_close(ws->conn, RT_CLOSE_ERROR); /* as rt_conn_send() does */
+        return RT_ENOMEM;
+    }
+    memcpy(bytes->data, header, size);
+    memcpy(bytes->data + size, payload.ptr, payload.len);
+    bytes->len = (uint32_t)(size + payload.len);
+    int rc = rt_conn_send(ws->conn, bytes, 0, bytes->len);
+    rt_bytes_unref(bytes);
+    return rc;
+}
+
 static int send_frame(struct rt_ws *ws, enum rt_ws_opcode opcode, struct rt_str payload)
 {
     uint8_t block[RT_WS_HEADER_MAX + SMALL];
     if (ws->recv.from_server)
         return send_masked(ws, opcode, payload);
     size_t size = rt_ws_header(opcode, payload.len, block);
-    if (payload.len <= SMALL) {
-        if (payload.len > 0)
-            memcpy(block + size, payload.ptr, payload.len);
-        return rt_conn_send_copy(ws->conn, block, size + payload.len);
-    }
-    int rc = rt_conn_send_copy(ws->conn, block, size);
-    return rc == 0 ? rt_conn_send_copy(ws->conn, payload.ptr, payload.len) : rc;
+    if (payload.len > SMALL)
+        return send_large(ws, block, size, payload);
+    if (payload.len > 0)
+        memcpy(block + size, payload.ptr, payload.len);
+    return rt_conn_send_copy(ws->conn, block, size + payload.len);
 }
 
 bool rt_ws_open(const struct rt_ws *ws)
@@ -131,19 +145,27 @@ void rt_ws_abort(struct rt_ws *ws)
     rt_conn_close(ws->conn, RT_CLOSE_LOCAL);
 }
 
+/* A Close frame of our own accord, unless one was sent. */
+static void answer_close(struct rt_ws *ws, uint16_t code, const char *why)
+{
+    if ((ws->flags & SENT_CLOSE) != 0)
+        return;
+    if (ws->handler->on_closing != NULL)
+        ws->handler->on_closing(ws);
+    send_close(ws, code, why);
+}
+
 /* The peer broke the rules: there is nothing to wait for. */
 static void fail(struct rt_ws *ws, uint16_t code, const char *why)
 {
-    if ((ws->flags & SENT_CLOSE) == 0)
-        send_close(ws, code, why);
+    answer_close(ws, code, why);
     finish(ws);
 }
 
 static void on_peer_close(struct rt_ws *ws, uint16_t code)
 {
+    answer_close(ws, code == 1005 ? 0 : code, NULL);
     ws->flags |= GOT_CLOSE;
-    if ((ws->flags & SENT_CLOSE) == 0)
-        send_close(ws, code == 1005 ? 0 : code, NULL);
     finish(ws);
 }
 

@@ -27,6 +27,9 @@ struct rt_ws_handler {
     /* The connection is gone. `code` is the peer's or our close code, 1005 for a Close frame without, 1006 without one. */
     void (*on_close)(struct rt_ws *ws, uint16_t code, enum rt_close_reason reason);
     void (*on_drain)(struct rt_ws *ws); /* see rt_conn; may be NULL */
+    /* A Close frame that nobody asked for by rt_ws_close() comes next: the answer to the peer's, or its refusal. What the
+     * user has not handed over yet, although its cause came before, is sent now. May be NULL. */
+    void (*on_closing)(struct rt_ws *ws);
 };
 
 /* All members are internal; rt_ws_accept() and rt_ws_connect() set them. */
