@@ -8,7 +8,7 @@ static void close_some(struct rt_timer *timer)
     struct rt_drain *d = RT_CONTAINER(timer, struct rt_drain, timer);
     uint64_t passed = rt_loop_now(d->loop) - d->began;
     size_t due = SIZE_MAX;
-    if (passed < d->duration)
+    if (d->total > 0 && passed < d->duration)
         due = (size_t)((double)d->total * (double)passed / (double)d->duration);
     bool left = true;
     while (left && d->closed < due) {
