@@ -47,63 +47,6 @@ static void write_set(const struct rt_option *option, const bool *flags, struct 
     rt_buf_add_byte(out, ']');
 }
 
-static void write_value(const struct rt_option *option, const unsigned char *base,
-                        struct rt_buf *out);
-
-/* Paths of an item keep their dots: `{match: "*", history.size: 100}` would be no item, so sections open and close. */
-static void write_item(const struct rt_option_table *table, const unsigned char *item,
-                       struct rt_buf *out)
-{
-    struct rt_str open = RT_STR_NONE;
-    bool first = true;
-    rt_buf_add_byte(out, '{');
-    for (size_t i = 0; i < table->count; i++) {
-        const struct rt_option *option = &table->options[i];
-        if (option->type == RT_OPT_ABSENT)
-            continue;
-        struct rt_str name, section = rt_str_split(rt_str_c(option->path), '.', &name);
-        if (name.len == 0) {
-            name = section;
-            section = RT_STR_NONE;
-        }
-        if (!rt_str_eq(section, open) && open.len > 0)
-            rt_buf_add_byte(out, '}');
-        rt_buf_add_c(out, first ? "" : ", ");
-        if (!rt_str_eq(section, open) && section.len > 0)
-            rt_buf_printf(out, "%.*s: {", RT_STR_ARG(section));
-        first = false;
-        open = section;
-        rt_buf_printf(out, "%.*s: ", RT_STR_ARG(name));
-        write_value(option, item, out);
-    }
-    rt_buf_add_c(out, open.len > 0 ? "}}" : "}");
-}
-
-struct items {
-    const unsigned char *first;
-    size_t count;
-};
-
-static struct items items_of(const struct rt_option *option, const unsigned char *base)
-{
-    struct items items;
-    memcpy(&items.first, base + option->offset, sizeof(items.first));
-    memcpy(&items.count, base + option->count_offset, sizeof(items.count));
-    return items;
-}
-
-static void write_list(const struct rt_option *option, const unsigned char *base,
-                       struct rt_buf *out)
-{
-    struct items items = items_of(option, base);
-    rt_buf_add_byte(out, '[');
-    for (size_t i = 0; i < items.count; i++) {
-        rt_buf_add_c(out, i == 0 ? "" : ", ");
-        write_item(option->items, items.first + i * option->items->item_size, out);
-    }
-    rt_buf_add_byte(out, ']');
-}
-
 static uint64_t u64_at(const unsigned char *field)
 {
     uint64_t value;
@@ -141,8 +84,8 @@ static void write_value(const struct rt_option *option, const unsigned char *bas
     case RT_OPT_SET:
         write_set(option, field, out);
         break;
-    case RT_OPT_SECTIONS:
-        write_list(option, base, out);
+    case RT_OPT_SECTIONS: /* written by item */
+    case RT_OPT_ABSENT:
         break;
     case RT_OPT_TREE:
         tree = *(const struct rt_node *const *)field;
@@ -151,9 +94,72 @@ static void write_value(const struct rt_option *option, const unsigned char *bas
         else
             rt_buf_add_c(out, "[]");
         break;
-    case RT_OPT_ABSENT:
-        break;
     }
+}
+
+/* ---- lists of sections ---- */
+
+struct items {
+    const unsigned char *first;
+    size_t count;
+};
+
+static struct items items_of(const struct rt_option *option, const unsigned char *base)
+{
+    struct items items;
+    memcpy(&items.first, base + option->offset, sizeof(items.first));
+    memcpy(&items.count, base + option->count_offset, sizeof(items.count));
+    return items;
+}
+
+/* Is the option set in this item of the tree, or one that every item has? */
+static bool is_written(const struct rt_option *option, const struct rt_node *node)
+{
+    if (option->type == RT_OPT_ABSENT)
+        return false;
+    const struct rt_node *value = rt_tree_at(node, rt_str_c(option->path));
+    return (option->min > 0 && option->def == NULL) || (value != NULL && !rt_node_is_null(value));
+}
+
+/* As one would write it: `{match: "*", history: {size: 100}}`. Sections open and close as the paths go. */
+static void write_item(const struct rt_option_table *table, const unsigned char *item,
+                       const struct rt_node *node, struct rt_buf *out)
+{
+    struct rt_str open = RT_STR_NONE;
+    bool first = true;
+    rt_buf_add_byte(out, '{');
+    for (size_t i = 0; i < table->count; i++) {
+        const struct rt_option *option = &table->options[i];
+        if (!is_written(option, node))
+            continue;
+        struct rt_str name, section = rt_str_split(rt_str_c(option->path), '.', &name);
+        if (name.len == 0) {
+            name = section;
+            section = RT_STR_NONE;
+        }
+        if (!rt_str_eq(section, open) && open.len > 0)
+            rt_buf_add_byte(out, '}');
+        rt_buf_add_c(out, first ? "" : ", ");
+        if (!rt_str_eq(section, open) && section.len > 0)
+            rt_buf_printf(out, "%.*s: {", RT_STR_ARG(section));
+        first = false;
+        open = section;
+        rt_buf_printf(out, "%.*s: ", RT_STR_ARG(name));
+        write_value(option, item, out);
+    }
+    rt_buf_add_c(out, open.len > 0 ? "}}" : "}");
+}
+
+static void write_list(const struct rt_option *option, const unsigned char *base,
+                       const struct rt_node *list, struct rt_buf *out)
+{
+    struct items items = items_of(option, base);
+    rt_buf_add_byte(out, '[');
+    for (size_t i = 0; i < items.count; i++) {
+        rt_buf_add_c(out, i == 0 ? "" : ", ");
+        write_item(option->items, items.first + i * option->items->item_size, list->items[i], out);
+    }
+    rt_buf_add_byte(out, ']');
 }
 
 /* ---- where values come from ---- */
@@ -175,6 +181,7 @@ static void write_source(const struct rt_node *root, const struct rt_option *opt
         rt_buf_printf(&twin, "%s_file", path);
         const char *text = rt_buf_cstr(&twin);
         node = text != NULL ? rt_tree_at(root, rt_str_c(text)) : NULL;
+        out->failed = out->failed || text == NULL;
     }
     rt_buf_deinit(&twin);
     if (node == NULL || rt_node_is_null(node))
@@ -223,7 +230,10 @@ static void write_effective(const struct rt_node *root, const struct rt_option *
     }
     size_t start = out->len;
     rt_buf_printf(out, "%s = ", path);
-    write_value(option, base, out);
+    if (option->type == RT_OPT_SECTIONS)
+        rt_buf_add_c(out, "[]");
+    else
+        write_value(option, base, out);
     pad(out, start);
     write_source(root, option, path, out);
     rt_buf_add_byte(out, '\n');
@@ -272,6 +282,8 @@ static void write_env(const struct rt_node *root, const struct rt_option *option
     size_t start = out->len;
     if (option->type == RT_OPT_STRING)
         rt_buf_add_c(&value, *(const char *const *)(const void *)(base + option->offset));
+    else if (option->type == RT_OPT_SECTIONS)
+        write_list(option, base, rt_tree_at(root, rt_str_c(option->path)), &value);
     else
         write_value(option, base, &value);
     rt_option_env_name(option, out);

@@ -36,19 +36,20 @@ static bool starts_at(struct rt_str text, size_t i, struct rt_str what)
     return rt_str_starts(rt_str_of(text.ptr + i, text.len - i), what);
 }
 
-/* The index behind the brace that closes the variable at `i`; 0 when none does on the line. */
-static size_t variable_end(struct rt_str text, size_t i)
+/* The index behind the brace that closes the variable at `i`; 0 when none does on the line. `*end` is where the last search stopped (0
+ * at first): from there back to its start there is nothing, so that a line full of `${` is searched once. */
+static size_t variable_end(struct rt_str text, size_t i, size_t *end)
 {
-    for (; i < text.len && text.ptr[i] != '\n' && text.ptr[i] != '\r'; i++) {
-        if (text.ptr[i] == '}')
-            return i + 1;
-    }
-    return 0;
+    if (*end < i)
+        *end = i;
+    while (*end < text.len && strchr("}\n\r", text.ptr[*end]) == NULL)
+        (*end)++;
+    return *end < text.len && text.ptr[*end] == '}' ? *end + 1 : 0;
 }
 
 int rt_expand_prepare(struct rt_str text, struct rt_buf *out, size_t *ret_at)
 {
-    size_t i = 0;
+    size_t i = 0, searched = 0;
     while (i < text.len) {
         unsigned char ignored;
         size_t end = 0;
@@ -62,7 +63,7 @@ int rt_expand_prepare(struct rt_str text, struct rt_buf *out, size_t *ret_at)
             continue;
         }
         if (starts_at(text, i, RT_STR("${")))
-            end = variable_end(text, i);
+            end = variable_end(text, i, &searched);
         for (; i < end; i++)
             move((unsigned char)text.ptr[i], out);
         if (end == 0)

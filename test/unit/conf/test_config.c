@@ -1,4 +1,4 @@
-/* Loading: defaults, precedence of the sources, every kind of error with its place and text, checks between options. */
+/* Loading: defaults, precedence of the sources, every kind of error with its place and text. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -689,169 +689,6 @@ static void test_absent_options(void **state)
         "");
 }
 
-/* ---- checks between options ---- */
-
-static void test_public_addresses(void **state)
-{
-    (void)state;
-    assert_errors(
-        "http:\n  listen: [\"0.0.0.0:8000\", \"127.0.0.1:1\"]\n  internal: \"*:9\"\n",
-        "f.yaml:2:12: http.listen: \"0.0.0.0:8000\" can be reached by others, and this build "
-        "cannot authenticate clients: set http.insecure_public: true to accept that, or "
-        "listen on 127.0.0.1\n"
-        "f.yaml:3:13: http.internal: \"*:9\" can be reached by others, and this build cannot "
-        "authenticate clients: set http.insecure_public: true to accept that, or listen on "
-        "127.0.0.1\n");
-    assert_warnings("http: {listen: [\"0.0.0.0:8000\"], internal: \"*:9\", insecure_public: true}",
-                    "");
-}
-
-static void test_http_checks(void **state)
-{
-    (void)state;
-    assert_errors(
-        "http:\n"
-        "  listen: [foo, \"127.0.0.1:1\", \"127.0.0.1:1\"]\n"
-        "  internal: \"127.0.0.1:1\"\n"
-        "  path_prefix: x/\n"
-        "  trusted_proxies: [10.0.0.0/8, 10.0.0.0/33]\n"
-        "origins: [\"https://a.b/c\"]\n",
-        "f.yaml:2:12: http.listen: \"foo\" is no address: the port is missing: "
-        "127.0.0.1:8000\n"
-        "f.yaml:2:32: http.listen: \"127.0.0.1:1\" stands there twice\n"
-        "f.yaml:3:13: http.internal: \"127.0.0.1:1\" is in http.listen too\n"
-        "f.yaml:3:13: http.internal: \"127.0.0.1:1\" is in http.listen too\n"
-        "f.yaml:4:16: http.path_prefix: got \"x/\"; allowed: a path that begins with / and "
-        "does not end with it\n"
-        "f.yaml:5:33: http.trusted_proxies: got \"10.0.0.0/33\"; allowed: an address, a "
-        "network like 10.0.0.0/8, or unix:\n"
-        "f.yaml:6:11: origins: got \"https://a.b/c\"; allowed: * or an origin like "
-        "https://example.com, without a path\n");
-    assert_errors("http: {listen: []}\n",
-                  "f.yaml:1:16: http.listen: got an empty list; allowed: at least one address\n");
-}
-
-static void test_socketio_checks(void **state)
-{
-    (void)state;
-    assert_errors(
-        "protocols:\n"
-        "  socketio:\n"
-        "    path: /x\n"
-        "    ping_interval: 0\n"
-        "    transports: []\n"
-        "    cors: {origins: [foo]}\n"
-        "    cookie: a b\n"
-        "socketio: {namespaces: [chat]}\n",
-        "f.yaml:3:11: protocols.socketio.path: got \"/x\"; allowed: a path that begins and "
-        "ends with /\n"
-        "f.yaml:4:20: protocols.socketio.ping_interval: got \"0\"; allowed: a duration (like "
-        "250ms, 5s, 10m, 1h, 30d) from 1ms to 1d\n"
-        "f.yaml:5:17: protocols.socketio.transports: got an empty list; allowed: a list of "
-        "polling, websocket\n"
-        "f.yaml:6:22: protocols.socketio.cors.origins: got \"foo\"; allowed: * or an origin "
-        "like https://example.com, without a path\n"
-        "f.yaml:7:13: protocols.socketio.cookie: \"a b\" is no name for a cookie\n"
-        "f.yaml:8:25: socketio.namespaces: got \"chat\"; allowed: globs that begin with / or "
-        "*\n");
-    assert_errors(
-        "protocols: {socketio: {transports: [polling, websockt]}}\n",
-        "f.yaml:1:46: protocols.socketio.transports: got \"websockt\"; allowed: a list of "
-        "polling, websocket; did you mean websocket?\n");
-    assert_warnings(
-        "protocols:\n"
-        "  socketio: {enforce_origin: true}\n"
-        "  raw: [{path: /e/, protocol: engineio, cors: {origins: \"*\", credentials: true}}]\n",
-        "f.yaml:2:30: protocols.socketio.enforce_origin: cors.origins is empty, so that "
-        "every request with an Origin is refused\n"
-        "f.yaml:3:75: protocols.raw[0].cors.credentials: browsers refuse credentials with "
-        "the origin *: list the origins\n");
-}
-
-static void test_raw_checks(void **state)
-{
-    (void)state;
-    assert_errors(
-        "protocols:\n"
-        "  raw:\n"
-        "    - {path: x}\n"
-        "    - {path: \"/{channel}x\", channel: \"{foo}\"}\n"
-        "    - {path: \"/{channel}/{channel}\"}\n"
-        "    - {path: \"/a?b\"}\n"
-        "    - {path: /a, channel: \"{channel}\"}\n"
-        "    - {path: /a}\n"
-        "    - {path: /socket.io/}\n"
-        "    - {path: /e, protocol: engineio}\n"
-        "    - {protocol: mqtt}\n",
-        "f.yaml:3:14: protocols.raw[0].path: got \"x\"; it must begin with /\n"
-        "f.yaml:4:14: protocols.raw[1].path: got \"/{channel}x\"; {channel} must be a whole "
-        "segment\n"
-        "f.yaml:4:38: protocols.raw[1].channel: got \"{foo}\"; only {channel} and {sid} may "
-        "stand in it\n"
-        "f.yaml:5:14: protocols.raw[2].path: got \"/{channel}/{channel}\"; only one {channel} "
-        "may stand in it, and no other { or }\n"
-        "f.yaml:6:14: protocols.raw[3].path: got \"/a?b\"; it may not hold ?, # or spaces\n"
-        "f.yaml:7:27: protocols.raw[4].channel: got \"{channel}\"; the path has no "
-        "{channel}\n"
-        "f.yaml:8:14: protocols.raw[5].path: \"/a\" is the path of protocols.raw[4] too\n"
-        "f.yaml:9:14: protocols.raw[6].path: \"/socket.io/\" is protocols.socketio.path too\n"
-        "f.yaml:10:14: protocols.raw[7].path: got \"/e\"; with protocol engineio it must end "
-        "with /\n"
-        "f.yaml:11:7: protocols.raw[8].path is missing\n"
-        "f.yaml:11:18: protocols.raw[8].protocol: got \"mqtt\"; allowed: one of websocket, "
-        "engineio\n");
-    assert_warnings(
-        "protocols:\n"
-        "  raw:\n"
-        "    - {path: /a, ping_interval: 1s, cors: {max_age: 1s}}\n"
-        "    - {path: /b, publish: false, subscribe: false}\n"
-        "    - {path: /c, max_message: 65KiB}\n"
-        "    - {path: /d, max_message: 64KiB}\n",
-        "f.yaml:3:33: protocols.raw[0].ping_interval: has no effect with protocol "
-        "websocket\n"
-        "f.yaml:3:43: protocols.raw[0].cors: has no effect with protocol websocket\n"
-        "f.yaml:4:7: protocols.raw[1]: with publish and subscribe false it does nothing\n"
-        "f.yaml:5:31: protocols.raw[2].max_message: larger than limits.message: what is "
-        "over that is taken, but not published\n");
-    /* Where Socket.IO is off, its path is free. */
-    assert_warnings("protocols: {socketio: {enabled: false}, raw: [{path: /socket.io/}]}\n", "");
-}
-
-static void test_channel_checks(void **state)
-{
-    (void)state;
-    assert_warnings(
-        "channels:\n"
-        "  - match: a\n"
-        "  - {match: b, subscribe: user, publish: user}\n"
-        "  - {match: a, subscribe: anyone, history: {size: 1}}\n"
-        "  - {match: \"*\", subscribe: nobody}\n"
-        "  - {match: c, log: true, subscribe: anyone, history: {size: 1}}\n",
-        "f.yaml:2:5: channels[0].subscribe: user (the default): without authentication "
-        "nobody is a user, so every client is refused; anyone would let them in\n"
-        "f.yaml:3:27: channels[1].subscribe: user: without authentication nobody is a user, "
-        "so every client is refused; anyone would let them in\n"
-        "f.yaml:3:42: channels[1].publish: user: without authentication nobody is a user, "
-        "so every client is refused; subscriber or anyone would let them in\n"
-        "f.yaml:4:13: channels[2].match: never reached, channels[0] matches the same before "
-        "it\n"
-        "f.yaml:4:44: channels[2].history: has no effect with log: false\n"
-        "f.yaml:6:13: channels[4].match: never reached, channels[3] matches the same before "
-        "it\n");
-}
-
-static void test_limit_checks(void **state)
-{
-    (void)state;
-    assert_errors(
-        "limits: {message: 2MiB, memory_log: 1MiB}\n",
-        "f.yaml:1:19: limits.send_queue (1048576 bytes) may not be less than limits.message "
-        "(2097152 bytes)\n"
-        "f.yaml:1:37: limits.memory_log (1048576 bytes) may not be less than limits.message "
-        "(2097152 bytes)\n");
-    assert_warnings("limits: {message: 1MiB, memory_log: 1MiB}\n", "");
-}
-
 /* ---- files ---- */
 
 /* A file that exists during one test. */
@@ -1054,12 +891,6 @@ int main(void)
         cmocka_unit_test(test_whole_file_errors),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_absent_options),
-        cmocka_unit_test(test_public_addresses),
-        cmocka_unit_test(test_http_checks),
-        cmocka_unit_test(test_socketio_checks),
-        cmocka_unit_test(test_raw_checks),
-        cmocka_unit_test(test_channel_checks),
-        cmocka_unit_test(test_limit_checks),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_unreadable_files),
         cmocka_unit_test(test_secrets),

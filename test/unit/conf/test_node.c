@@ -361,6 +361,18 @@ static void test_many_keys(void **state)
     assert_built(&text, "key \"k7\" stands here a second time, first on line 8");
 }
 
+/* Each would look for its end through the whole line. */
+static void test_many_open_variables(void **state)
+{
+    (void)state;
+    struct rt_buf text = RT_BUF_INIT;
+    repeat(&text, "${", RT_NODE_MAX_BYTES / 2);
+    assert_built(&text, "${ without a closing }; write $${ for a literal ${");
+    repeat(&text, "${A:-${", RT_NODE_MAX_BYTES / 8);
+    rt_buf_add_c(&text, "}");
+    assert_built(&text, "the default of ${A} cannot hold another ${");
+}
+
 static struct rt_node scalar(const char *text, bool quoted)
 {
     struct rt_node n = {.kind = RT_NODE_SCALAR, .text = rt_str_c(text), .quoted = quoted};
@@ -593,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_hints),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_many_keys),
+        cmocka_unit_test(test_many_open_variables),
         cmocka_unit_test(test_scalars),
         cmocka_unit_test(test_booleans_and_null),
         cmocka_unit_test(test_seen),
