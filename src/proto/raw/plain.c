@@ -69,7 +69,15 @@ static void on_close(struct rt_ws *ws, uint16_t code, enum rt_close_reason reaso
     rt_raw_drain_check(raw);
 }
 
-static const struct rt_ws_handler HANDLER = {.on_message = on_message, .on_close = on_close};
+/* What came before the peer's Close frame was published, but is on its way until the end of the turn. */
+static void on_closing(struct rt_ws *ws)
+{
+    struct rt_raw_plain *p = RT_CONTAINER(ws, struct rt_raw_plain, ws);
+    rt_hub_catch_up(rt_broker_hub(p->peer.client.broker), &p->peer.client.subscriber);
+}
+
+static const struct rt_ws_handler HANDLER = {
+    .on_message = on_message, .on_close = on_close, .on_closing = on_closing};
 
 /* What the path has in place of {channel}, decoded. */
 static void chosen_channel(const struct rt_raw_config *config, struct rt_str path,
@@ -125,6 +133,19 @@ static struct rt_raw_plain *new_plain(struct rt_raw_endpoint *e, const struct rt
     return p;
 }
 
+static void bad_handshake(struct rt_http_request *req, int status, const char *text)
+{
+    struct rt_str headers = status == 426 ? RT_STR(RT_WS_UPGRADE_HEADERS) : RT_STR_NONE;
+    struct rt_buf body = RT_BUF_INIT;
+    rt_buf_printf(&body, "{\"code\":\"bad_handshake\",\"message\":\"%s\"}", text);
+    rt_http_close_after(req);
+    if (rt_buf_ok(&body))
+        rt_http_respond(req, status, "application/json", headers, rt_buf_str(&body));
+    else
+        rt_http_abort(req);
+    rt_buf_deinit(&body);
+}
+
 static bool refuse(struct rt_raw_endpoint *e, struct rt_http_request *req)
 {
     const char *text = NULL;
@@ -133,12 +154,11 @@ static bool refuse(struct rt_raw_endpoint *e, struct rt_http_request *req)
         rt_http_close_after(req);
         rt_http_error(req, 503, "shutting_down", "the broker is shutting down", NULL);
     } else if (!req->upgrade_websocket) {
-        rt_http_respond(req, 426, "application/json", RT_STR("Upgrade: websocket\r\n"),
+        rt_http_respond(req, 426, "application/json", RT_STR(RT_WS_UPGRADE_HEADERS),
                         RT_STR("{\"code\":\"upgrade_required\",\"message\":\"this is a WebSocket "
                                "endpoint\"}"));
     } else if ((status = rt_ws_check(req, &text))) {
-        rt_http_close_after(req);
-        rt_http_error(req, status, "bad_handshake", text, NULL);
+        bad_handshake(req, status, text);
     } else {
         return false;
     }
