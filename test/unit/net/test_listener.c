@@ -8,12 +8,28 @@
 
 /* ---- caps ---- */
 
-/* What a client sees that sends its request before it reads; the stream must end cleanly. */
-static void expect_refusal(struct fixture *fx, int fd)
+static double rejections(const struct fixture *fx)
+{
+    return metric(fx, "connections_rejected_total", "limit") +
+           metric(fx, "connections_rejected_total", "per_ip");
+}
+
+/* What a client sees that sends its request, in two parts and after it was refused already, and then reads: the answer
+ * and a clean end, no reset. `before`: refusals until then. */
+static void expect_refusal(struct fixture *fx, int fd, double before)
 {
     struct rt_buf got = RT_BUF_INIT;
-    client_send(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    WAIT_FOR(fx->loop, !client_read(fd, &got, NULL));
+    uint8_t byte;
+    client_send(fd, "GET / HTTP/1.1\r\n");
+    WAIT_FOR(fx->loop, rejections(fx) > before);
+    rt_loop_turn(fx->loop, 0);
+    client_send(fd, "Host: x\r\n");
+    rt_loop_turn(fx->loop, 0);
+    client_send(fd, "\r\n");
+    WAIT_FOR(fx->loop, (client_read(fd, &got, NULL), got.len >= sizeof(BUSY) - 1));
+    ssize_t n = -1;
+    WAIT_FOR(fx->loop, (n = recv(fd, &byte, 1, 0)) >= 0 || errno != EAGAIN);
+    assert_int_equal(n, 0);
     assert_int_equal(got.len, sizeof(BUSY) - 1);
     assert_memory_equal(got.data, BUSY, got.len);
     rt_buf_deinit(&got);
@@ -30,8 +46,9 @@ static void test_connection_cap(void **state)
     for (int i = 0; i < 3; i++)
         serve_one(&fx, &fds[i], 0);
     for (int i = 0; i < 5; i++) {
+        double before = rejections(&fx);
         refused[i] = client_connect(port_of(fx.listener), 0);
-        expect_refusal(&fx, refused[i]);
+        expect_refusal(&fx, refused[i], before);
     }
     assert_int_equal(fx.count, 3); /* nobody is told of them */
     assert_int_equal(rt_net_connections(fx.net), 3);
@@ -84,7 +101,7 @@ static void test_cap_per_address(void **state)
     for (int i = 0; i < 2; i++)
         serve_one(&fx, &fds[i], 0);
     refused = client_connect(port_of(fx.listener), 0);
-    expect_refusal(&fx, refused);
+    expect_refusal(&fx, refused, rejections(&fx));
     close(refused);
     assert_true(metric(&fx, "connections_rejected_total", "per_ip") == 1);
     /* Another address of the same machine is somebody else. */
@@ -102,7 +119,7 @@ static void test_cap_per_address(void **state)
     WAIT_FOR(fx.loop, fx.served[0].closes == 1);
     serve_one(&fx, &fds[0], 0);
     refused = client_connect(port_of(fx.listener), 0);
-    expect_refusal(&fx, refused);
+    expect_refusal(&fx, refused, rejections(&fx));
     close(refused);
     /* IPv6, if this machine has it. */
     struct rt_listener *listener6;
@@ -116,7 +133,7 @@ static void test_cap_per_address(void **state)
         }
         WAIT_FOR(fx.loop, fx.count == 6);
         assert_string_equal(rt_conn_peer(fx.served[5].conn), "::1");
-        expect_refusal(&fx, six[2]);
+        expect_refusal(&fx, six[2], rejections(&fx) - 1);
         for (int i = 0; i < 3; i++)
             close(six[i]);
     }
