@@ -159,7 +159,7 @@ static const struct rt_sio_condition *compile_tests(struct rt_sio_compile *c,
         test->kind = (enum test_kind)i;
         bad |= !compile_test(c, names[i], node, test);
     }
-    return bad ? NULL : condition;
+    return bad || condition->count == 0 ? NULL : condition;
 }
 
 static const struct rt_sio_condition *compile_map(struct rt_sio_compile *c,
