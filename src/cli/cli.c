@@ -20,6 +20,8 @@ static void print_all(const struct rt_conf_errors *errors, const char *kind)
         print_place(&errors->items[i].mark);
         (void)fprintf(stderr, "%s: %s\n", kind, errors->items[i].text);
     }
+    if (errors->dropped > 0)
+        (void)fprintf(stderr, "%s: and %zu more\n", kind, errors->dropped);
     if (errors->nomem)
         (void)fprintf(stderr, "%s: out of memory, not all messages are shown\n", kind);
 }
@@ -28,9 +30,9 @@ struct rt_config *rt_cli_load(const struct rt_cli_args *args, int *ret_exit)
 {
     struct rt_conf_errors errors = {0}, warnings = {0};
     struct rt_config *config = NULL;
-    int status = rt_config_load(&args->config, &config, &errors, &warnings);
-    if (status == 0)
-        status = rt_socketio_check(config, &errors);
+    struct rt_config_args config_args = args->config;
+    config_args.check = rt_socketio_check;
+    int status = rt_config_load(&config_args, &config, &errors, &warnings);
     print_all(&warnings, "warning");
     print_all(&errors, "error");
     if (status == RT_ENOMEM)
@@ -39,7 +41,6 @@ struct rt_config *rt_cli_load(const struct rt_cli_args *args, int *ret_exit)
     rt_conf_errors_deinit(&warnings);
     if (status == 0)
         return config;
-    rt_config_free(config);
     *ret_exit = status == RT_ENOMEM ? RT_EXIT_RUNTIME : RT_EXIT_USAGE;
     return NULL;
 }

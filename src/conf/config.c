@@ -164,8 +164,11 @@ static int build(struct load *l, struct rt_str text)
     set_raw_channels(&store->config);
     struct rt_check check = {&store->config, store->root, l->errors, l->warnings};
     /* Without its file the rest would contradict what nobody wrote. */
-    if (readable)
+    if (readable) {
         rt_check_config(&check);
+        if (l->args->check != NULL && l->args->check(&store->config, l->errors) == RT_ENOMEM)
+            return RT_ENOMEM;
+    }
     warn_of_mode(l);
     return 0;
 }

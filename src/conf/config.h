@@ -149,6 +149,9 @@ struct rt_config_args {
     const char **listen; /* --listen, NULL-terminated or NULL */
     const char **set;    /* --set path=value, NULL-terminated or NULL */
     char **environ_;     /* NULL: environment is not read */
+    /* What another module knows of the configuration (the rules of `socketio`), so that its errors come together with the
+     * others. Called once, unless the file is no YAML; where options had errors, their defaults stand. NULL: nothing. */
+    int (*check)(const struct rt_config *config, struct rt_conf_errors *errors);
 };
 
 /* Reads all sources, checks everything and returns the configuration; on RT_EINVAL `errors` holds every error found, in file

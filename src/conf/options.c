@@ -272,7 +272,8 @@ static const struct rt_option rows[] = {
     ABSENT("auth.leeway", "30s"),
 
     TOP(BOOL, "api.enabled", api.enabled, "true", "Serve the HTTP API below `/api/`."),
-    TOP(SECTIONS, "api.keys", api.keys, NULL, "Keys that open it.",
+    TOP(SECTIONS, "api.keys", api.keys, NULL,
+        "Keys that open it. Without any it is closed, with `--dev` open.",
         .count_offset = offsetof(struct rt_config, api.key_count), .items = &key_table),
 
     TOP(SECTIONS, "channels", channels, NULL,
