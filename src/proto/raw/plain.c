@@ -79,23 +79,33 @@ static void on_closing(struct rt_ws *ws)
 static const struct rt_ws_handler HANDLER = {
     .on_message = on_message, .on_close = on_close, .on_closing = on_closing};
 
-/* What the path has in place of {channel}, decoded. */
-static void chosen_channel(const struct rt_raw_config *config, struct rt_str path,
-                           struct rt_buf *out)
+/* What the path has in place of {channel}: one segment, or at the end of the pattern the rest. False: it is no path of this
+ * endpoint. */
+static bool match_path(const struct rt_raw_config *config, struct rt_str path,
+                       struct rt_str *ret_chosen)
 {
     const char *mark = strstr(config->path, "{channel}");
+    *ret_chosen = RT_STR_NONE;
     if (!mark)
-        return;
+        return true; /* the route has compared it */
     size_t prefix = (size_t)(mark - config->path);
     struct rt_str tail = rt_str_c(mark + 9);
     if (path.len < prefix + tail.len)
-        return;
-    size_t len = path.len - prefix - tail.len;
-    if (!rt_str_eq(rt_str_of(path.ptr + prefix + len, tail.len), tail))
-        return;
+        return false;
+    struct rt_str chosen = rt_str_of(path.ptr + prefix, path.len - prefix - tail.len);
+    if (!rt_str_eq(rt_str_of(chosen.ptr + chosen.len, tail.len), tail))
+        return false;
+    if (tail.len > 0 && chosen.len > 0 && memchr(chosen.ptr, '/', chosen.len))
+        return false;
+    *ret_chosen = chosen;
+    return true;
+}
+
+static void decode(struct rt_str chosen, struct rt_buf *out)
+{
     /* A plus is a plus in a path, unlike in a query. */
-    for (size_t i = 0; i < len; i++) {
-        char c = path.ptr[prefix + i];
+    for (size_t i = 0; i < chosen.len; i++) {
+        char c = chosen.ptr[i];
         if (c == '+')
             rt_buf_add_c(out, "%2B");
         else
@@ -108,12 +118,12 @@ static void chosen_channel(const struct rt_raw_config *config, struct rt_str pat
     rt_buf_deinit(&encoded);
 }
 
-static struct rt_raw_plain *new_plain(struct rt_raw_endpoint *e, const struct rt_http_request *req)
+static struct rt_raw_plain *new_plain(struct rt_raw_endpoint *e, struct rt_str segment)
 {
     struct rt_buf chosen = RT_BUF_INIT, channel = RT_BUF_INIT;
     char sid[RT_ID_LEN + 1];
     rt_random_id(sid);
-    chosen_channel(e->config, req->path, &chosen);
+    decode(segment, &chosen);
     rt_raw_channel(e->config, sid, rt_buf_str(&chosen), &channel);
     struct rt_raw_plain *p = NULL;
     if (rt_buf_ok(&chosen) && rt_buf_ok(&channel))
@@ -146,11 +156,13 @@ static void bad_handshake(struct rt_http_request *req, int status, const char *t
     rt_buf_deinit(&body);
 }
 
-static bool refuse(struct rt_raw_endpoint *e, struct rt_http_request *req)
+static bool refuse(struct rt_raw_endpoint *e, struct rt_http_request *req, struct rt_str *chosen)
 {
     const char *text = NULL;
     int status;
-    if (e->raw->draining) {
+    if (!match_path(e->config, req->path, chosen)) {
+        rt_http_error(req, 404, "not_found", "there is nothing at this path", NULL);
+    } else if (e->raw->draining) {
         rt_http_close_after(req);
         rt_http_error(req, 503, "shutting_down", "the broker is shutting down", NULL);
     } else if (!req->upgrade_websocket) {
@@ -170,9 +182,10 @@ static void handle(struct rt_http_request *req, void *arg)
     struct rt_raw_endpoint *e = arg;
     struct rt_raw *raw = e->raw;
     struct rt_err err = {0};
-    if (refuse(e, req))
+    struct rt_str chosen;
+    if (refuse(e, req, &chosen))
         return;
-    struct rt_raw_plain *p = new_plain(e, req);
+    struct rt_raw_plain *p = new_plain(e, chosen);
     if (!p) {
         rt_http_error(req, 503, "out_of_memory", "out of memory", NULL);
         return;
