@@ -3,6 +3,7 @@
  * The queue holds references in polling form (each packet preceded by 0x1e). A body is cut from it: at most 16 packets, since some clients refuse more,
  * and about max_payload bytes. */
 #include "proto/socketio/engine_internal.h"
+#include "proto/socketio/engine_jsonp.h"
 
 #include "base/alloc.h"
 #include "base/codec.h"
@@ -125,11 +126,20 @@ static struct rt_http_request *take_get(struct rt_eio_poll *p)
 
 static void answer_get(struct rt_eio_session *s, struct rt_http_request *req, struct rt_str body)
 {
-    struct rt_buf headers = RT_BUF_INIT;
+    struct rt_buf headers = RT_BUF_INIT, digits = RT_BUF_INIT, script = RT_BUF_INIT;
     if (s->state == EIO_OPEN && body.len > 0 && body.ptr[0] == RT_EIO_OPEN)
         rt_eio_add_cookie(s, &headers);
-    rt_eio_respond_with(s->mount, req, 200, TEXT, rt_buf_str(&headers), body);
+    if (rt_eio_jsonp_index(req->query, &digits)) {
+        rt_eio_jsonp_wrap(&script, rt_buf_str(&digits), body);
+        body = rt_buf_str(&script);
+    }
+    if (rt_buf_ok(&headers) && rt_buf_ok(&script))
+        rt_eio_respond_with(s->mount, req, 200, TEXT, rt_buf_str(&headers), body);
+    else
+        rt_http_abort(req);
     rt_buf_deinit(&headers);
+    rt_buf_deinit(&digits);
+    rt_buf_deinit(&script);
 }
 
 void rt_eio_poll_flush(struct rt_eio_session *s)
@@ -285,10 +295,10 @@ bool rt_eio_poll_post_head(struct rt_eio_session *s, struct rt_http_request *req
     return true;
 }
 
-/* All packets of a body. A negative code: the session has ended for it. */
-static int take_body(struct rt_eio_session *s, struct rt_str body)
+/* All packets of a payload. A negative code: the session has ended for it. */
+static int take_payload(struct rt_eio_session *s, struct rt_str payload)
 {
-    struct rt_str rest = body.ptr ? body : RT_STR(""), text;
+    struct rt_str rest = payload.ptr ? payload : RT_STR(""), text;
     struct rt_buf bytes = RT_BUF_INIT;
     int status = 0;
     while (status == 0 && rt_eio_payload_next(&rest, &text)) {
@@ -303,12 +313,27 @@ static int take_body(struct rt_eio_session *s, struct rt_str body)
     return status;
 }
 
+static int take_body(struct rt_eio_session *s, const struct rt_http_request *req)
+{
+    struct rt_buf digits = RT_BUF_INIT, payload = RT_BUF_INIT;
+    int status;
+    if (rt_eio_jsonp_index(req->query, &digits)) {
+        rt_eio_jsonp_unwrap(&payload, req->body);
+        status = take_payload(s, rt_buf_str(&payload));
+    } else {
+        status = take_payload(s, req->body);
+    }
+    rt_buf_deinit(&digits);
+    rt_buf_deinit(&payload);
+    return status;
+}
+
 void rt_eio_poll_post(struct rt_eio_session *s, struct rt_http_request *req)
 {
     struct rt_eio_mount *m = s->mount;
     /* While the packets are taken the request is in our hands: nobody answers it behind our back. */
     (void)take_post(s->poll);
-    int status = take_body(s, req->body);
+    int status = take_body(s, req);
     if (status == RT_EINVAL || status == RT_ENOMEM) {
         rt_eio_error(m, req, EIO_BAD_REQUEST);
     } else if (s->state == EIO_OPEN && s->paused) {
