@@ -1,4 +1,5 @@
-/* Addresses as people write them: HOST:PORT, [IPV6]:PORT, *:PORT, unix:/path. Internal to net/. Thread: any. */
+/* Addresses as people write them: HOST:PORT, [IPV6]:PORT, *:PORT, unix:/path. Internal to net/.
+ * Thread: any. */
 #ifndef RT_NET_ADDRESS_H
 #define RT_NET_ADDRESS_H
 

@@ -114,7 +114,8 @@ static bool may_read(const struct rt_conn *conn)
     return !conn->closing && !conn->paused && !conn->eof;
 }
 
-/* Until a read comes back short: one system call less than until EAGAIN, and what comes later polls readable again. */
+/* Until a read comes back short: one system call less than until EAGAIN, and what comes later
+ * polls readable again. */
 static void read_ready(struct rt_conn *conn)
 {
     uint8_t *buffer = conn->net->loop->read_buffer;
@@ -154,8 +155,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (conn->closing)
         return; /* by the flush that enter may have made */
     if (status < 0) {
-        /* An error is pending on the socket, and libuv has stopped the handle: the system calls below will find it, after
-         * what the peer sent before it. */
+        /* An error is pending on the socket, and libuv has stopped the handle: the system calls
+         * below will find it, after what the peer sent before it. */
         events = (conn->reading ? UV_READABLE : 0) | (conn->writing ? UV_WRITABLE : 0);
         conn->reading = conn->writing = false;
     }
@@ -258,7 +259,8 @@ void rt_conn_close(struct rt_conn *conn, enum rt_close_reason reason)
 
 /* ---- finishing ---- */
 
-/* Deadlines are kept in 16 bits: ticks of 16 ms, compared as a difference, which is right for minutes. */
+/* Deadlines are kept in 16 bits: ticks of 16 ms, compared as a difference, which is right for
+ * minutes. */
 #define TICK_MS 16u
 
 static uint16_t tick_of(uint64_t ms)

@@ -1,8 +1,9 @@
 /* A connection's inside, for the files of net/ only. Thread: the loop.
  *
- * States, as flags: open -> finishing (no more sends, no more on_data; the queue is written, then `shut`, then the peer's
- * end of file is awaited) -> closing (nothing but on_closed comes). Any state may go to closing. The struct is given back
- * in libuv's close callback and nowhere else, so a function that has called the user looks at `closing` and goes on. */
+ * States, as flags: open -> finishing (no more sends, no more on_data; the queue is written, then
+ * `shut`, then the peer's end of file is awaited) -> closing (nothing but on_closed comes). Any
+ * state may go to closing. The struct is given back in libuv's close callback and nowhere else, so
+ * a function that has called the user looks at `closing` and goes on. */
 #ifndef RT_NET_CONN_INTERNAL_H
 #define RT_NET_CONN_INTERNAL_H
 
@@ -64,7 +65,8 @@ struct rt_conn {
 static_assert(sizeof(struct rt_conn) <= 280, "memory of an idle connection");
 #endif
 
-/* Takes over `fd`, non-blocking and connected; on failure the caller keeps it. Nothing is read before rt_conn_start(). */
+/* Takes over `fd`, non-blocking and connected; on failure the caller keeps it. Nothing is read
+ * before rt_conn_start(). */
 int rt_conn_new(struct rt_net *net, int fd, const struct sockaddr_storage *peer,
                 struct rt_conn **ret_conn);
 void rt_conn_start(struct rt_conn *conn);

@@ -19,7 +19,8 @@ bool rt_conn_writable(const struct rt_conn *conn)
 
 void rt_conn_set_queue_limit(struct rt_conn *conn, size_t bytes)
 {
-    /* Half of the range: a queue that was empty takes any one message, which is at most a quarter of it. */
+    /* Half of the range: a queue that was empty takes any one message, which is at most a quarter
+     * of it. */
     if (!conn->finishing)
         conn->u.limit = bytes < INT32_MAX ? (uint32_t)bytes : INT32_MAX;
 }
@@ -31,8 +32,8 @@ static bool fits(const struct rt_conn *conn, size_t cost)
     return conn->out.queued == 0 || conn->out.queued + cost <= conn->u.limit;
 }
 
-/* A connection that keeps up is written at once when this turn's output alone would take it over its limit; one that waits
- * for its peer is closed. */
+/* A connection that keeps up is written at once when this turn's output alone would take it over
+ * its limit; one that waits for its peer is closed. */
 static bool make_room(struct rt_conn *conn, size_t cost)
 {
     if (fits(conn, cost))
@@ -104,8 +105,9 @@ static int send_copy_waiting(struct rt_conn *conn, const void *data, size_t len)
     return push_copy(conn, data, len, len > WAITING_BLOCK ? len : WAITING_BLOCK);
 }
 
-/* Room for `len` bytes in the block that all connections share in a turn. Used from its beginning again when no queue
- * refers to it, which is the case after each flush, unless a write was short while memory was out. */
+/* Room for `len` bytes in the block that all connections share in a turn. Used from its beginning
+ * again when no queue refers to it, which is the case after each flush, unless a write was short
+ * while memory was out. */
 static struct rt_bytes *scratch_with_room(struct rt_loop *loop, size_t len)
 {
     struct rt_bytes *scratch = loop->scratch;

@@ -1,4 +1,5 @@
-/* Connecting to a server, for the command line: names through libuv's threads, then one address after the other. */
+/* Connecting to a server, for the command line: names through libuv's threads, then one address
+ * after the other. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

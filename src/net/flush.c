@@ -7,8 +7,8 @@
 #include "net/conn_internal.h"
 #include "net/loop_internal.h"
 
-/* Output may make more output (a deferred function that publishes); beyond this many rounds the rest waits for the next turn,
- * so that descriptors get their turn too. */
+/* Output may make more output (a deferred function that publishes); beyond this many rounds the
+ * rest waits for the next turn, so that descriptors get their turn too. */
 #define MAX_ROUNDS 8
 
 int rt_loop_add_flush_hook(struct rt_loop *loop, void (*fn)(void *arg), void *arg)
@@ -71,7 +71,8 @@ void rt_flush_add(struct rt_loop *loop, struct rt_conn *conn)
 
 void rt_flush_remove(struct rt_loop *loop, struct rt_conn *conn)
 {
-    /* While the array is being written it stays as it is; the loop below looks at each connection again. */
+    /* While the array is being written it stays as it is; the loop below looks at each connection
+     * again. */
     if (conn->dirty == RT_NOT_DIRTY || loop->submitting)
         return;
     struct rt_conn *last = loop->dirty[--loop->dirty_count];

@@ -8,7 +8,8 @@
 #include "base/alloc.h"
 #include "net/conn_internal.h"
 
-/* How far ahead connections are fetched into the cache. One send takes microseconds, so a few are enough. */
+/* How far ahead connections are fetched into the cache. One send takes microseconds, so a few are
+ * enough. */
 #define PREFETCH 4
 
 struct send_state {

@@ -38,8 +38,8 @@ static const char *reject_name(enum rt_reject why)
                                    : "connection limit reached";
 }
 
-/* A connection that only brings the refusal and reads what comes until the peer is done: if it were closed with unread
- * bytes, the kernel would reset it, and the peer might never see why. */
+/* A connection that only brings the refusal and reads what comes until the peer is done: if it
+ * were closed with unread bytes, the kernel would reset it, and the peer might never see why. */
 static void refuse_conn(struct rt_net *net, struct rt_conn *conn)
 {
     conn->refused = true;

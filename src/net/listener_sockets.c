@@ -90,8 +90,8 @@ static void close_fds(struct rt_listen_set *set)
     set->count = 0;
 }
 
-/* One socket for each address. Returns 0 or errno. An address that this machine does not have (IPv6 switched off) is left
- * out as long as there is another. */
+/* One socket for each address. Returns 0 or errno. An address that this machine does not have
+ * (IPv6 switched off) is left out as long as there is another. */
 static int open_all(const struct addrinfo *all, uint16_t port, struct rt_listen_set *set)
 {
     int error = EADDRNOTAVAIL;

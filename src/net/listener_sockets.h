@@ -18,7 +18,8 @@ struct rt_listen_set {
     ino_t inode;
 };
 
-/* RT_EEXIST: in use. RT_EINVAL: malformed, or the path is not a socket. RT_EIO: the system refused. */
+/* RT_EEXIST: in use. RT_EINVAL: malformed, or the path is not a socket. RT_EIO: the system
+ * refused. */
 int rt_listen_set_open(struct rt_str address, struct rt_listen_set *ret_set, struct rt_err *err);
 /* Removes the UNIX socket file, if it is still ours. Idempotent. */
 void rt_listen_set_unlink(struct rt_listen_set *set);

@@ -47,7 +47,8 @@ static void on_alarm(uv_timer_t *alarm)
     rt_wheel_advance(&loop->wheel, uv_now(&loop->uv));
 }
 
-/* Sets libuv's timer to the next thing that the wheel has to do. Once a turn is enough, since only the poll waits. */
+/* Sets libuv's timer to the next thing that the wheel has to do. Once a turn is enough, since only
+ * the poll waits. */
 static void arm(struct rt_loop *loop, bool at_once)
 {
     if (uv_is_closing((uv_handle_t *)&loop->alarm))
@@ -97,7 +98,8 @@ static int init_handles(struct rt_loop *loop)
         r = uv_timer_init(&loop->uv, &loop->alarm);
     if (!r)
         r = uv_timer_init(&loop->uv, &loop->turn_limit);
-    /* These two also keep the loop alive when nothing else is there: it runs until it is told to stop. */
+    /* These two also keep the loop alive when nothing else is there: it runs until it is told to
+     * stop. */
     if (!r)
         r = uv_prepare_start(&loop->prepare, on_prepare);
     if (!r)
@@ -259,7 +261,8 @@ void rt_timer_start(struct rt_loop *loop, struct rt_timer *timer, uint64_t delay
         rt_timer_start_at(loop, timer, 0, fn);
         return;
     }
-    /* From the real present, rounded up: the time of the turn may be long past, and then the timer would be early. */
+    /* From the real present, rounded up: the time of the turn may be long past, and then the timer
+     * would be early. */
     uint64_t now = (rt_mono_ns() + 999999) / 1000000;
     rt_timer_start_at(loop, timer, delay_ms < UINT64_MAX - now ? now + delay_ms : UINT64_MAX, fn);
 }

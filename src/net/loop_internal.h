@@ -32,15 +32,15 @@ struct rt_loop {
 
     struct rt_wheel wheel;
     struct rt_meter meter;
-    uint64_t
-        longest_turn; /* ns, since rt_loop_longest_turn() was called; the meter's own is since the last scrape */
+    uint64_t longest_turn; /* ns, for rt_loop_longest_turn(); the meter's is for the metric */
     struct rt_list signals;
 
     struct rt_flush_hook *hooks;
     size_t hook_count;
     struct rt_list deferred;
 
-    /* Connections with output and no write pending. Room for all that exist, so that adding cannot fail. */
+    /* Connections with output and no write pending. Room for all that exist, so that adding cannot
+     * fail. */
     struct rt_conn **dirty;
     uint32_t dirty_count;
     uint32_t dirty_cap;
@@ -54,8 +54,9 @@ struct rt_loop {
     struct rt_bytes *scratch; /* where small copies of this turn go; NULL at first */
 };
 
-/* To be called first in every callback from libuv: notes that the turn is busy, and after many events flushes, since libuv
- * may go on polling for a long time before it comes to the check phase. */
+/* To be called first in every callback from libuv: notes that the turn is busy, and after many
+ * events flushes, since libuv may go on polling for a long time before it comes to the check
+ * phase. */
 void rt_loop_enter(struct rt_loop *loop);
 
 /* Every uv_close() of net/ goes through this; `done` must call rt_loop_closed(). */
@@ -67,9 +68,11 @@ void rt_loop_closed(struct rt_loop *loop);
 int rt_flush_reserve(struct rt_loop *loop);
 void rt_flush_add(struct rt_loop *loop, struct rt_conn *conn);
 void rt_flush_remove(struct rt_loop *loop, struct rt_conn *conn);
-/* Writes the queue of this connection until it is empty or the kernel takes no more. Calls nothing of the user. */
+/* Writes the queue of this connection until it is empty or the kernel takes no more. Calls nothing
+ * of the user. */
 void rt_flush_now(struct rt_loop *loop, struct rt_conn *conn);
-/* Hooks, dirty connections, deferred functions, until nothing is left (or after some rounds: then true). */
+/* Hooks, dirty connections, deferred functions, until nothing is left (or after some rounds: then
+ * true). */
 bool rt_flush_all(struct rt_loop *loop);
 void rt_flush_deferred(struct rt_loop *loop);
 

@@ -1,5 +1,6 @@
-/* How busy the loop is: time between the first event of a turn and the moment before the next poll.
- * Internal to net/. Knows no clock: times are monotonic nanoseconds, passed in. Thread: the loop. */
+/* How busy the loop is: time between the first event of a turn and the moment before the next
+ * poll. Internal to net/. Knows no clock: times are monotonic nanoseconds, passed in. Thread: the
+ * loop. */
 #ifndef RT_NET_METER_H
 #define RT_NET_METER_H
 

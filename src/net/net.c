@@ -132,7 +132,8 @@ static void register_metrics(struct rt_net *net, struct rt_metrics *metrics)
 
 /* ---- life ---- */
 
-/* The number of connections that the descriptor limit (raised as far as it goes) leaves room for. */
+/* The number of connections that the descriptor limit (raised as far as it goes) leaves room
+ * for. */
 static uint32_t descriptor_cap(void)
 {
     struct rlimit limit;

@@ -1,7 +1,8 @@
 /* Objects of one size in slabs of 64 KiB: no malloc per object, dense addresses, and iteration.
  *
- * The lowest slab with room gives the next object, so that the highest ones become empty when objects go; an empty slab is
- * given back, but for one. The object remembers the number of its slab. Internal to net/. Thread: the loop. */
+ * The lowest slab with room gives the next object, so that the highest ones become empty when
+ * objects go; an empty slab is given back, but for one. The object remembers the number of its
+ * slab. Internal to net/. Thread: the loop. */
 #ifndef RT_NET_SLAB_H
 #define RT_NET_SLAB_H
 
@@ -35,8 +36,8 @@ void rt_slabs_deinit(struct rt_slabs *s);
 /* Zeroed memory of one object and the number of its slab; NULL: out of memory. */
 void *rt_slabs_take(struct rt_slabs *s, uint16_t *ret_slab);
 void rt_slabs_give(struct rt_slabs *s, void *object, uint16_t slab);
-/* Objects in turn; start with `*pos` 0, NULL at the end. Taking and giving in between is fine: what comes or goes ahead of
- * the position is seen or not seen accordingly. */
+/* Objects in turn; start with `*pos` 0, NULL at the end. Taking and giving in between is fine:
+ * what comes or goes ahead of the position is seen or not seen accordingly. */
 void *rt_slabs_next(const struct rt_slabs *s, size_t *pos);
 
 #endif

@@ -1,4 +1,5 @@
-/* Wakers of net/loop.h: uv_async_t, which is the one thing of libuv that other threads may touch. */
+/* Wakers of net/loop.h: uv_async_t, which is the one thing of libuv that other threads may
+ * touch. */
 #include "net/loop_internal.h"
 
 #include "base/alloc.h"

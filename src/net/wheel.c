@@ -35,8 +35,9 @@ void rt_wheel_remove(struct rt_wheel *w, struct rt_timer *timer)
 {
     if (!timer->active)
         return;
-    /* The last one of a ring: then both neighbours are its head, which may be a slot, `due` or a ring that is being
-     * fired, on somebody's stack. Compared as numbers, since pointers into different objects have no order. */
+    /* The last one of a ring: then both neighbours are its head, which may be a slot, `due` or a
+     * ring that is being fired, on somebody's stack. Compared as numbers, since pointers into
+     * different objects have no order. */
     uintptr_t head = timer->link.prev == timer->link.next ? (uintptr_t)timer->link.prev : 0;
     uintptr_t first = (uintptr_t)&w->slots[0][0];
     if (head >= first && head < first + sizeof(w->slots)) {

@@ -1,10 +1,12 @@
-/* A hierarchical timer wheel: eleven levels of 64 slots, the lowest of one millisecond, a bitmap per level.
+/* A hierarchical timer wheel: eleven levels of 64 slots, the lowest of one millisecond, a bitmap
+ * per level.
  *
- * A timer lies in the level of the highest six-bit digit in which its deadline differs from the wheel's present, so its
- * slot always lies ahead and the lowest slot of the lowest level in use comes next. When the time of a slot of a higher
- * level comes, its timers move down. Start and stop take constant time, a timer moves at most ten times, and the wheel is
- * exact: nothing fires early, and nothing later than the caller advances it.
- * Knows no clock and no libuv: time is passed in. Internal to net/. Thread: the loop. */
+ * A timer lies in the level of the highest six-bit digit in which its deadline differs from the
+ * wheel's present, so its slot always lies ahead and the lowest slot of the lowest level in use
+ * comes next. When the time of a slot of a higher level comes, its timers move down. Start and
+ * stop take constant time, a timer moves at most ten times, and the wheel is exact: nothing fires
+ * early, and nothing later than the caller advances it. Knows no clock and no libuv: time is
+ * passed in. Internal to net/. Thread: the loop. */
 #ifndef RT_NET_WHEEL_H
 #define RT_NET_WHEEL_H
 
@@ -27,10 +29,11 @@ void rt_wheel_init(struct rt_wheel *w, uint64_t now);
 void rt_wheel_add(struct rt_wheel *w, struct rt_timer *timer);
 /* Idempotent. */
 void rt_wheel_remove(struct rt_wheel *w, struct rt_timer *timer);
-/* When rt_wheel_advance() has something to do: not later than the earliest deadline, RT_WHEEL_NEVER without timers. */
+/* When rt_wheel_advance() has something to do: not later than the earliest deadline,
+ * RT_WHEEL_NEVER without timers. */
 uint64_t rt_wheel_next(const struct rt_wheel *w);
-/* Fires what expires up to `now`, in the order of deadlines. A callback may add and remove any timer; what it adds with a
- * deadline that has passed fires in the next advance. */
+/* Fires what expires up to `now`, in the order of deadlines. A callback may add and remove any
+ * timer; what it adds with a deadline that has passed fires in the next advance. */
 void rt_wheel_advance(struct rt_wheel *w, uint64_t now);
 
 #endif

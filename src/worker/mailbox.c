@@ -35,8 +35,8 @@ void rt_mailbox_free(struct rt_mailbox *m)
     rt_free(m);
 }
 
-/* Outside of the lock, so that the loop does not wake up only to wait for it. The poster is alive, so the mailbox and
- * what wakes are, too (see the header). */
+/* Outside of the lock, so that the loop does not wake up only to wait for it. The poster is alive,
+ * so the mailbox and what wakes are, too (see the header). */
 static void wake_if(const struct rt_mailbox *m, bool was_empty)
 {
     if (was_empty)

@@ -128,7 +128,8 @@ bool rt_queue_take(struct rt_queue *q, struct rt_list *out, int64_t timeout_ms)
 
 void rt_queue_close(struct rt_queue *q)
 {
-    /* Signalled under the lock: once the worker sees `closed` it may end, and its owner free the queue. */
+    /* Signalled under the lock: once the worker sees `closed` it may end, and its owner free the
+     * queue. */
     pthread_mutex_lock(&q->lock);
     q->closed = true;
     pthread_cond_signal(&q->filled);

@@ -1,5 +1,6 @@
-/* What the tests of net/ share: a loop with a listener on a free port, served connections that note what happens to them,
- * and plain client sockets in the same thread. Nothing waits but for a condition, with a deadline. */
+/* What the tests of net/ share: a loop with a listener on a free port, served connections that
+ * note what happens to them, and plain client sockets in the same thread. Nothing waits but for a
+ * condition, with a deadline. */
 #ifndef NET_TEST_H
 #define NET_TEST_H
 
@@ -205,7 +206,8 @@ static inline uint16_t port_of(const struct rt_listener *listener)
     return (uint16_t)strtoul(colon + 1, NULL, 10);
 }
 
-/* A socket whose receive buffer is small when `rcvbuf`, so that a peer that does not read blocks its server soon. */
+/* A socket whose receive buffer is small when `rcvbuf`, so that a peer that does not read blocks
+ * its server soon. */
 static inline int client_connect(uint16_t port, int rcvbuf)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};

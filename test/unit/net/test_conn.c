@@ -49,8 +49,8 @@ static void test_echo(void **state)
 
 #define BIG (6u << 20)
 
-/* Queues the stream of the pattern in pieces of every kind: ranges of shared blocks, adjacent and not, small and large
- * copies. */
+/* Queues the stream of the pattern in pieces of every kind: ranges of shared blocks, adjacent and
+ * not, small and large copies. */
 static size_t send_pattern(struct rt_conn *conn, size_t from, size_t upto)
 {
     size_t pos = from;
@@ -329,8 +329,8 @@ static void test_finish_gives_up(void **state)
     struct served *c = serve_one(&fx, &chatty, 0);
     struct served *d = serve_one(&fx, &slow, 4096);
     send_pattern(a->conn, 0, BIG); /* a peer that does not read */
-    /* One that does, but so slowly that for longer than 2 s the kernel wants nothing more of us: a third of a large buffer
-     * has to become free before it does. */
+    /* One that does, but so slowly that for longer than 2 s the kernel wants nothing more of us: a
+     * third of a large buffer has to become free before it does. */
     assert_int_equal(setsockopt(rt_conn_fd(d->conn), SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)),
                      0);
     send_pattern(d->conn, 0, BIG);
@@ -630,7 +630,8 @@ static void test_reset(void **state)
     struct served *writing = serve_one(&fx, &b, 0);
     struct served *waiting = serve_one(&fx, &c, 4096);
     rt_conn_set_queue_limit(waiting->conn, 64u << 20);
-    /* One is seen by a read, with what came before it; one, paused, by a write; one while it waits for writability. */
+    /* One is seen by a read, with what came before it; one, paused, by a write; one while it waits
+     * for writability. */
     rt_conn_pause(writing->conn);
     rt_conn_pause(waiting->conn);
     send_pattern(waiting->conn, 0, BIG);
@@ -769,7 +770,8 @@ static void accept_counted(void *arg, struct rt_conn *conn)
     rt_conn_set_handler(conn, &handler, NULL);
 }
 
-/* libuv polls again and again while its array of 1024 events comes back full: output must not wait for all of it. */
+/* libuv polls again and again while its array of 1024 events comes back full: output must not wait
+ * for all of it. */
 static void test_many_events_are_flushed_in_between(void **state)
 {
     (void)state;
@@ -864,8 +866,8 @@ static void test_without_a_handler_data_is_discarded(void **state)
 /* ---- memory ---- */
 
 #ifdef RT_TEST
-/* Accept, echo, a queue that waits, copies behind it, a finish: with each allocation failing in turn, everything ends well
- * for somebody and is freed. */
+/* Accept, echo, a queue that waits, copies behind it, a finish: with each allocation failing in
+ * turn, everything ends well for somebody and is freed. */
 static void scenario(unsigned long fail_at, bool *ret_failed)
 {
     struct fixture fx;

@@ -14,8 +14,8 @@ static double rejections(const struct fixture *fx)
            metric(fx, "connections_rejected_total", "per_ip");
 }
 
-/* What a client sees that sends its request, in two parts and after it was refused already, and then reads: the answer
- * and a clean end, no reset. `before`: refusals until then. */
+/* What a client sees that sends its request, in two parts and after it was refused already, and
+ * then reads: the answer and a clean end, no reset. `before`: refusals until then. */
 static void expect_refusal(struct fixture *fx, int fd, double before)
 {
     struct rt_buf got = RT_BUF_INIT;
@@ -66,7 +66,8 @@ static void test_connection_cap(void **state)
     fixture_stop(&fx);
 }
 
-/* More than are told at leisure: all of them get the bytes, and none holds a descriptor for long. */
+/* More than are told at leisure: all of them get the bytes, and none holds a descriptor for
+ * long. */
 static void test_a_crowd_at_the_cap(void **state)
 {
     (void)state;
@@ -143,7 +144,8 @@ static void test_cap_per_address(void **state)
     fixture_stop(&fx);
 }
 
-/* In a child with a hard limit of 140 descriptors: 76 connections, and 64 to spare. The clients are the parent's. */
+/* In a child with a hard limit of 140 descriptors: 76 connections, and 64 to spare. The clients
+ * are the parent's. */
 static void serve_with_few_descriptors(int out)
 {
     struct fixture *fx = calloc(1, sizeof(*fx));
@@ -192,7 +194,8 @@ static void test_cap_follows_the_descriptor_limit(void **state)
     rt_buf_deinit(&got);
 }
 
-/* Descriptors run out although the cap is below the limit (somebody else in the process uses them). */
+/* Descriptors run out although the cap is below the limit (somebody else in the process uses
+ * them). */
 static void test_descriptors_run_out(void **state)
 {
     (void)state;

@@ -137,7 +137,8 @@ static void run_model(uint64_t start, int steps)
         if (dice(3) == 0)
             model_stop(&m.timers[dice(TIMERS)]);
         uint64_t next = model_next(), announced = rt_wheel_next(&m.wheel);
-        /* The wheel may wake early, to move timers down, but not late; and it has something to do then. */
+        /* The wheel may wake early, to move timers down, but not late; and it has something to do
+         * then. */
         assert_true(next == UINT64_MAX ? announced == RT_WHEEL_NEVER
                                        : announced <= next || announced <= m.now);
         switch (dice(4)) {
@@ -162,7 +163,8 @@ static void test_model(void **state)
     run_model((UINT64_C(1) << 36) - 5, 20000);
 }
 
-/* Sleeping exactly as long as the wheel says, every deadline is met to the millisecond, with few wakes. */
+/* Sleeping exactly as long as the wheel says, every deadline is met to the millisecond, with few
+ * wakes. */
 static void test_exact(void **state)
 {
     (void)state;

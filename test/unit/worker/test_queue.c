@@ -192,7 +192,8 @@ static void test_producers_and_a_worker(void **state)
     rt_queue_free(q);
 }
 
-/* A worker as they are in the program: takes batches, answers through the mailbox, ends when the queue is closed. */
+/* A worker as they are in the program: takes batches, answers through the mailbox, ends when the
+ * queue is closed. */
 static void work(void *arg)
 {
     struct run *run = arg;
