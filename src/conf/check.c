@@ -225,10 +225,8 @@ static void check_raw_limits(const struct rt_check *c, size_t i, const struct rt
         rt_conf_error(c->warnings, place(c, "protocols.raw.%zu", i),
                       "protocols.raw[%zu]: with publish and subscribe false it does nothing", i);
     static const char *const engine_options[] = {
-        "ping_interval",   "ping_timeout", "upgrade_timeout",
-        "max_payload",     "transports",   "upgrades",
-        "handshake_delay", "packet_gap",   "enforce_origin",
-        "cookie",          "cors",         NULL};
+        "upgrade_timeout", "max_payload",    "transports", "upgrades", "handshake_delay",
+        "packet_gap",      "enforce_origin", "cookie",     "cors",     NULL};
     for (const char *const *name = engine_options;
          raw->protocol != RT_RAW_ENGINEIO && *name != NULL; name++) {
         if (is_set(c, "protocols.raw.%zu.%s", i, *name))

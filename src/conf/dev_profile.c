@@ -1,6 +1,8 @@
 #include "conf/dev_profile.h"
 
 static const char profile[] =
+    "# Pages that a developer serves from another port may connect.\n"
+    "origins: [\"*\"]\n"
     "channels:\n"
     "  - match: \"*\"\n"
     "    log: true\n"
@@ -10,7 +12,6 @@ static const char profile[] =
     "  raw:\n"
     "    - path: \"/raw/{channel}\"\n"
     "  socketio:\n"
-    "    # Pages that a developer serves from another port may connect.\n"
     "    cors: {origins: [\"*\"]}\n"
     "socketio:\n"
     "  namespaces: [\"/\"]\n"

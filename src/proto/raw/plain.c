@@ -1,12 +1,16 @@
 /* Plain WebSocket endpoints. */
 #include "base/alloc.h"
 #include "base/codec.h"
+#include "http/origin.h"
 #include "proto/raw/internal.h"
 
 struct rt_raw_plain {
     struct rt_raw_peer peer; /* first */
     struct rt_ws ws;
     struct rt_list all;
+    struct rt_timer idle; /* next look at a silent peer */
+    uint64_t seen;        /* bytes received at the last look */
+    bool pinged;          /* nothing since then, a ping is out */
     char sid[RT_ID_LEN + 1];
     char channel[];
 };
@@ -62,11 +66,32 @@ static void on_close(struct rt_ws *ws, uint16_t code, enum rt_close_reason reaso
     struct rt_raw *raw = p->peer.endpoint->raw;
     (void)code;
     (void)reason;
+    rt_timer_stop(raw->loop, &p->idle);
     rt_raw_peer_deinit(&p->peer);
     rt_list_remove(&p->all);
     rt_free(p);
     raw->plain_count--;
     rt_raw_drain_check(raw);
+}
+
+/* A peer that has said nothing for ping_interval is pinged, and taken for dead when nothing comes for ping_timeout
+ * after that. Whoever talks is never pinged. */
+static void look(struct rt_timer *timer)
+{
+    struct rt_raw_plain *p = RT_CONTAINER(timer, struct rt_raw_plain, idle);
+    struct rt_raw_endpoint *e = p->peer.endpoint;
+    uint64_t received = rt_conn_received(p->ws.conn);
+    bool silent = received == p->seen;
+    p->seen = received;
+    if (silent && p->pinged) {
+        rt_ws_abort(&p->ws);
+        return;
+    }
+    p->pinged = silent;
+    if (silent)
+        (void)rt_ws_send(&p->ws, RT_WS_PING, RT_STR_NONE);
+    rt_timer_start(e->raw->loop, timer,
+                   silent ? e->config->engine.ping_timeout : e->config->engine.ping_interval, look);
 }
 
 /* What came before the peer's Close frame was published, but is on its way until the end of the turn. */
@@ -169,6 +194,11 @@ static bool refuse(struct rt_raw_endpoint *e, struct rt_http_request *req, struc
         rt_http_respond(req, 426, "application/json", RT_STR(RT_WS_UPGRADE_HEADERS),
                         RT_STR("{\"code\":\"upgrade_required\",\"message\":\"this is a WebSocket "
                                "endpoint\"}"));
+    } else if (!rt_http_origin_allowed(req, e->raw->config->origins.items,
+                                       e->raw->config->origins.count)) {
+        rt_http_close_after(req);
+        rt_http_error(req, 403, "origin_refused", "pages of this origin may not connect",
+                      "add the origin to `origins`");
     } else if ((status = rt_ws_check(req, &text))) {
         bad_handshake(req, status, text);
     } else {
@@ -199,6 +229,7 @@ static void handle(struct rt_http_request *req, void *arg)
     uint64_t max = e->config->max_message;
     rt_ws_accept(req, raw->pool, &p->ws, &HANDLER, max > UINT32_MAX ? UINT32_MAX : (uint32_t)max,
                  RT_STR_NONE);
+    rt_timer_start(raw->loop, &p->idle, e->config->engine.ping_interval, look);
     if (status)
         rt_ws_close(&p->ws, rt_raw_close_code(status), err.text);
 }

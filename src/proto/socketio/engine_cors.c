@@ -2,6 +2,7 @@
  *
  * No configured origin: no headers at all. "*": every origin. One origin: always named. Several, or patterns: the request's own is reflected if it is
  * allowed; otherwise there is no header, and the request is still served, since CORS is the browser's matter. Refusing is `enforce_origin`. */
+#include "http/origin.h"
 #include "proto/socketio/engine_internal.h"
 
 bool rt_eio_cors_on(const struct rt_engineio_config *config)
@@ -19,24 +20,14 @@ static bool has_star(const struct rt_engineio_config *config)
 
 static bool matches(const struct rt_engineio_config *config, struct rt_str origin)
 {
-    for (size_t i = 0; i < config->cors_origins.count; i++)
-        if (rt_glob_match(rt_str_c(config->cors_origins.items[i]), origin))
-            return true;
-    return false;
+    return rt_http_origin_matches(origin, config->cors_origins.items, config->cors_origins.count);
 }
 
 bool rt_eio_origin_allowed(const struct rt_engineio_config *config,
                            const struct rt_http_request *req)
 {
-    struct rt_str origin = rt_http_header(req, "origin");
-    if (!origin.ptr || !config->enforce_origin)
-        return true;
-    if (matches(config, origin))
-        return true;
-    /* The page's own origin needs no rule. */
-    struct rt_str host = rt_http_header(req, "host"), rest = origin;
-    (void)rt_str_split(origin, '/', &rest);
-    return rest.len > 1 && rt_str_eq_nocase(rt_str_of(rest.ptr + 1, rest.len - 1), host);
+    return !config->enforce_origin ||
+           rt_http_origin_allowed(req, config->cors_origins.items, config->cors_origins.count);
 }
 
 static void add_list(struct rt_buf *out, const struct rt_strings *list)

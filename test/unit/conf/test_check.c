@@ -122,13 +122,13 @@ static void test_raw_checks(void **state)
     assert_warnings(
         "protocols:\n"
         "  raw:\n"
-        "    - {path: /a, ping_interval: 1s, cors: {max_age: 1s}}\n"
+        "    - {path: /a, max_payload: 1kB, cors: {max_age: 1s}}\n"
         "    - {path: /b, publish: false, subscribe: false}\n"
         "    - {path: /c, max_message: 65KiB}\n"
         "    - {path: /d, max_message: 64KiB}\n",
-        "f.yaml:3:33: protocols.raw[0].ping_interval: has no effect with protocol "
+        "f.yaml:3:31: protocols.raw[0].max_payload: has no effect with protocol "
         "websocket\n"
-        "f.yaml:3:43: protocols.raw[0].cors: has no effect with protocol websocket\n"
+        "f.yaml:3:42: protocols.raw[0].cors: has no effect with protocol websocket\n"
         "f.yaml:4:7: protocols.raw[1]: with publish and subscribe false it does nothing\n"
         "f.yaml:5:31: protocols.raw[2].max_message: larger than limits.message: what is "
         "over that is taken, but not published\n");
