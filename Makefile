@@ -253,11 +253,11 @@ $(B)/src/%.o: src/%.c $(B)/.flags | $(B)/gen/version.h
 	$(call say,CC,$<)
 	$(Q)$(COMPILE) -o $@ $<
 
-# cmocka's and libFuzzer's conventions do not survive -Wconversion and -Wmissing-prototypes.
+# cmocka's and libFuzzer's conventions do not survive all of the warnings.
 $(B)/test/%.o: test/%.c $(B)/.flags | $(B)/gen/version.h
 	$(Q)mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(COMPILE) -Itest -Wno-conversion -Wno-sign-conversion -Wno-missing-prototypes -o $@ $<
+	$(Q)$(COMPILE) -Itest -Wno-conversion -Wno-sign-conversion -Wno-missing-prototypes -Wno-format-nonliteral -o $@ $<
 
 # A name defined twice would be seen only by who happens to link both.
 $(LIB): $(LIB_OBJS) $(B)/.objects
