@@ -17,6 +17,10 @@ export const BINARY = path.resolve(ROOT, process.env.RTBROKER ?? 'rtbroker');
 // A sanitizer build has its own idea of memory, and is slow.
 export const SANITIZED = /asan|ubsan|tsan/.test(BINARY);
 
+// The tests run against the reference server on Node (reference.mjs): `ours` marks what it does otherwise.
+export const REFERENCE = path.basename(BINARY) === 'reference.mjs';
+export const ours = { skip: REFERENCE && 'not what the reference does' };
+
 const START_DEADLINE = 15_000;
 const STOP_DEADLINE = 15_000;
 const TEST_TIMEOUT = 120_000;

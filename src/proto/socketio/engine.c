@@ -256,8 +256,13 @@ int rt_eio_send_encoded(struct rt_eio_session *s, struct rt_bytes *bytes, uint32
 {
     if (s->state != EIO_OPEN)
         return RT_ECLOSED;
-    int status = s->transport == RT_EIO_WEBSOCKET ? rt_eio_ws_send(s->link, bytes, off, len)
-                                                  : rt_eio_poll_queue(s, bytes, off, len);
+    int status;
+    if (s->transport == RT_EIO_POLLING)
+        status = rt_eio_poll_queue(s, bytes, off, len);
+    else if (s->text_only)
+        status = rt_eio_ws_send_as_text(s->link, rt_str_of(bytes->data + off, len));
+    else
+        status = rt_eio_ws_send(s->link, bytes, off, len);
     if (status == RT_ENOMEM)
         rt_eio_session_end(s, RT_EIO_TRANSPORT_ERROR);
     return status;

@@ -61,7 +61,7 @@ void rt_eio_add_cookie(const struct rt_eio_session *s, struct rt_buf *out)
 
 /* What the query says. */
 struct params {
-    bool has_sid, has_transport, polling, websocket, version4, text_only;
+    bool has_sid, has_transport, polling, websocket, version4;
     struct rt_eio_session *session; /* of the sid; NULL: unknown */
 };
 
@@ -88,9 +88,6 @@ static void read_params(const struct rt_eio_mount *m, const struct rt_http_reque
     rt_buf_clear(&value);
     if (rt_http_query(req->query, "EIO", &value))
         p->version4 = rt_str_eq(rt_buf_str(&value), RT_STR("4"));
-    rt_buf_clear(&value);
-    if (rt_http_query(req->query, "b64", &value))
-        p->text_only = value.len > 0;
     rt_buf_deinit(&value);
 }
 
@@ -153,7 +150,6 @@ static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const
         rt_http_error(req, 503, "out_of_memory", "out of memory", NULL);
         return;
     }
-    s->text_only = p->text_only;
     s->poll->not_before = rt_loop_now(m->loop) + m->options.config->handshake_delay;
     m->metrics.opened_polling.value++;
     rt_eio_session_open(s);

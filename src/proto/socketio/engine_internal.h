@@ -70,7 +70,7 @@ struct rt_eio_session {
     bool paused;
     bool reprieved; /* overdue, but the turn was late: looked at once more */
     bool user_open; /* on_open was called, on_close not yet */
-    bool text_only; /* b64=1: binary goes as text on WebSocket too */
+    bool text_only; /* b64=1 of the WebSocket's request: binary goes as text */
     uint8_t sid_len;
     /* sid with a NUL, then the user part, aligned */
     char sid[];
@@ -153,6 +153,8 @@ void rt_eio_ws_upgrade(struct rt_eio_session *s, struct rt_http_request *req);
 /* Sends encoded frames on the session's link, paced where configured. */
 int rt_eio_ws_send(struct rt_eio_link *l, struct rt_bytes *bytes, uint32_t off, uint32_t len);
 int rt_eio_ws_send_copy(struct rt_eio_link *l, struct rt_str frames);
+/* The same, binary frames as text packets `b<base64>`: for peers that asked for it with b64=1. */
+int rt_eio_ws_send_as_text(struct rt_eio_link *l, struct rt_str frames);
 /* Lets go of a link: the connection is closed after what is queued. */
 void rt_eio_link_release(struct rt_eio_link *l, uint16_t code);
 

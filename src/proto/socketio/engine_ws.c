@@ -2,6 +2,7 @@
 #include "proto/socketio/engine_internal.h"
 
 #include "base/alloc.h"
+#include "base/codec.h"
 
 /* ---- sending ---- */
 
@@ -52,6 +53,39 @@ int rt_eio_ws_send(struct rt_eio_link *l, struct rt_bytes *bytes, uint32_t off, 
 {
     return is_paced(l) ? send_paced(l, bytes, off, len)
                        : rt_ws_send_frames(&l->ws, bytes, off, len);
+}
+
+/* The frame at `data`, binary as text. Returns its length; frames are our own, and whole. */
+static size_t add_as_text(struct rt_buf *out, const uint8_t *data)
+{
+    size_t head = 2, len = data[1];
+    if (len >= 126) {
+        size_t bytes = len == 126 ? 2 : 8;
+        len = 0;
+        for (size_t i = 0; i < bytes; i++)
+            len = len << 8 | data[head++];
+    }
+    if ((data[0] & 15) == RT_WS_BINARY) {
+        struct rt_buf text = RT_BUF_INIT;
+        rt_buf_add_byte(&text, 'b');
+        rt_base64_encode(&text, data + head, len);
+        rt_ws_frame(out, RT_WS_TEXT, rt_buf_str(&text));
+        out->failed |= text.failed;
+        rt_buf_deinit(&text);
+    } else {
+        rt_buf_add(out, data, head + len);
+    }
+    return head + len;
+}
+
+int rt_eio_ws_send_as_text(struct rt_eio_link *l, struct rt_str frames)
+{
+    struct rt_buf out = RT_BUF_INIT;
+    for (size_t at = 0; at < frames.len;)
+        at += add_as_text(&out, (const uint8_t *)frames.ptr + at);
+    int status = rt_buf_ok(&out) ? rt_eio_ws_send_copy(l, rt_buf_str(&out)) : RT_ENOMEM;
+    rt_buf_deinit(&out);
+    return status;
 }
 
 int rt_eio_ws_send_copy(struct rt_eio_link *l, struct rt_str frames)
@@ -109,6 +143,16 @@ static int switch_transport(struct rt_eio_session *s, struct rt_eio_link *l)
     return 0;
 }
 
+/* The session goes on over polling, and another WebSocket may try while this one is still closing. */
+static void fail_probe(struct rt_eio_link *l)
+{
+    rt_timer_stop(l->mount->loop, &l->timer);
+    if (l->session)
+        l->session->link = NULL;
+    l->session = NULL;
+    rt_ws_close(&l->ws, 0, NULL);
+}
+
 static void on_probe(struct rt_eio_link *l, struct rt_str text)
 {
     struct rt_eio_session *s = l->session;
@@ -121,7 +165,7 @@ static void on_probe(struct rt_eio_link *l, struct rt_str text)
     } else if (l->probed && rt_str_eq(text, RT_STR("5"))) {
         (void)switch_transport(s, l);
     } else {
-        rt_ws_close(&l->ws, 0, NULL); /* the polling session goes on */
+        fail_probe(l);
     }
 }
 
@@ -141,7 +185,7 @@ static void on_message(struct rt_ws *ws, bool text, uint8_t *data, size_t len)
         return;
     }
     if (!l->session || l->probing) {
-        rt_ws_close(ws, 0, NULL);
+        fail_probe(l);
         return;
     }
     open_if_new(l->session); /* the peer did not wait for the open packet */
@@ -208,6 +252,15 @@ static void accept_link(struct rt_eio_mount *m, struct rt_http_request *req, str
     rt_conn_set_queue_limit(l->ws.conn, m->options.send_queue);
 }
 
+/* b64=1 of this request: what the handshake of a polling session said about it is about polling. */
+static bool wants_text(const struct rt_http_request *req)
+{
+    struct rt_buf value = RT_BUF_INIT;
+    bool wants = rt_http_query(req->query, "b64", &value) && value.len > 0;
+    rt_buf_deinit(&value);
+    return wants;
+}
+
 static bool refuse_bad_upgrade(struct rt_eio_mount *m, struct rt_http_request *req)
 {
     const char *text = NULL;
@@ -240,9 +293,7 @@ void rt_eio_ws_handshake(struct rt_eio_mount *m, struct rt_http_request *req)
         rt_http_error(req, 503, "out_of_memory", "out of memory", NULL);
         return;
     }
-    struct rt_buf value = RT_BUF_INIT;
-    s->text_only = rt_http_query(req->query, "b64", &value) && value.len > 0;
-    rt_buf_deinit(&value);
+    s->text_only = wants_text(req);
     l->session = s;
     s->link = l;
     rt_eio_add_cookie(s, &headers);
@@ -258,8 +309,7 @@ void rt_eio_ws_handshake(struct rt_eio_mount *m, struct rt_http_request *req)
 
 static void upgrade_timeout(struct rt_timer *timer)
 {
-    struct rt_eio_link *l = RT_CONTAINER(timer, struct rt_eio_link, timer);
-    rt_ws_close(&l->ws, 0, NULL);
+    fail_probe(RT_CONTAINER(timer, struct rt_eio_link, timer));
 }
 
 void rt_eio_ws_upgrade(struct rt_eio_session *s, struct rt_http_request *req)
@@ -275,8 +325,10 @@ void rt_eio_ws_upgrade(struct rt_eio_session *s, struct rt_http_request *req)
         return;
     }
     l->probing = true;
-    if (!refused)
+    if (!refused) {
         s->link = l;
+        s->text_only = wants_text(req);
+    }
     accept_link(m, req, l, RT_STR_NONE);
     if (refused)
         rt_ws_close(&l->ws, 0, NULL);
