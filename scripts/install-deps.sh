@@ -53,6 +53,8 @@ set_test() {
     want_unless libcmocka-dev have_module cmocka
     set_clang
     set_node
+    # The pages are tested in a real browser.
+    want_unless chromium have_command chromium
 }
 
 set_node() {

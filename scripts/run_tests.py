@@ -10,6 +10,7 @@ run_tests.py [--stage NAME] [--only TEXT] [--verbose]
     fuzz          the stored corpus of every test/fuzz/fuzz_*.c
     configs       `rtbroker check` on every configuration that the tree ships
     integration   node --test over test/integration/*.test.mjs, against ./rtbroker
+    sanitized     the same against a broker with ASan and UBSan, whose leaks make it end badly
 
 A stage that finds no test has failed, and so has one that ends badly without a failed test. Output of what passes goes to
 build/log/ only.
@@ -167,13 +168,13 @@ def stage_configs(only):
 NODE_SUMMARY = {"passed": "pass", "failed": "fail", "cancelled": "cancelled", "skipped": "skipped", "todo": "todo"}
 
 
-def parse_node(code, output):
+def parse_node(name, code, output):
     """Node's TAP ends with `# pass N` and so on."""
     seen = {k: sum(map(int, re.findall(rf"^# {word} (\d+)$", output, re.M))) for k, word in NODE_SUMMARY.items()}
     failed = seen["failed"] + seen["cancelled"]
     if code != 0:
         failed = max(failed, 1)
-    return Result("integration", seen["passed"], failed, seen["skipped"] + seen["todo"], output)
+    return Result(name, seen["passed"], failed, seen["skipped"] + seen["todo"], output)
 
 
 def failed_parts(output):
@@ -183,21 +184,33 @@ def failed_parts(output):
     return "".join(bad) or output[-8000:]
 
 
-def stage_integration(only):
+def run_integration(name, only, env):
     files = sorted(f for f in glob.glob("test/integration/**/*.test.mjs", root_dir=ROOT, recursive=True)
                    if "node_modules" not in f and only in f)
     if not files:
         return []
-    installed = make("integration", "test/integration/node_modules/.package-lock.json")
+    installed = make("npm", "test/integration/node_modules/.package-lock.json")
     if installed.failed:
         return [installed]
-    code, output = run(["node", "--test", "--test-reporter=tap", *files], INTEGRATION_TIMEOUT)
-    keep_log("integration", output)
-    return [parse_node(code, output)]
+    code, output = run(["node", "--test", "--test-reporter=tap", *files], INTEGRATION_TIMEOUT, env)
+    keep_log(name, output)
+    return [parse_node(name, code, output)]
+
+
+def stage_integration(only):
+    return run_integration("integration", only, {})
+
+
+def stage_sanitized(only):
+    built = make("sanitized", "SAN=address,undefined")
+    if built.failed:
+        return [built]
+    binary = os.path.join(BUILD, "asan-ubsan", "rtbroker")
+    return run_integration("sanitized", only, {"RTBROKER": binary, **SANITIZERS})
 
 
 STAGES = {"lint": stage_lint, "compile": stage_compile, "unit": stage_unit, "threads": stage_threads,
-          "fuzz": stage_fuzz, "configs": stage_configs, "integration": stage_integration}
+          "fuzz": stage_fuzz, "configs": stage_configs, "integration": stage_integration, "sanitized": stage_sanitized}
 # Their successes are checks, not tests: only their failures count.
 CHECKS = {"lint", "compile"}
 
@@ -206,7 +219,7 @@ def report(name, results, seconds, verbose):
     """Prints one line, and what failed before it; returns (passed, failed, skipped)."""
     for r in results:
         if r.failed or verbose:
-            text = failed_parts(r.output) if name == "integration" and not verbose else r.output
+            text = failed_parts(r.output) if name in ("integration", "sanitized") and not verbose else r.output
             print(f"\n---- {r.name} ----\n{text.rstrip()}\n", flush=True)
     total = [sum(r.passed for r in results), sum(r.failed for r in results), sum(r.skipped for r in results)]
     if sum(total) == 0:
