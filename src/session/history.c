@@ -127,7 +127,9 @@ static void answer_from_memory(const struct rt_channel *c, const struct rt_histo
 static bool covered(const struct rt_channel *c, const struct rt_history *q,
                     const struct rt_channel_rule *rule)
 {
-    if (!c || rt_channel_epoch(c)[0] == '\0')
+    /* An object that has seen no message knows nothing of the log, even where a reader has told it
+     * the epoch. */
+    if (!c || rt_channel_epoch(c)[0] == '\0' || rt_channel_top(c) == 0)
         return false;
     if (wanted(q) == 0)
         return true;
