@@ -83,9 +83,25 @@ export function once(emitter, event, ms = 5000, what = `event "${event}"`) {
   return within(ms, what, new Promise((resolve) => emitter.once(event, (...args) => resolve(args))));
 }
 
+const cleanups = new WeakMap();
+
+// Runs when the test is over: last come, first served, so that clients go before their broker.
+export function defer(t, fn) {
+  let list = cleanups.get(t);
+  if (!list) {
+    cleanups.set(t, (list = []));
+    t.after(async () => {
+      const errors = [];
+      for (const clean of list.reverse()) await (async () => clean())().catch((error) => errors.push(error));
+      if (errors.length > 0) throw errors[0];
+    });
+  }
+  list.push(fn);
+}
+
 export function tempDir(t) {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'rtb-it-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  defer(t, () => rmSync(dir, { recursive: true, force: true }));
   return dir;
 }
 
@@ -214,7 +230,7 @@ class Broker {
 export async function startBroker(t, options = {}) {
   const config = options.text !== undefined ? tempFile(t, 'rtbroker.yaml', options.text) : options.config;
   const broker = new Broker({ ...options, config });
-  t.after(async () => {
+  defer(t, async () => {
     if (options.exit !== null) {
       const died = broker.stopped && broker.child ? await broker.exit : null;
       if (died && !options.mayEnd) throw new Error(`the broker ended by itself: ${JSON.stringify(died)}\n${broker.tail()}`);
@@ -231,13 +247,11 @@ export async function startBroker(t, options = {}) {
 // One broker for a whole file; `holder.broker` is set in before().
 export function shareBroker({ before, after }, options) {
   const holder = {};
-  const scope = { after: (fn) => cleanups.push(fn) };
-  const cleanups = [];
+  let finish;
+  const scope = { after: (fn) => (finish = fn) };
   before(async () => {
     holder.broker = await startBroker(scope, options);
   });
-  after(async () => {
-    for (const fn of cleanups.reverse()) await fn();
-  });
+  after(() => finish?.());
   return holder;
 }

@@ -5,7 +5,7 @@ import { after, before } from 'node:test';
 import { Socket as EngineSocket } from 'engine.io-client';
 import WebSocket from 'ws';
 
-import { configPath, once, shareBroker, test, until } from './harness.mjs';
+import { configPath, defer, once, shareBroker, test, until } from './harness.mjs';
 import { request } from './wire.mjs';
 
 const shared = shareBroker({ before, after }, { config: configPath('raw.yaml') });
@@ -16,7 +16,7 @@ async function open(t, path) {
   ws.got = [];
   ws.on('message', (data, isBinary) => ws.got.push(isBinary ? data : data.toString()));
   ws.on('close', (code, reason) => (ws.ending = { code, reason: reason.toString() }));
-  t.after(() => ws.terminate());
+  defer(t, () => ws.terminate());
   await once(ws, 'open');
   return ws;
 }
@@ -92,7 +92,7 @@ for (const [name, path, code, reason] of refusals) {
 test('a path that does not fit the pattern behind {channel} is none of the endpoint', async (t) => {
   for (const path of ['/rooms/blue/other', '/rooms/blue', '/rooms/a/b/ws', '/rooms/']) {
     const ws = new WebSocket(`ws://127.0.0.1:${shared.broker.port}${path}`);
-    t.after(() => ws.terminate());
+    defer(t, () => ws.terminate());
     const [error] = await once(ws, 'error');
     assert.match(error.message, /404/, path);
   }
@@ -168,7 +168,7 @@ async function openEngine(t, options, path = '/engine.io/') {
   socket.got = [];
   socket.binaryType = 'nodebuffer';
   socket.on('message', (data) => socket.got.push(data));
-  t.after(() => socket.close());
+  defer(t, () => socket.close());
   await once(socket, 'open');
   return socket;
 }

@@ -7,9 +7,9 @@
  * when a node prefix is configured, else 20 characters.
  *
  * Wire forms: an encoding of the hub is made for one transport. On WebSocket it is a run of frames. On polling it is a run of packets, each *preceded* by 0x1e; the session cuts
- * the run into bodies of at most 16 packets. A session changes its form in on_transport, exactly when the client's upgrade packet has arrived.
+ * the run into bodies of at most 16 packets. Text with a 0x1e in it has no form there and goes as a binary message. A session changes its form in on_transport, exactly when the client's upgrade packet has arrived.
  * Heartbeat: the server pings; deadlines are absolute and checked by timer and on every request; the pong deadline survives the upgrade.
- * Close: rt_eio_close() sends what is queued first: on polling followed by packet `1` (kept up to 30 s for the next GET), on WebSocket by an
+ * Close: rt_eio_close() sends what is queued first: on polling followed by packet `1` in an answer of its own (kept up to 30 s for the next GET), on WebSocket by an
  * empty close frame (or `code`).
  * Ownership: the engine allocates session and user part in one block, and frees it after on_close, at the end of the turn. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_ENGINE_H
@@ -49,7 +49,7 @@ struct rt_eio_handshake {
 
 struct rt_eio_user {
     size_t size; /* bytes of the user part, zeroed before on_open */
-    /* The open packet has been queued. Returning a negative code closes the session. */
+    /* The open packet has been queued. Returning a negative code closes the session; on_close follows. */
     int (*on_open)(struct rt_eio_session *s);
     /* One message packet. `data` is valid during the call and may be changed in place. */
     void (*on_message)(struct rt_eio_session *s, bool binary, uint8_t *data, size_t len);
@@ -67,6 +67,7 @@ struct rt_eio_options {
     bool keep_handshake;
     const char *node;           /* prefix of session ids, "" none */
     size_t send_queue;          /* bytes that may wait for one session */
+    size_t max_sessions;        /* more are refused with 503; 0: the descriptor limit */
     struct rt_metrics *metrics; /* NULL: none */
     const char *protocol;       /* label of the metrics: "socketio", "raw" */
     /* A GET without EIO parameters that is below the path: files such as socket.io.js. Returns true when it has answered. May be NULL. */
@@ -106,7 +107,8 @@ void rt_eio_encode2(struct rt_buf *out, enum rt_eio_transport transport, struct 
 /* WebSocket without a write in flight, or polling with a GET held. */
 bool rt_eio_writable(const struct rt_eio_session *s);
 size_t rt_eio_queued(const struct rt_eio_session *s);
-/* Stops and continues taking packets from the peer (WebSocket: reading stops; polling: the POST is answered later). */
+/* Stops and continues taking packets from the peer (WebSocket: reading stops; polling: the POST is answered later). What has been
+ * read already still comes. No pong is missed meanwhile. */
 void rt_eio_pause(struct rt_eio_session *s);
 void rt_eio_resume(struct rt_eio_session *s);
 /* Everything sent before the ping that was answered last has been received: called with each pong. May be NULL; set from on_open. */

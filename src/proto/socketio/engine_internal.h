@@ -12,7 +12,8 @@
  *        | open packet queued      |                   ^
  *        v                         |                   | final body fetched, 30 s
  *   EIO_OPEN ----------------------+--> EIO_LINGERING -+
- * LINGERING: a polling session that was closed by us while no GET was held; its user is gone, the next GET gets what is queued and `1`. */
+ * LINGERING: a polling session that was closed by us while no GET was held, or something was queued; its user is gone, the next GETs get
+ * what is queued, then `6` and `1`. */
 enum rt_eio_state { EIO_OPENING, EIO_OPEN, EIO_LINGERING, EIO_CLOSED };
 
 /* Bytes in polling form that wait for a GET. */
@@ -28,7 +29,8 @@ struct rt_eio_poll {
     bool post_held;               /* the latter */
     struct rt_eio_piece *pieces;
     uint32_t count, cap;
-    size_t bytes;
+    size_t bytes;        /* payload that waits */
+    size_t cost;         /* what it counts against the limit: with the blocks that it pins */
     uint64_t not_before; /* loop time before which a held GET is not answered */
     struct rt_timer timer;
     struct rt_eio_session *session;
@@ -48,6 +50,7 @@ struct rt_eio_link {
     struct rt_eio_mount *mount;
     struct rt_timer timer; /* upgrade timeout while probing; next paced packet */
     struct rt_list paced;
+    size_t paced_bytes;
     uint64_t next_send; /* loop time of the next paced packet */
     bool probing;       /* not the session's transport yet */
     bool probed;        /* `2probe` was answered */
@@ -84,6 +87,7 @@ struct rt_eio_mount {
     struct rt_map table; /* sessions by sid */
     struct rt_list sessions;
     struct rt_buf scratch; /* encoding of single packets */
+    size_t alive;          /* sessions that are not freed yet: in the table, or in the turn of their end */
     size_t links;
     bool draining;
     struct rt_drain drain;
@@ -92,7 +96,7 @@ struct rt_eio_mount {
     struct {
         struct rt_metric sessions, opened_polling, opened_websocket, upgrades, refused, ping_rtt;
         struct rt_metric closes[RT_EIO_SHUTDOWN + 1];
-        char labels[RT_EIO_SHUTDOWN + 4][80];
+        char *labels[RT_EIO_SHUTDOWN + 4]; /* by reason, then polling, websocket, protocol */
     } metrics;
 };
 
@@ -108,8 +112,8 @@ enum rt_eio_error {
 /* engine_session.c */
 int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
                        enum rt_eio_transport transport, struct rt_eio_session **ret_session);
-/* Queues the open packet and calls on_open. */
-void rt_eio_session_open(struct rt_eio_session *s);
+/* Queues the open packet and calls on_open. A negative code: the session has ended. */
+int rt_eio_session_open(struct rt_eio_session *s);
 /* Ends the session now: out of the table, transports released, on_close and free at the end of the turn. Idempotent. */
 void rt_eio_session_end(struct rt_eio_session *s, enum rt_eio_reason reason);
 /* A packet from the peer, on whichever transport. Returns a negative code when it broke the protocol (the session has ended). */
@@ -118,6 +122,8 @@ int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *
 void rt_eio_session_client_close(struct rt_eio_session *s);
 /* Is the answer to a ping overdue? Ends the session then. To be asked at every request. */
 bool rt_eio_session_overdue(struct rt_eio_session *s);
+/* The pause is over: the peer gets time for what it could not send. */
+void rt_eio_session_resumed(struct rt_eio_session *s);
 /* Appends one text packet (type and data in `head`, then `tail`) in the wire form of a transport. */
 void rt_eio_encode_packet(struct rt_buf *out, enum rt_eio_transport transport, struct rt_str head,
                           struct rt_str tail);
@@ -136,6 +142,8 @@ void rt_eio_poll_post(struct rt_eio_session *s, struct rt_http_request *req);
 int rt_eio_poll_queue(struct rt_eio_session *s, struct rt_bytes *bytes, uint32_t off, uint32_t len);
 /* Answers a held GET with what is queued, if anything is. */
 void rt_eio_poll_flush(struct rt_eio_session *s);
+/* Can the session end now without losing what is queued: is a GET held whose answer has room for all of it? */
+bool rt_eio_poll_can_end(const struct rt_eio_session *s);
 /* Answers a held GET with a noop. */
 void rt_eio_poll_release(struct rt_eio_session *s);
 /* Answers what is held because the session ends. `final`: the last packet of the body, 0 none. */

@@ -221,19 +221,21 @@ void rt_eio_poll_last(struct rt_eio_session *s, struct rt_http_request *req)
         rt_eio_session_end(s, RT_EIO_CLIENT_CLOSE);
         return;
     }
-    take_packets(s, &body, BODY_PACKETS - 1);
-    if (body.len == 0)
-        rt_buf_add_c(&body, "6");
-    if (s->poll->count == 0)
-        rt_buf_add_c(&body, "\x1e"
-                            "1");
+    /* The close goes alone: clients act on it at once, on the packets before it in the same body a moment later, and so would miss
+     * why they are sent away. */
+    if (s->poll->count == 0) {
+        answer_get(s, req,
+                   RT_STR("6\x1e"
+                          "1"));
+        rt_eio_session_end(s, RT_EIO_FORCED_CLOSE);
+        return;
+    }
+    take_packets(s, &body, BODY_PACKETS);
     if (rt_buf_ok(&body))
         answer_get(s, req, rt_buf_str(&body));
     else
         rt_http_abort(req);
     rt_buf_deinit(&body);
-    if (s->poll->count == 0)
-        rt_eio_session_end(s, RT_EIO_FORCED_CLOSE);
 }
 
 /* ---- POST ---- */

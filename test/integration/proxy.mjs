@@ -1,0 +1,65 @@
+// A TCP proxy in front of the broker that breaks connections the way networks do.
+import net from 'node:net';
+
+import { defer, once } from './harness.mjs';
+
+export class Proxy {
+  static async start(t, port) {
+    const proxy = new Proxy();
+    proxy.target = port;
+    proxy.pairs = new Set();
+    proxy.refusing = false;
+    proxy.server = net.createServer({ allowHalfOpen: true }, (client) => proxy.accept(client));
+    proxy.server.listen(0, '127.0.0.1');
+    await once(proxy.server, 'listening');
+    proxy.port = proxy.server.address().port;
+    proxy.url = `http://127.0.0.1:${proxy.port}`;
+    defer(t, () => {
+      proxy.cut();
+      proxy.server.close();
+    });
+    return proxy;
+  }
+
+  accept(client) {
+    if (this.refusing) {
+      client.destroy();
+      return;
+    }
+    const broker = net.connect({ port: this.target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+    client.setNoDelay(true);
+    const pair = { client, broker };
+    this.pairs.add(pair);
+    for (const [from, to] of [[client, broker], [broker, client]]) {
+      from.on('data', (chunk) => to.writable && to.write(chunk));
+      from.on('end', () => to.end());
+      from.on('error', () => to.destroy());
+      from.on('close', () => {
+        if (!pair.abandoned) to.destroy();
+        if (client.destroyed && broker.destroyed) this.pairs.delete(pair);
+      });
+    }
+  }
+
+  // All connections end on both sides at once.
+  cut() {
+    for (const { client, broker } of this.pairs) {
+      client.destroy();
+      broker.destroy();
+    }
+  }
+
+  // The client sees its connection end, the broker sees nothing.
+  abandon() {
+    for (const pair of this.pairs) {
+      pair.abandoned = true;
+      pair.client.destroy();
+    }
+  }
+
+  // New connections are refused until further notice.
+  refuse(yes = true) {
+    this.refusing = yes;
+    if (yes) this.cut();
+  }
+}
