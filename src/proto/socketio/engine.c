@@ -2,7 +2,7 @@
 #include "proto/socketio/engine_internal.h"
 
 #include <assert.h>
-#include <stdio.h>
+#include <sys/resource.h>
 
 #include "base/alloc.h"
 #include "base/codec.h"
@@ -34,6 +34,35 @@ static void add_metric(struct rt_eio_mount *m, struct rt_metric *metric, const c
         rt_metrics_register(m->options.metrics, metric);
 }
 
+/* `path="<path>",name="value"`, or without the second; owned by the mount. */
+static int add_label(struct rt_eio_mount *m, size_t *count, const char *name, const char *value)
+{
+    struct rt_buf *out = &m->scratch;
+    rt_buf_clear(out);
+    rt_buf_add_c(out, "path=\"");
+    for (const char *c = m->options.path; *c != '\0'; c++) {
+        if (*c == '"' || *c == '\\')
+            rt_buf_add_byte(out, '\\');
+        rt_buf_add_byte(out, (uint8_t)*c);
+    }
+    rt_buf_printf(out, "\",%s=\"%s\"", name, value);
+    char *label = rt_buf_ok(out) ? rt_strndup((const char *)out->data, out->len) : NULL;
+    m->metrics.labels[(*count)++] = label;
+    return label ? 0 : RT_ENOMEM;
+}
+
+static int make_labels(struct rt_eio_mount *m)
+{
+    size_t count = 0;
+    int status = 0;
+    for (int i = 0; i <= RT_EIO_SHUTDOWN; i++)
+        status |= add_label(m, &count, "reason", REASONS[i]);
+    status |= add_label(m, &count, "transport", "polling");
+    status |= add_label(m, &count, "transport", "websocket");
+    status |= add_label(m, &count, "protocol", m->options.protocol);
+    return status ? RT_ENOMEM : 0;
+}
+
 static double count_sessions(void *arg)
 {
     return (double)((const struct rt_eio_mount *)arg)->table.count;
@@ -42,24 +71,14 @@ static double count_sessions(void *arg)
 static void register_metrics(struct rt_eio_mount *m)
 {
     static const double rtt[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20};
-    const char *protocol = m->options.protocol;
     size_t label = 0;
-    for (int i = 0; i <= RT_EIO_SHUTDOWN; i++, label++) {
-        (void)snprintf(m->metrics.labels[label], sizeof(m->metrics.labels[0]),
-                       "path=\"%s\",reason=\"%s\"", m->options.path, REASONS[i]);
+    for (int i = 0; i <= RT_EIO_SHUTDOWN; i++)
         add_metric(m, &m->metrics.closes[i], "session_closes_total",
-                   "Engine.IO sessions that ended, by reason.", label);
-    }
-    (void)snprintf(m->metrics.labels[label], sizeof(m->metrics.labels[0]),
-                   "path=\"%s\",transport=\"polling\"", m->options.path);
+                   "Engine.IO sessions that ended, by reason.", label++);
     add_metric(m, &m->metrics.opened_polling, "sessions_opened_total",
                "Engine.IO sessions opened, by first transport.", label++);
-    (void)snprintf(m->metrics.labels[label], sizeof(m->metrics.labels[0]),
-                   "path=\"%s\",transport=\"websocket\"", m->options.path);
     add_metric(m, &m->metrics.opened_websocket, "sessions_opened_total",
                "Engine.IO sessions opened, by first transport.", label++);
-    (void)snprintf(m->metrics.labels[label], sizeof(m->metrics.labels[0]),
-                   "path=\"%s\",protocol=\"%s\"", m->options.path, protocol);
     add_metric(m, &m->metrics.upgrades, "session_upgrades_total",
                "Sessions that moved from polling to WebSocket.", label);
     add_metric(m, &m->metrics.refused, "session_requests_refused_total",
@@ -82,6 +101,22 @@ static struct rt_str key_of_session(const void *value)
     return rt_str_of(s->sid, s->sid_len);
 }
 
+static void free_mount(struct rt_eio_mount *m)
+{
+    rt_map_deinit(&m->table);
+    rt_buf_deinit(&m->scratch);
+    for (size_t i = 0; i < sizeof(m->metrics.labels) / sizeof(m->metrics.labels[0]); i++)
+        rt_free(m->metrics.labels[i]);
+    rt_free(m);
+}
+
+/* What is 0 in the options: a session has a connection most of the time. */
+static size_t default_sessions(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)limit.rlim_cur : SIZE_MAX;
+}
+
 int rt_eio_mount(struct rt_http_server *http, struct rt_loop *loop, struct rt_ws_pool *pool,
                  const struct rt_eio_options *options, struct rt_eio_mount **ret_mount,
                  struct rt_err *err)
@@ -96,9 +131,11 @@ int rt_eio_mount(struct rt_http_server *http, struct rt_loop *loop, struct rt_ws
     rt_map_init(&m->table, key_of_session);
     rt_list_init(&m->sessions);
     rt_buf_init(&m->scratch);
-    int status = rt_eio_mount_route(m, err);
+    if (m->options.max_sessions == 0)
+        m->options.max_sessions = default_sessions();
+    int status = make_labels(m) ? rt_err_nomem(err) : rt_eio_mount_route(m, err);
     if (status) {
-        rt_free(m);
+        free_mount(m);
         return status;
     }
     register_metrics(m);
@@ -110,18 +147,16 @@ void rt_eio_unmount(struct rt_eio_mount *m)
 {
     if (!m)
         return;
-    assert(rt_list_empty(&m->sessions) && m->links == 0);
+    assert(m->alive == 0 && m->links == 0);
     rt_drain_stop(&m->drain);
-    rt_map_deinit(&m->table);
-    rt_buf_deinit(&m->scratch);
-    rt_free(m);
+    free_mount(m);
 }
 
 /* ---- drain ---- */
 
 void rt_eio_drain_check(struct rt_eio_mount *m)
 {
-    if (!m->drained || !rt_list_empty(&m->sessions) || m->links > 0)
+    if (!m->drained || m->alive > 0 || m->links > 0)
         return;
     void (*drained)(void *) = m->drained;
     m->drained = NULL;
@@ -221,6 +256,9 @@ void rt_eio_encode2(struct rt_buf *out, enum rt_eio_transport transport, struct 
 void rt_eio_encode(struct rt_buf *out, enum rt_eio_transport transport, bool binary,
                    struct rt_str payload)
 {
+    if (!binary && transport == RT_EIO_POLLING && payload.len > 0 &&
+        memchr(payload.ptr, RT_EIO_SEPARATOR, payload.len))
+        binary = true; /* as text it would fall apart into packets */
     if (!binary) {
         rt_eio_encode2(out, transport, payload, RT_STR_NONE);
     } else if (transport == RT_EIO_WEBSOCKET) {
@@ -281,7 +319,9 @@ size_t rt_eio_queued(const struct rt_eio_session *s)
 {
     if (s->state != EIO_OPEN)
         return 0;
-    return s->transport == RT_EIO_WEBSOCKET ? rt_conn_queued(s->link->ws.conn) : s->poll->bytes;
+    return s->transport == RT_EIO_WEBSOCKET
+               ? rt_conn_queued(s->link->ws.conn) + s->link->paced_bytes
+               : s->poll->bytes;
 }
 
 void rt_eio_pause(struct rt_eio_session *s)
@@ -303,6 +343,7 @@ void rt_eio_resume(struct rt_eio_session *s)
     if (s->link && s->transport == RT_EIO_WEBSOCKET)
         rt_conn_resume(s->link->ws.conn);
     rt_eio_poll_resume(s);
+    rt_eio_session_resumed(s);
 }
 
 void rt_eio_on_pong(struct rt_eio_session *s, void (*fn)(struct rt_eio_session *s))

@@ -85,6 +85,9 @@ void rt_eio_cors_preflight(struct rt_eio_mount *m, struct rt_http_request *req)
     if (config->cors_max_age > 0)
         rt_buf_printf(&headers, "Access-Control-Max-Age: %llu\r\n",
                       (unsigned long long)(config->cors_max_age / 1000));
-    rt_http_respond(req, 204, NULL, rt_buf_str(&headers), RT_STR_NONE);
+    if (rt_buf_ok(&headers))
+        rt_http_respond(req, 204, NULL, rt_buf_str(&headers), RT_STR_NONE);
+    else
+        rt_http_abort(req);
     rt_buf_deinit(&headers);
 }

@@ -48,7 +48,10 @@ void rt_eio_error(struct rt_eio_mount *m, struct rt_http_request *req, enum rt_e
     }
     struct rt_buf body = RT_BUF_INIT;
     rt_buf_printf(&body, "{\"code\":%d,\"message\":\"%s\"}", (int)error, ERRORS[error].text);
-    rt_eio_respond(m, req, ERRORS[error].status, "application/json", rt_buf_str(&body));
+    if (rt_buf_ok(&body))
+        rt_eio_respond(m, req, ERRORS[error].status, "application/json", rt_buf_str(&body));
+    else
+        rt_http_abort(req);
     rt_buf_deinit(&body);
 }
 
@@ -128,17 +131,28 @@ static int verify(struct rt_eio_mount *m, const struct rt_http_request *req, con
     return p->version4 ? -1 : EIO_BAD_VERSION;
 }
 
-static void shutting_down(struct rt_eio_mount *m, struct rt_http_request *req)
+static void unavailable(struct rt_eio_mount *m, struct rt_http_request *req, const char *message)
 {
+    struct rt_buf body = RT_BUF_INIT;
+    m->metrics.refused.value++;
     rt_http_close_after(req);
-    rt_eio_respond_with(m, req, 503, "application/json", RT_STR("Retry-After: 1\r\n"),
-                        RT_STR("{\"code\":3,\"message\":\"Server is shutting down\"}"));
+    rt_buf_printf(&body, "{\"code\":%d,\"message\":\"%s\"}", EIO_BAD_REQUEST, message);
+    if (rt_buf_ok(&body))
+        rt_eio_respond_with(m, req, 503, "application/json", RT_STR("Retry-After: 1\r\n"),
+                            rt_buf_str(&body));
+    else
+        rt_http_abort(req);
+    rt_buf_deinit(&body);
 }
 
 static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const struct params *p)
 {
     if (m->draining) {
-        shutting_down(m, req);
+        unavailable(m, req, "Server is shutting down");
+        return;
+    }
+    if (m->table.count >= m->options.max_sessions) {
+        unavailable(m, req, "Too many sessions");
         return;
     }
     if (p->websocket) {
@@ -147,14 +161,16 @@ static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const
     }
     struct rt_eio_session *s = NULL;
     if (rt_eio_session_new(m, req, RT_EIO_POLLING, &s)) {
-        rt_http_error(req, 503, "out_of_memory", "out of memory", NULL);
+        unavailable(m, req, "Out of memory");
         return;
     }
     s->poll->not_before = rt_loop_now(m->loop) + m->options.config->handshake_delay;
     m->metrics.opened_polling.value++;
-    rt_eio_session_open(s);
+    int status = rt_eio_session_open(s);
     if (s->state != EIO_CLOSED)
         rt_eio_poll_get(s, req);
+    else if (status == RT_ENOMEM)
+        unavailable(m, req, "Out of memory");
     else
         rt_eio_error(m, req, EIO_FORBIDDEN);
 }

@@ -87,7 +87,7 @@ struct rt_eio_mount {
     struct rt_map table; /* sessions by sid */
     struct rt_list sessions;
     struct rt_buf scratch; /* encoding of single packets */
-    size_t alive;          /* sessions that are not freed yet: in the table, or in the turn of their end */
+    size_t alive; /* sessions that are not freed yet: in the table, or in the turn of their end */
     size_t links;
     bool draining;
     struct rt_drain drain;
@@ -118,6 +118,11 @@ int rt_eio_session_open(struct rt_eio_session *s);
 void rt_eio_session_end(struct rt_eio_session *s, enum rt_eio_reason reason);
 /* A packet from the peer, on whichever transport. Returns a negative code when it broke the protocol (the session has ended). */
 int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *packet);
+/* Why a session ends whose packet could not be parsed: `status` is RT_ENOMEM, or the peer's mistake. */
+static inline enum rt_eio_reason rt_eio_reason_of_parse(int status)
+{
+    return status == RT_ENOMEM ? RT_EIO_TRANSPORT_ERROR : RT_EIO_PARSE_ERROR;
+}
 /* The peer sent packet `1`. */
 void rt_eio_session_client_close(struct rt_eio_session *s);
 /* Is the answer to a ping overdue? Ends the session then. To be asked at every request. */
@@ -139,11 +144,10 @@ void rt_eio_poll_get(struct rt_eio_session *s, struct rt_http_request *req);
 /* From head(): false when answered. */
 bool rt_eio_poll_post_head(struct rt_eio_session *s, struct rt_http_request *req);
 void rt_eio_poll_post(struct rt_eio_session *s, struct rt_http_request *req);
+/* RT_ENOMEM; RT_ECLOSED: its queue has passed the limit, the session has ended. */
 int rt_eio_poll_queue(struct rt_eio_session *s, struct rt_bytes *bytes, uint32_t off, uint32_t len);
 /* Answers a held GET with what is queued, if anything is. */
 void rt_eio_poll_flush(struct rt_eio_session *s);
-/* Can the session end now without losing what is queued: is a GET held whose answer has room for all of it? */
-bool rt_eio_poll_can_end(const struct rt_eio_session *s);
 /* Answers a held GET with a noop. */
 void rt_eio_poll_release(struct rt_eio_session *s);
 /* Answers what is held because the session ends. `final`: the last packet of the body, 0 none. */
@@ -158,7 +162,7 @@ void rt_eio_poll_resume(struct rt_eio_session *s);
 /* engine_ws.c */
 void rt_eio_ws_handshake(struct rt_eio_mount *m, struct rt_http_request *req);
 void rt_eio_ws_upgrade(struct rt_eio_session *s, struct rt_http_request *req);
-/* Sends encoded frames on the session's link, paced where configured. */
+/* Sends encoded frames on the session's link, paced where configured. RT_ENOMEM; RT_ECLOSED. */
 int rt_eio_ws_send(struct rt_eio_link *l, struct rt_bytes *bytes, uint32_t off, uint32_t len);
 int rt_eio_ws_send_copy(struct rt_eio_link *l, struct rt_str frames);
 /* The same, binary frames as text packets `b<base64>`: for peers that asked for it with b64=1. */

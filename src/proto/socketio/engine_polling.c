@@ -30,7 +30,7 @@ static void drop_pieces(struct rt_eio_poll *p)
     for (uint32_t i = 0; i < p->count; i++)
         rt_bytes_unref(p->pieces[i].bytes);
     p->count = 0;
-    p->bytes = 0;
+    p->bytes = p->cost = 0;
 }
 
 void rt_eio_poll_free(struct rt_eio_poll *p)
@@ -56,20 +56,30 @@ static int reserve(struct rt_eio_poll *p)
     return 0;
 }
 
+/* What a piece counts, as in net/conn.h: its bytes, at least a quarter of the block that it pins, and its bookkeeping. */
+static size_t cost_of(const struct rt_eio_piece *piece)
+{
+    size_t pinned = piece->bytes->cap / 4, least = 64;
+    size_t cost = piece->len > pinned ? piece->len : pinned;
+    return cost > least ? cost : least;
+}
+
 int rt_eio_poll_queue(struct rt_eio_session *s, struct rt_bytes *bytes, uint32_t off, uint32_t len)
 {
     struct rt_eio_poll *p = s->poll;
     struct rt_eio_piece *last = p->count > 0 ? &p->pieces[p->count - 1] : NULL;
     if (last && last->bytes == bytes && last->off + last->len == off) {
+        p->cost -= cost_of(last);
         last->len += len;
     } else {
         if (reserve(p))
             return RT_ENOMEM;
-        p->pieces[p->count++] =
-            (struct rt_eio_piece){.bytes = rt_bytes_ref(bytes), .off = off, .len = len};
+        last = &p->pieces[p->count++];
+        *last = (struct rt_eio_piece){.bytes = rt_bytes_ref(bytes), .off = off, .len = len};
     }
+    p->cost += cost_of(last);
     p->bytes += len;
-    if (p->bytes > s->mount->options.send_queue && p->bytes > len) {
+    if (p->cost > s->mount->options.send_queue && p->bytes > len) {
         rt_eio_session_end(s, RT_EIO_SLOW);
         return RT_ECLOSED;
     }
@@ -102,11 +112,14 @@ static void take_packets(struct rt_eio_session *s, struct rt_buf *body, uint32_t
             break;
         rt_buf_add(body, piece->bytes->data + piece->off + skip, end - piece->off - skip);
         p->bytes -= end - piece->off;
+        p->cost -= cost_of(piece);
         piece->len -= end - piece->off;
         piece->off = end;
         taken++;
         if (piece->len == 0)
             rt_bytes_unref(p->pieces[i++].bytes);
+        else
+            p->cost += cost_of(piece);
     }
     p->count -= i;
     memmove(p->pieces, p->pieces + i, p->count * sizeof(*p->pieces));
@@ -133,7 +146,7 @@ static void answer_get(struct rt_eio_session *s, struct rt_http_request *req, st
         rt_eio_jsonp_wrap(&script, rt_buf_str(&digits), body);
         body = rt_buf_str(&script);
     }
-    if (rt_buf_ok(&headers) && rt_buf_ok(&script))
+    if (rt_buf_ok(&headers) && rt_buf_ok(&digits) && rt_buf_ok(&script))
         rt_eio_respond_with(s->mount, req, 200, TEXT, rt_buf_str(&headers), body);
     else
         rt_http_abort(req);
@@ -244,6 +257,8 @@ static void post_aborted(struct rt_http_request *req)
 {
     struct rt_eio_session *s = req->user;
     s->poll->post = NULL;
+    if (rt_http_conn(req))
+        return; /* HTTP refuses the body (413, 408) and says so: the session goes on */
     rt_eio_session_end(s, RT_EIO_TRANSPORT_CLOSE);
 }
 
@@ -307,7 +322,7 @@ static int take_payload(struct rt_eio_session *s, struct rt_str payload)
         struct rt_eio_packet packet;
         status = rt_eio_packet_parse(text, &bytes, &packet);
         if (status)
-            rt_eio_session_end(s, RT_EIO_PARSE_ERROR);
+            rt_eio_session_end(s, rt_eio_reason_of_parse(status));
         else
             status = rt_eio_session_packet(s, &packet);
     }
@@ -321,7 +336,9 @@ static int take_body(struct rt_eio_session *s, const struct rt_http_request *req
     int status;
     if (rt_eio_jsonp_index(req->query, &digits)) {
         rt_eio_jsonp_unwrap(&payload, req->body);
-        status = take_payload(s, rt_buf_str(&payload));
+        status = rt_buf_ok(&payload) ? take_payload(s, rt_buf_str(&payload)) : RT_ENOMEM;
+        if (!rt_buf_ok(&payload))
+            rt_eio_session_end(s, RT_EIO_TRANSPORT_ERROR);
     } else {
         status = take_payload(s, req->body);
     }
@@ -335,6 +352,10 @@ void rt_eio_poll_post(struct rt_eio_session *s, struct rt_http_request *req)
     struct rt_eio_mount *m = s->mount;
     /* While the packets are taken the request is in our hands: nobody answers it behind our back. */
     (void)take_post(s->poll);
+    if (s->state != EIO_OPEN) { /* closed by us while the body was on its way: its user is gone */
+        rt_eio_error(m, req, EIO_UNKNOWN_SID);
+        return;
+    }
     int status = take_body(s, req);
     if (status == RT_EINVAL || status == RT_ENOMEM) {
         rt_eio_error(m, req, EIO_BAD_REQUEST);

@@ -73,6 +73,7 @@ static size_t make_sid(const struct rt_eio_mount *m, char out[128])
 
 static void free_session(struct rt_eio_session *s)
 {
+    s->mount->alive--;
     if (s->poll)
         rt_eio_poll_free(s->poll);
     rt_free(s->handshake);
@@ -99,6 +100,7 @@ int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
     if (!s)
         return RT_ENOMEM;
     s->mount = m;
+    m->alive++;
     s->sid_len = (uint8_t)len;
     memcpy(s->sid, sid, len);
     memcpy((char *)s + offset - sizeof(s), &s, sizeof(s));
@@ -133,6 +135,11 @@ static void beat(struct rt_timer *timer)
         rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);
         return;
     }
+    if (s->pong_deadline != 0 && s->paused) {
+        s->pong_deadline = now + timeout; /* it is us who do not listen */
+        rt_timer_start_at(m->loop, &s->timer, s->pong_deadline, beat);
+        return;
+    }
     if (s->pong_deadline != 0) {
         if (read_before_judging(s, now))
             rt_timer_start(m->loop, &s->timer, 1, beat);
@@ -163,17 +170,31 @@ static void pong(struct rt_eio_session *s)
         s->on_pong(s);
 }
 
+/* Judged by the time at which this turn's bytes were there to be read. In a late turn the request may bring the pong: the timer
+ * judges then. */
 bool rt_eio_session_overdue(struct rt_eio_session *s)
 {
-    if (s->pong_deadline == 0 || rt_loop_now_exact(s->mount->loop) < s->pong_deadline)
+    uint64_t now = rt_loop_now(s->mount->loop);
+    if (s->pong_deadline == 0 || now < s->pong_deadline || s->paused || s->reprieved ||
+        now - s->pong_deadline > LATE_TURN)
         return false;
     rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);
     return true;
 }
 
+void rt_eio_session_resumed(struct rt_eio_session *s)
+{
+    const struct rt_eio_mount *m = s->mount;
+    uint64_t fair = rt_loop_now(m->loop) + m->options.config->ping_timeout / 2;
+    if (s->pong_deadline == 0 || s->pong_deadline >= fair)
+        return;
+    s->pong_deadline = fair;
+    rt_timer_start_at(m->loop, &s->timer, fair, beat);
+}
+
 /* ---- open, packets ---- */
 
-void rt_eio_session_open(struct rt_eio_session *s)
+int rt_eio_session_open(struct rt_eio_session *s)
 {
     struct rt_eio_mount *m = s->mount;
     const struct rt_engineio_config *c = m->options.config;
@@ -187,13 +208,17 @@ void rt_eio_session_open(struct rt_eio_session *s)
     int status =
         rt_buf_ok(&text) ? rt_eio_session_send(s, RT_EIO_OPEN, rt_buf_str(&text)) : RT_ENOMEM;
     rt_buf_deinit(&text);
-    if (s->state != EIO_OPENING)
-        return;
-    s->state = EIO_OPEN;
-    rt_timer_start(m->loop, &s->timer, c->ping_interval, beat);
-    s->user_open = true;
-    if (status || m->options.user->on_open(s))
-        rt_eio_session_end(s, RT_EIO_FORCED_CLOSE);
+    if (s->state == EIO_OPENING) {
+        s->state = EIO_OPEN;
+        rt_timer_start(m->loop, &s->timer, c->ping_interval, beat);
+    }
+    if (status == 0) {
+        s->user_open = true; /* from here on on_close is owed */
+        status = m->options.user->on_open(s);
+    }
+    if (status)
+        rt_eio_session_end(s, status == RT_ENOMEM ? RT_EIO_TRANSPORT_ERROR : RT_EIO_FORCED_CLOSE);
+    return status;
 }
 
 int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *packet)
@@ -326,6 +351,7 @@ static void linger(struct rt_eio_session *s, enum rt_eio_reason reason, uint64_t
     }
     s->pong_deadline = 0;
     rt_timer_start(s->mount->loop, &s->timer, ms, beat);
+    rt_eio_poll_resume(s); /* nobody is left who could */
     defer_finish(s);
 }
 

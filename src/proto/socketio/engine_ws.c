@@ -14,6 +14,7 @@ static void send_next_paced(struct rt_timer *timer)
         return;
     struct rt_eio_paced *p = RT_CONTAINER(node, struct rt_eio_paced, link);
     (void)rt_ws_send_frames(&l->ws, p->bytes, p->off, p->len);
+    l->paced_bytes -= p->len;
     rt_bytes_unref(p->bytes);
     rt_free(p);
     l->next_send = rt_loop_now(l->mount->loop) + l->mount->options.config->packet_gap;
@@ -23,9 +24,14 @@ static void send_next_paced(struct rt_timer *timer)
 
 static int send_paced(struct rt_eio_link *l, struct rt_bytes *bytes, uint32_t off, uint32_t len)
 {
+    if (l->paced_bytes > 0 && l->paced_bytes + len > l->mount->options.send_queue) {
+        rt_conn_close(l->ws.conn, RT_CLOSE_SLOW);
+        return RT_ECLOSED;
+    }
     struct rt_eio_paced *p = rt_malloc(sizeof(*p));
     if (!p)
         return RT_ENOMEM;
+    l->paced_bytes += len;
     *p = (struct rt_eio_paced){.bytes = rt_bytes_ref(bytes), .off = off, .len = len};
     rt_list_push(&l->paced, &p->link);
     if (!l->timer.active)
@@ -112,14 +118,6 @@ void rt_eio_link_release(struct rt_eio_link *l, uint16_t code)
 
 /* ---- receiving ---- */
 
-static void protocol_error(struct rt_eio_link *l)
-{
-    if (l->session && !l->probing)
-        rt_eio_session_end(l->session, RT_EIO_PARSE_ERROR);
-    else
-        rt_ws_close(&l->ws, 0, NULL);
-}
-
 static int switch_transport(struct rt_eio_session *s, struct rt_eio_link *l)
 {
     struct rt_eio_mount *m = s->mount;
@@ -138,6 +136,8 @@ static int switch_transport(struct rt_eio_session *s, struct rt_eio_link *l)
         rt_eio_poll_free(s->poll);
         s->poll = NULL;
     }
+    if (s->paused)
+        rt_conn_pause(l->ws.conn);
     if (s->user_open)
         m->options.user->on_transport(s, RT_EIO_WEBSOCKET);
     return 0;
@@ -172,7 +172,7 @@ static void on_probe(struct rt_eio_link *l, struct rt_str text)
 static void open_if_new(struct rt_eio_session *s)
 {
     if (s->state == EIO_OPENING)
-        rt_eio_session_open(s);
+        (void)rt_eio_session_open(s);
 }
 
 static void on_message(struct rt_ws *ws, bool text, uint8_t *data, size_t len)
@@ -192,8 +192,9 @@ static void on_message(struct rt_ws *ws, bool text, uint8_t *data, size_t len)
     if (!l->session)
         return;
     struct rt_buf bytes = RT_BUF_INIT;
-    if (text && rt_eio_packet_parse(packet.data, &bytes, &packet))
-        protocol_error(l);
+    int status = text ? rt_eio_packet_parse(packet.data, &bytes, &packet) : 0;
+    if (status)
+        rt_eio_session_end(l->session, rt_eio_reason_of_parse(status));
     else
         (void)rt_eio_session_packet(l->session, &packet);
     rt_buf_deinit(&bytes);
