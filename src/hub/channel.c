@@ -208,6 +208,13 @@ static void remove_subscription(struct rt_subscriber *s, uint32_t sub)
     }
 }
 
+static void tell_occupied(struct rt_channel *c, bool occupied)
+{
+    const struct rt_hub_options *options = &c->hub->options;
+    if (options->occupied)
+        options->occupied(options->arg, c, occupied);
+}
+
 static void leave(struct rt_subscriber *s, uint32_t sub)
 {
     struct rt_channel *c = s->subs[sub].channel;
@@ -215,6 +222,8 @@ static void leave(struct rt_subscriber *s, uint32_t sub)
     remove_member(c, g, s->subs[sub].index);
     remove_subscription(s, sub);
     c->hub->metrics.subscriptions.value--;
+    if (c->subscribers == 0)
+        tell_occupied(c, false);
     rt_channel_check_idle(c);
 }
 
@@ -265,6 +274,8 @@ int rt_hub_subscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str 
         s->id = ++hub->next_id;
     add_member(c, g, s, s->count++);
     hub->metrics.subscriptions.value++;
+    if (c->subscribers == 1)
+        tell_occupied(c, true);
     rt_channel_check_idle(c);
     return 0;
 }

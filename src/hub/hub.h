@@ -77,6 +77,8 @@ struct rt_hub_options {
     uint64_t memory; /* bytes of kept messages of all channels */
     /* Which rule a channel of this name has. Called once per channel object. Never NULL. */
     struct rt_hub_rule *(*rule_of)(void *arg, struct rt_str channel);
+    /* The channel got its first subscriber, or lost its last one. May not change subscriptions. NULL: nobody asks. */
+    void (*occupied)(void *arg, struct rt_channel *channel, bool occupied);
     void *arg;
     struct rt_metrics *metrics; /* NULL: none */
 };

@@ -324,6 +324,42 @@ static void large_runs_are_cut(void **state)
     rt_hub_free(hub);
 }
 
+static char occupancy[64];
+
+static void note_occupied(void *arg, struct rt_channel *c, bool occupied)
+{
+    (void)arg;
+    size_t len = strlen(occupancy);
+    (void)snprintf(occupancy + len, sizeof(occupancy) - len, "%c%.*s ", occupied ? '+' : '-',
+                   RT_STR_ARG(rt_channel_name(c)));
+}
+
+static void the_first_and_the_last_subscriber_are_told(void **state)
+{
+    (void)state;
+    struct rt_hub_options options = {
+        .memory = 1 << 20, .rule_of = rule_of, .occupied = note_occupied};
+    struct rt_hub *hub = NULL;
+    rt_hub_rule_init(&kept);
+    rt_hub_rule_init(&ephemeral);
+    assert_int_equal(rt_hub_new(&options, &hub), 0);
+    struct listener a, b;
+    listen(&a, hub, &PLAIN);
+    listen(&b, hub, &PLAIN);
+    join(&a, "x");
+    join(&b, "x");
+    join(&b, "y");
+    assert_string_equal(occupancy, "+x +y ");
+    assert_int_equal(rt_hub_set_encoding(hub, &b.sub, &UPPER), 0); /* nobody left */
+    assert_string_equal(occupancy, "+x +y ");
+    forget(&b);
+    assert_string_equal(occupancy, "+x +y -y ");
+    assert_int_equal(rt_hub_unsubscribe(hub, &a.sub, RT_STR("x")), 0);
+    assert_string_equal(occupancy, "+x +y -y -x ");
+    forget(&a);
+    rt_hub_free(hub);
+}
+
 /* ---- history ---- */
 
 static void history_keeps_size_and_ttl(void **state)
@@ -626,6 +662,7 @@ int main(void)
         cmocka_unit_test(changing_the_encoding_loses_nothing),
         cmocka_unit_test(removal_inside_deliver_is_safe),
         cmocka_unit_test(large_runs_are_cut),
+        cmocka_unit_test(the_first_and_the_last_subscriber_are_told),
         cmocka_unit_test(history_keeps_size_and_ttl),
         cmocka_unit_test(recovery_holds_messages_longer),
         cmocka_unit_test(memory_is_bounded_over_channels),
