@@ -31,6 +31,7 @@ BUILD = os.environ.get("BUILD", "build")
 LOGS = os.path.join(BUILD, "log")
 JOBS = os.cpu_count() or 2
 PROGRAM_TIMEOUT = 300
+MAKE_TIMEOUT = 20 * 60
 INTEGRATION_TIMEOUT = 45 * 60
 # What shares data between threads; paths below test/unit/.
 THREADED = ("worker", "journal")
@@ -73,13 +74,11 @@ def keep_log(name, output):
 
 def make(name, *args):
     """Builds; `name` is that of its log. Not through the jobserver of a make above, whose descriptors do not get here."""
-    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    p = subprocess.run(["make", f"-j{JOBS}", f"BUILD={BUILD}", *args], cwd=ROOT, env=env, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    output = p.stdout.decode("utf-8", "replace")
+    hidden = ["env", "-u", "MAKEFLAGS", "-u", "MFLAGS", "-u", "MAKELEVEL"]
+    code, output = run([*hidden, "make", f"-j{JOBS}", f"BUILD={BUILD}", *args], MAKE_TIMEOUT)
     keep_log("make_" + name, output)
     output = re.sub(r"^  [A-Z]+ +\S+\n", "", output, flags=re.M)  # what went well
-    return Result("make " + name, failed=1 if p.returncode else 0, output=output)
+    return Result("make " + name, failed=int(code != 0), output=output)
 
 
 # ---- TAP of cmocka and of test/fuzz/replay.c --------------------------------------------------------------------
