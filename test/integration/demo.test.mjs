@@ -158,6 +158,7 @@ test('a reload shows own messages as own, with their positions', async (t) => {
   await online(ada);
   assert.deepEqual(await shown(ada), ['one', 'two']);
   assert.deepEqual(await states(ada), before);
+  assert.equal(await ada.inputValue('#name'), 'Ada');
 });
 
 for (const transport of ['websocket', 'polling']) {

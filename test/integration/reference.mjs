@@ -53,7 +53,7 @@ function socketio() {
     connectTimeout: ms(set['protocols.socketio.connect_timeout'], 45_000),
     connectionStateRecovery: recovery ? { maxDisconnectionDuration: recovery } : undefined,
   });
-  const nsps = [io.of('/'), io.of('/custom'), io.of(/^\/dyn-.*$/)];
+  const nsps = [io.of('/'), io.of('/custom'), io.of('/quiet'), io.of(/^\/dyn-.*$/)];
   const secret = io.of('/secret');
   secret.use((socket, next) => {
     if (socket.handshake.auth.token === 'open sesame') return next();
@@ -68,7 +68,7 @@ function onConnection(socket) {
     const ack = answer(all);
     fn(all, ack);
   });
-  if (!socket.recovered) socket.emit('auth', socket.handshake.auth);
+  if (!socket.recovered && socket.nsp.name !== '/quiet') socket.emit('auth', socket.handshake.auth);
   on('message', (a) => socket.emit('message-back', ...a));
   on('message-with-ack', (a, ack) => ack(...a));
   on('constants', (_a, ack) => ack(false, 0, 'text', null, Buffer.from([1, 2, 3]), { list: [1, { two: 2 }] }));
