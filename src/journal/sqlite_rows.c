@@ -1,5 +1,6 @@
 #include "journal/sqlite_rows.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -66,15 +67,13 @@ void rt_rows_deinit(struct rt_rows *rows)
 
 /* ---- channels ---------------------------------------------------------------------------------------------- */
 
-/* Room for one more: the least recently used one that is not to be written. A transaction changes fewer than there is room for. */
+/* Room for one more. The least recently used one has nothing to be written: a transaction uses far fewer channels than there is room for. */
 static void evict(struct rt_rows *rows)
 {
-    rt_list_for_safe(node, next, &rows->recent) {
-        struct channel *c = RT_CONTAINER(node, struct channel, recent);
-        if (rows->channels.count < RT_ROWS_CHANNELS)
-            return;
-        if (rt_list_empty(&c->changed))
-            drop(rows, c);
+    while (rows->channels.count >= RT_ROWS_CHANNELS) {
+        struct channel *oldest = RT_CONTAINER(rows->recent.next, struct channel, recent);
+        assert(rt_list_empty(&oldest->changed));
+        drop(rows, oldest);
     }
 }
 

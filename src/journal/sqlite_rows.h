@@ -1,7 +1,7 @@
 /* Writes messages as rows inside the transaction that the writer has open: gives positions, answers known idempotency keys.
  *
  * The top of each channel in use is cached (at most RT_ROWS_CHANNELS channels, the least recently used one goes) and written once a
- * transaction. After a rollback the cache is forgotten, since it is ahead of the database.
+ * transaction, which may not use more channels than that. After a rollback the cache is forgotten, since it is ahead of the database.
  * Expiry of a key is measured in the time of messages, not of the machine: a second message with the key within the window is a duplicate.
  *
  * Thread: the writer's. Codes are SQLite's; SQLITE_NOMEM also for allocations of our own. */

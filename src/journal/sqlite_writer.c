@@ -1,5 +1,6 @@
 #include "journal/sqlite_writer.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -8,7 +9,9 @@
 #include "base/map.h"
 #include "journal/sqlite_upkeep.h"
 
-#define PROBE_MS 1000u
+#define PROBE_MS  1000u
+#define LINGER_NS 2000000u /* at most; design/durability.md */
+#define QUIET_NS  20000u   /* nothing came for so long: nobody is handing in */
 
 /* A channel of which an append failed while others may be on their way. */
 struct mark {
@@ -30,9 +33,11 @@ struct rt_writer {
     struct rt_mailbox *results;
     struct rt_sqlite_status *status;
     struct rt_list pending; /* taken, not in a batch yet */
-    uint64_t failures;      /* number of the last failure */
-    uint64_t refuse_below;  /* appends that know of fewer failures fail */
-    struct rt_map marks;    /* the same for single channels */
+    size_t pending_rows;
+    size_t last_rows;      /* of the last batch */
+    uint64_t failures;     /* number of the last failure */
+    uint64_t refuse_below; /* appends that know of fewer failures fail */
+    struct rt_map marks;   /* the same for single channels */
     struct rt_list mark_list;
     bool unhealthy;
     bool stopped;
@@ -298,7 +303,39 @@ static size_t next_batch(struct rt_writer *w, struct rt_list *batch)
         rt_list_remove(&append->task.link);
         rt_list_push(batch, &append->task.link);
     }
+    w->pending_rows -= rows;
+    w->last_rows = rows;
     return rows;
+}
+
+/* False: closed, and nothing came. */
+static bool take(struct rt_writer *w, int64_t wait_ms)
+{
+    struct rt_list taken;
+    rt_list_init(&taken);
+    bool open = rt_queue_take(w->appends, &taken, wait_ms);
+    rt_list_for(node, &taken)
+        w->pending_rows++;
+    rt_list_splice(&w->pending, &taken);
+    return open;
+}
+
+/* The first append of a turn of the loop wakes us while the loop is still handing in the others: those who got the answers of the last
+ * batch, most likely. Without waiting for them every batch would be cut in two (measured with 16 to 1,000 in flight: a third to a
+ * half less rows a second). So, while the last batch had more rows, and as long as they keep coming. One that is alone does not wait. */
+static void linger(struct rt_writer *w)
+{
+    uint64_t now = rt_mono_ns();
+    uint64_t end = now + LINGER_NS;
+    uint64_t quiet = now + QUIET_NS;
+    while (w->pending_rows < w->last_rows && now < quiet && now < end) {
+        size_t before = w->pending_rows;
+        sched_yield();
+        (void)take(w, 0);
+        now = rt_mono_ns();
+        if (w->pending_rows > before)
+            quiet = now + QUIET_NS;
+    }
 }
 
 /* ---- between batches --------------------------------------------------------------------------------------- */
@@ -357,21 +394,26 @@ static void close_database(struct rt_writer *w)
     w->db = NULL;
 }
 
+static void do_pending(struct rt_writer *w)
+{
+    do {
+        struct rt_list batch;
+        rt_list_init(&batch);
+        if (w->pending_rows > 0)
+            linger(w);
+        size_t rows = next_batch(w, &batch);
+        if (rows > 0)
+            do_batch(w, &batch);
+        upkeep(w, rows);
+        (void)take(w, 0);
+    } while (w->pending_rows > 0);
+}
+
 void rt_writer_run(void *writer)
 {
     struct rt_writer *w = writer;
-    while (rt_queue_take(w->appends, &w->pending, idle_time(w))) {
-        size_t rows = 0;
-        do {
-            struct rt_list batch;
-            rt_list_init(&batch);
-            rows = next_batch(w, &batch);
-            if (rows > 0)
-                do_batch(w, &batch);
-            upkeep(w, rows);
-            (void)rt_queue_take(w->appends, &w->pending, 0);
-        } while (!rt_list_empty(&w->pending));
-    }
+    while (take(w, idle_time(w)))
+        do_pending(w);
     close_database(w);
     rt_sqlite_status_writer_ended(w->status);
 }

@@ -2,8 +2,8 @@
  *
  *     loop --queue--> [ take all | screen | BEGIN, rows, COMMIT | upkeep ] --mailbox--> loop
  *
- * Group commit: a batch is what has gathered while the last one was being committed, at most RT_BATCH_ROWS and RT_BATCH_BYTES; nobody waits for
- * a batch to fill.
+ * Group commit: a batch is what has gathered while the last one was being committed, at most RT_BATCH_ROWS and RT_BATCH_BYTES. It waits only while more
+ * keep coming (see linger()): one append alone is committed at once.
  * Order: an append that fails makes those of its channel fail that were handed in before the loop learned of it. Failures are
  * numbered; an append carries the number that the loop knew (rt_append.failures), the answer the number of the failure. A failed batch does this for all channels.
  * States: healthy; unhealthy after a batch that found no room or no lock: tries go on, with a probe every second while nothing is

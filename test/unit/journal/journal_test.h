@@ -37,6 +37,7 @@ struct world {
     unsigned failed;       /* calls of options.failed */
     unsigned failed_after; /* answers when it was called */
     unsigned relieved;
+    unsigned relieved_after; /* answers when it was called */
     bool closed;
     char error[600]; /* of the last open */
 };
@@ -71,7 +72,9 @@ UNUSED static void on_failed(void *arg, const char *text)
 
 UNUSED static void on_relieved(void *arg)
 {
-    ((struct world *)arg)->relieved++;
+    struct world *w = arg;
+    w->relieved++;
+    w->relieved_after = w->answers;
 }
 
 UNUSED static void on_journal_closed(void *arg)

@@ -166,6 +166,40 @@ static void test_reads(void **state)
     world_deinit(&w);
 }
 
+/* Reads queue up to a number; then they are refused, and the others answered all the same. */
+static void test_too_many_reads(void **state)
+{
+    (void)state;
+    struct world w;
+    enum { MOST = 50000 };
+    struct page *pages = calloc(MOST, sizeof(*pages));
+    assert_non_null(pages);
+    world_init(&w);
+    open_journal(&w);
+    for (int i = 0; i < 50; i++)
+        store(&w, "a", "x");
+    int count = 0;
+    int code = RT_PENDING;
+    for (; count < MOST && code == RT_PENDING; count++) {
+        pages[count].read =
+            (struct rt_read){.channel_name = RT_STR("a"), .limit = 50, .done = on_read};
+        code = rt_journal_read(w.journal, &pages[count].read);
+    }
+    count--;
+    assert_int_equal(code, RT_EAGAIN);
+    assert_int_equal(pages[count].read.status, RT_EAGAIN);
+    assert_true(pages[count].read.text[0] != '\0');
+    for (int i = 0; i < count; i++) {
+        WAIT(&w, pages[i].answered);
+        assert_int_equal(pages[i].read.status, RT_OK);
+        assert_int_equal(pages[i].read.count, 50);
+        release_page(&pages[i]);
+    }
+    assert_false(pages[count].answered);
+    free(pages);
+    world_deinit(&w);
+}
+
 /* A page ends at RT_READ_BYTES and says so; going on from its last message gets the rest, in both directions. */
 static void test_large_pages(void **state)
 {
@@ -336,6 +370,36 @@ static void test_back_pressure(void **state)
     w.options.queue_bytes = 100;
     reopen(&w);
     assert_int_equal(store(&w, "a", data), in_flight + 1);
+    free(pubs);
+    world_deinit(&w);
+}
+
+/* Relief comes at half, not at the end. The loop may be late and see several batches at once, so it has some tries. */
+static void test_relief_comes_early(void **state)
+{
+    (void)state;
+    struct world w;
+    enum { FLIGHT = 20000 };
+    struct pub *pubs = calloc(FLIGHT, sizeof(*pubs));
+    bool early = false;
+    assert_non_null(pubs);
+    world_init(&w);
+    w.options.queue_bytes = 2 << 20;
+    open_journal(&w);
+    for (int round = 0; round < 20 && !early; round++) {
+        unsigned handed_in = 0;
+        w.answers = w.relieved = 0;
+        while (handed_in < FLIGHT && !rt_journal_congested(w.journal))
+            append_text(&w, &pubs[handed_in++], "a", "x");
+        assert_true(rt_journal_congested(w.journal));
+        WAIT(&w, w.answers == handed_in);
+        assert_int_equal(w.relieved, 1);
+        assert_true(w.relieved_after * 2 > handed_in / 2);
+        early = w.relieved_after < handed_in;
+        for (unsigned i = 0; i < handed_in; i++)
+            release(&pubs[i]);
+    }
+    assert_true(early);
     free(pubs);
     world_deinit(&w);
 }
@@ -589,10 +653,12 @@ int main(void)
         cmocka_unit_test(test_restart_goes_on),
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_too_many_reads),
         cmocka_unit_test(test_large_pages),
         cmocka_unit_test(test_duplicates),
         cmocka_unit_test(test_window_ends),
         cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_relief_comes_early),
         cmocka_unit_test(test_locked_by_another_program),
         cmocka_unit_test(test_retention),
         cmocka_unit_test(test_empty_channels_go),

@@ -187,7 +187,10 @@ static void expect_tops(struct tally *t)
 static bool append_without_memory(struct tally *t, unsigned long n, bool forever)
 {
     struct pub pubs[ROUND];
+    const struct rt_str attachment = RT_STR("binary");
     struct rt_message m = text_message("x", NULL, NULL);
+    m.attachments = &attachment;
+    m.attachment_count = 1;
     memset(pubs, 0, sizeof(pubs));
     t->w->answers = 0;
     for (int i = 0; i < ROUND; i++) {

@@ -77,6 +77,30 @@ static void test_disk_full_and_back(void **state)
     deinit(&w);
 }
 
+/* A duplicate is answered without a write: it is acknowledged on a full disk, and says nothing about its health. */
+static void test_duplicate_on_full_disk(void **state)
+{
+    (void)state;
+    struct world w;
+    struct pub p;
+    init(&w);
+    open_journal(&w);
+    append_key(&w, &p, "a", "anna", "k");
+    await(&p);
+    release(&p);
+    fault_plan(FAULT_WRITE, BOTH, 0, -1, SQLITE_FULL);
+    assert_int_equal(status_of(&w, "a", "x"), RT_EAGAIN);
+    WAIT(&w, !rt_journal_healthy(w.journal, NULL));
+    append_key(&w, &p, "a", "anna", "k");
+    await(&p);
+    assert_int_equal(p.append.status, RT_OK);
+    assert_true(p.append.duplicate);
+    release(&p);
+    expect_stored(&w, "a", 1);
+    assert_false(rt_journal_healthy(w.journal, NULL));
+    deinit(&w);
+}
+
 /* A publish that finds room again heals as well; every n-th write in turn is the one that finds none. */
 static void test_full_at_every_write(void **state)
 {
@@ -188,6 +212,68 @@ static void test_retention_makes_room(void **state)
         WAIT(&w, rt_journal_healthy(w.journal, NULL));
     }
     assert_int_equal(status_of(&w, "a", data), RT_OK);
+    deinit(&w);
+}
+
+static void store_old(struct world *w, int count)
+{
+    struct pub p;
+    struct rt_message old = text_message("x", NULL, NULL);
+    old.time = 1000;
+    for (int i = 0; i < count; i++) {
+        append_message(w, &p, "a", &old);
+        await(&p);
+        assert_int_equal(p.append.status, RT_OK);
+        release(&p);
+    }
+}
+
+/* Retention on a full disk waits for better times; a disk that fails under it is as final as under a message. */
+static void test_retention_meets_faults(void **state)
+{
+    (void)state;
+    struct world w;
+    const char *text;
+    init(&w);
+    open_journal(&w);
+    store_old(&w, 30);
+    close_journal(&w);
+    w.options.retention = 400; /* looks every 100 ms */
+    fault_plan(FAULT_WRITE, SQLITE_OPEN_WAL, 0, -1, SQLITE_FULL);
+    open_journal(&w);
+    WAIT(&w, atomic_load(&fault.hits) >= 3);
+    assert_int_equal(sql(w.path, "SELECT count(*) FROM message"), 30);
+    assert_true(rt_journal_healthy(w.journal, NULL));
+    fault_clear();
+    WAIT(&w, sql(w.path, "SELECT count(*) FROM message") == 0);
+    assert_int_equal(w.failed, 0);
+
+    fault_plan(FAULT_SYNC, SQLITE_OPEN_WAL, 1, 1, SQLITE_IOERR_FSYNC);
+    store_old(&w, 1);
+    WAIT(&w, w.failed == 1);
+    assert_false(rt_journal_healthy(w.journal, &text));
+    assert_non_null(strstr(text, "storage failed"));
+    assert_int_equal(status_of(&w, "a", "x"), RT_EAGAIN);
+    deinit(&w);
+}
+
+/* The disk is full, and then it fails: the probe finds out. */
+static void test_probe_meets_fault(void **state)
+{
+    (void)state;
+    struct world w;
+    init(&w);
+    open_journal(&w);
+    store(&w, "a", "x");
+    fault_plan(FAULT_WRITE, BOTH, 0, 1, SQLITE_FULL);
+    assert_int_equal(status_of(&w, "a", "x"), RT_EAGAIN);
+    fault_plan(FAULT_SYNC, SQLITE_OPEN_WAL, 0, 1, SQLITE_IOERR_FSYNC);
+    WAIT(&w, w.failed == 1);
+    assert_int_equal(status_of(&w, "a", "x"), RT_EAGAIN);
+    close_journal(&w);
+    fault_clear();
+    open_journal(&w);
+    expect_stored(&w, "a", 1);
     deinit(&w);
 }
 
@@ -433,6 +519,67 @@ static void test_bad_row(void **state)
     deinit(&w);
 }
 
+/* The same over several batches: what is on its way in the channel is refused, other channels go on. */
+static void test_bad_row_and_later_batches(void **state)
+{
+    (void)state;
+    struct world w;
+    enum { FLIGHT = 3000 };
+    struct pub *pubs = calloc(FLIGHT, sizeof(*pubs));
+    assert_non_null(pubs);
+    init(&w);
+    open_journal(&w);
+    close_journal(&w);
+    sql(w.path, "CREATE TRIGGER bad BEFORE INSERT ON message WHEN new.data='bad'"
+                " BEGIN SELECT raise(ABORT, 'bad'); END");
+    open_journal(&w);
+    for (int i = 0; i < FLIGHT; i++)
+        append_text(&w, &pubs[i], i % 2 ? "b" : "a", i == 0 || i == 1001 ? "bad" : "good");
+    WAIT(&w, w.answers == FLIGHT);
+    for (int i = 0; i < FLIGHT; i++) {
+        bool refused = i % 2 == 0 || i >= 1001;
+        assert_int_equal(pubs[i].append.status, refused ? RT_EAGAIN : RT_OK);
+        release(&pubs[i]);
+    }
+    expect_stored(&w, "a", 0);
+    expect_stored(&w, "b", 500);
+    assert_int_equal(status_of(&w, "a", "bad"), RT_EAGAIN);
+    assert_int_equal(status_of(&w, "b", "bad"), RT_EAGAIN);
+    assert_int_equal(store(&w, "b", "x"), 501);
+    assert_int_equal(store(&w, "a", "x"), 1);
+    free(pubs);
+    deinit(&w);
+}
+
+/* Rows that this program never wrote: an error, not a crash and not a wrong message. */
+static void test_foreign_rows(void **state)
+{
+    (void)state;
+    struct world w;
+    struct page page;
+    const char *const changes[] = {
+        "UPDATE message SET attachments=x'0100'",
+        "UPDATE message SET attachments=x'0500000041'",
+        "UPDATE message SET attachments=zeroblob(65*4)",
+        "UPDATE message SET id=x'00'",
+        "UPDATE message SET kind=7",
+        "UPDATE message SET kind=-1",
+    };
+    init(&w);
+    open_journal(&w);
+    store(&w, "a", "x");
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        sql(w.path, changes[i]);
+        read_page(&w, &page, "a", 0, 0, 10, false);
+        assert_int_equal(page.read.status, RT_EIO);
+        assert_int_equal(page.read.count, 0);
+        release_page(&page);
+        sql(w.path, "UPDATE message SET attachments=NULL, id=zeroblob(16), kind=1");
+        expect_stored(&w, "a", 1);
+    }
+    deinit(&w);
+}
+
 /* A refused row leaves no key behind, or its second try would be taken for a duplicate. */
 static void test_bad_row_with_key(void **state)
 {
@@ -519,12 +666,23 @@ static void test_order_after_a_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_disk_full_and_back), cmocka_unit_test(test_full_at_every_write),
-        cmocka_unit_test(test_max_size),           cmocka_unit_test(test_retention_makes_room),
-        cmocka_unit_test(test_sync_fails),         cmocka_unit_test(test_io_errors),
-        cmocka_unit_test(test_checkpoint_fails),   cmocka_unit_test(test_checkpoint_full),
-        cmocka_unit_test(test_read_fails),         cmocka_unit_test(test_bad_row),
-        cmocka_unit_test(test_bad_row_with_key),   cmocka_unit_test(test_order_after_a_failure),
+        cmocka_unit_test(test_disk_full_and_back),
+        cmocka_unit_test(test_duplicate_on_full_disk),
+        cmocka_unit_test(test_full_at_every_write),
+        cmocka_unit_test(test_max_size),
+        cmocka_unit_test(test_retention_makes_room),
+        cmocka_unit_test(test_retention_meets_faults),
+        cmocka_unit_test(test_probe_meets_fault),
+        cmocka_unit_test(test_sync_fails),
+        cmocka_unit_test(test_io_errors),
+        cmocka_unit_test(test_checkpoint_fails),
+        cmocka_unit_test(test_checkpoint_full),
+        cmocka_unit_test(test_read_fails),
+        cmocka_unit_test(test_bad_row),
+        cmocka_unit_test(test_bad_row_and_later_batches),
+        cmocka_unit_test(test_foreign_rows),
+        cmocka_unit_test(test_bad_row_with_key),
+        cmocka_unit_test(test_order_after_a_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

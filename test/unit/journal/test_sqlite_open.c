@@ -130,6 +130,39 @@ static void test_read_only(void **state)
     world_deinit(&w);
 }
 
+/* A new database on a disk that is full, or fails, at any write of its making. */
+static void test_created_on_bad_disk(void **state)
+{
+    (void)state;
+    struct world w;
+    const int codes[] = {SQLITE_FULL, SQLITE_IOERR_WRITE};
+    world_init(&w);
+    fault_register();
+    w.options.vfs = "fault";
+    for (size_t i = 0; i < 2; i++) {
+        int refusals = 0;
+        for (int skip = 0;; skip++) {
+            fault_plan(FAULT_WRITE, SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_DB, skip, -1, codes[i]);
+            int code = try_open(&w);
+            bool hit = atomic_load(&fault.hits) > 0;
+            fault_clear();
+            if (code < 0) {
+                assert_int_equal(code, RT_EIO);
+                assert_non_null(strstr(w.error, "log.db"));
+                refusals++;
+                open_journal(&w); /* whatever was left of it does */
+            }
+            assert_int_equal(store(&w, "a", "x"), 1);
+            close_journal(&w);
+            unlink(w.path);
+            if (!hit)
+                break;
+        }
+        assert_true(refusals >= 5);
+    }
+    world_deinit(&w);
+}
+
 static void test_unknown_vfs(void **state)
 {
     (void)state;
@@ -281,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_of_a_newer_version),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_created_on_bad_disk),
         cmocka_unit_test(test_unknown_vfs),
         cmocka_unit_test(test_locked),
         cmocka_unit_test(test_file_mode),
