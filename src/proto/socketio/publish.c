@@ -58,11 +58,23 @@ static void note_position(struct rt_sio_run *run, const struct rt_publish_result
     run->values.position = result->position;
 }
 
+/* Under which name a key counts: the user's; for a client without one the channel's. Its socket's id would not do: a message whose
+ * acknowledgement was lost with the connection, or with the broker, is sent again over a new one. */
+static struct rt_str key_scope(const struct rt_sio_run *run, struct rt_str channel,
+                               struct rt_str key)
+{
+    const char *user = run->socket->client.user;
+    if (key.len == 0)
+        return RT_STR_NONE; /* the socket's id */
+    return user && user[0] != '\0' ? rt_str_c(user) : channel;
+}
+
 static int publish_to(struct rt_sio_run *run, const struct job *job, struct rt_str channel)
 {
     struct rt_publish_result result;
     struct rt_sio_outcome *outcome = NULL;
     struct rt_message message = job->message; /* the broker writes to it */
+    message.publisher = key_scope(run, channel, message.key);
     if (run->reply && !(outcome = rt_sio_reply_expect(run->reply))) {
         rt_sio_run_failed(run, RT_PUBLISH_RETRY, "out of memory");
         return RT_EAGAIN;
