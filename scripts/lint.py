@@ -27,7 +27,7 @@ LIBRARIES = [
     (r"yaml\.h", ["conf"]),
     (r"(cjson/)?cJSON\.h", ["json"]),
     (r"sqlite3\.h", ["journal"]),
-    (r"openssl/.*", ["ws"]),
+    (r"openssl/.*", ["ws", "cluster"]),
 ]
 # What the C library and the kernel bring: free for all.
 SYSTEM = r"""
