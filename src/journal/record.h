@@ -1,13 +1,17 @@
 /* A message as a Kafka record, and back.
  *
- * key: the channel's name. value: `data` as it is (JSON text, text, or bytes), so that consumers written by others read it without us. Headers: `rt-id` (UUID text),
- * `rt-time` (decimal ms), `rt-kind` (json|text|bytes), and where present `rt-event`, `rt-args` ("1"), `rt-publisher`, `rt-key`, `rt-except`, `rt-attachment` (one header for each, in order).
- * A record without our headers (another producer's) is read as JSON when its value is one JSON value, else as text when it is UTF-8, else as bytes; id and time come from the position
- * and the record's timestamp.
+ * key: the channel's name. value: `data` as it is (JSON text, text, or bytes), so that consumers written by others read it without us. Headers: `rt-id` (UUID
+ * text), `rt-time` (decimal ms), `rt-kind` (json|text|bytes), and where present `rt-event`, `rt-args` ("1"), `rt-publisher`, `rt-key`, `rt-attachment` (one for each,
+ * in order). `except`, `offset` and `stamp` are not stored. Besides, every record of ours has `rt-epoch` (journal/kafka_epoch.h), and a record with
+ * `rt-marker` holds no message.
+ * Records of other producers: each of the headers may be missing, others are ignored. Without rt-kind the value is JSON when it is one JSON value, else text
+ * when it is UTF-8, else bytes (a record without a value: empty text). Without rt-id an id is made of timestamp, offset and value, the same on every node; without
+ * rt-time the record's timestamp counts.
  * Pure. Thread: any. */
 #ifndef RT_JOURNAL_RECORD_H
 #define RT_JOURNAL_RECORD_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "hub/message.h"
 
@@ -17,14 +21,24 @@ struct rt_record_header {
 };
 
 #define RT_RECORD_HEADERS (9 + RT_MAX_ATTACHMENTS)
+#define RT_HEADER_EPOCH   "rt-epoch"
+#define RT_HEADER_MARKER  "rt-marker"
+#define RT_RECORD_CHANNEL 4096 /* most bytes of a channel's name */
+#define RT_RECORD_KEY     64   /* most bytes of an idempotency key */
 
-/* Fills up to RT_RECORD_HEADERS headers; text that has to be made is put into `scratch` (which must live as long as the headers). Returns their number. */
-struct rt_buf;
+/* Fills up to RT_RECORD_HEADERS headers, without rt-epoch; text that has to be made is put into `scratch` (cleared first; it must stay as it is
+ * as long as the headers are used). Returns their number, 0 when out of memory. */
 size_t rt_record_headers(const struct rt_message *m, struct rt_buf *scratch,
                          struct rt_record_header *headers);
-/* A new stored message from value, headers, offset and timestamp (ms). RT_EINVAL: our own headers contradict the value. */
+/* A new stored message from value, headers, position (goes to m.offset as it is: Kafka's offset + 1) and timestamp (ms). Names and values need not
+ * outlive the call. RT_EINVAL: our own headers contradict the value or themselves. RT_ENOENT: a marker, no message. RT_ENOMEM. */
 int rt_record_read(struct rt_str value, const struct rt_record_header *headers, size_t count,
                    uint64_t offset, uint64_t timestamp, struct rt_stored **ret_message,
                    struct rt_err *err);
+/* Can the record's key be a channel's name? UTF-8, 1 to RT_RECORD_CHANNEL bytes, no control characters. */
+bool rt_record_channel_valid(struct rt_str key);
+/* The value of the last header of this name; none when there is none. */
+struct rt_str rt_record_header(const struct rt_record_header *headers, size_t count,
+                               const char *name);
 
 #endif

@@ -1,0 +1,54 @@
+/* Names the incarnations of a partition, so that positions stay unique though Kafka's offsets begin again when a topic is made anew or its
+ * end is cut off.
+ *
+ * librdkafka 2.0.2 tells neither topic ids nor leader epochs, and a first record falls to retention. So the name is kept where
+ * the order is: in the log. Every record that a node appends carries evidence, the header `rt-epoch: NAME@KNOWN`: "my partition's incarnation is called NAME, and
+ * I have read it up to position KNOWN" (ours: Kafka's offset + 1; 0 nothing). Who finds a log without evidence appends a marker: a record of nothing but evidence for a
+ * name just made up.
+ *
+ * Everybody who reads a partition folds the evidence in order, and comes to the same name:
+ *   - KNOWN is not below the record's own position: its producer has read records that are not in this log. It believes in an
+ *     incarnation that is gone. When it names ours, ours is gone: RT_EPOCH_BROKEN, a new name is due.
+ *   - it names ours: confirmed at this position.
+ *   - it names another one, though its producer had read (KNOWN) the last confirmation of ours: ours is void, the other one counts.
+ *   - it names another one and its producer had not read so far: two nodes made up names at the same time, the first in the log counts.
+ * A node that begins to read in the middle may hold a name that was void for others for a few records; the next evidence corrects it, and the others follow when it
+ * was first: all read the same log.
+ * An epoch as positions have it is "NAME.PARTITION".
+ * Pure; used by the nodes' tail and by the sink alike. Thread: any. */
+#ifndef RT_JOURNAL_KAFKA_EPOCH_H
+#define RT_JOURNAL_KAFKA_EPOCH_H
+
+#include "base/str.h"
+
+#define RT_EPOCH_NAME    10                   /* characters, base64url */
+#define RT_EPOCH_TEXT    (RT_EPOCH_NAME + 12) /* of an epoch: name, '.', partition */
+#define RT_EVIDENCE_TEXT (RT_EPOCH_NAME + 1 + 20)
+
+struct rt_epoch_name {
+    char text[RT_EPOCH_NAME + 1]; /* "" none */
+};
+
+struct rt_epoch_fold {
+    struct rt_epoch_name name;
+    uint64_t at; /* position of the last confirmation */
+};
+
+enum rt_epoch_change {
+    RT_EPOCH_SAME,
+    RT_EPOCH_NAMED,  /* the fold has another name than before */
+    RT_EPOCH_BROKEN, /* the fold has no name any more: append a marker */
+};
+
+/* A new random name. */
+void rt_epoch_make(struct rt_epoch_name *ret_name);
+/* Writes the header's value, returns its length. */
+size_t rt_epoch_evidence(const struct rt_epoch_name *name, uint64_t known,
+                         char out[RT_EVIDENCE_TEXT + 1]);
+/* Takes the evidence of the record at `position` (from 1); none or unreadable: nothing changes. */
+enum rt_epoch_change rt_epoch_read(struct rt_epoch_fold *fold, struct rt_str evidence,
+                                   uint64_t position);
+void rt_epoch_text(const struct rt_epoch_name *name, uint32_t partition,
+                   char out[RT_EPOCH_TEXT + 1]);
+
+#endif
