@@ -238,6 +238,30 @@ test('a session that is gone is said to be gone: history is loaded anew', async 
   assert.match(await ada.textContent('#outcome'), /new log.*history loaded anew/);
 });
 
+test('heartbeats keep an idle page connected, and a broker that falls silent is noticed', async (t) => {
+  const room = newRoom();
+  const broker = await startBroker(t, { dev: true, set: { 'protocols.socketio.ping_interval': '300ms', 'protocols.socketio.ping_timeout': '700ms' } });
+  let pings = 0;
+  const count = (ws) => ws.on('framereceived', ({ payload }) => (pings += payload === '2' ? 1 : 0));
+  const ada = await open(t, { room, name: 'Ada', broker, prepare: (page) => page.on('websocket', count) });
+  await say(ada, 'before');
+  await shows(ada, 1);
+  const session = (await ada.textContent('#sid')).slice(0, 8);
+  await until('ten pings', () => pings >= 10, 15_000);
+  assert.equal((await ada.textContent('#sid')).slice(0, 8), session);
+  process.kill(broker.pid, 'SIGSTOP');
+  try {
+    await ada.waitForSelector('#badge[data-state=waiting]');
+    assert.equal(await ada.textContent('#offline-text'), 'Offline: the broker is silent.');
+  } finally {
+    process.kill(broker.pid, 'SIGCONT');
+  }
+  await online(ada);
+  assert.match(await ada.textContent('#outcome'), /^Recovered after .* nothing was missed\.$/);
+  assert.equal((await ada.textContent('#sid')).slice(0, 8), session);
+  await ada.context().close(); // before its broker ends
+});
+
 // Over polling the broker's answers pass through our hands. `change` gets the body of each.
 async function rewriteAnswers(page, change) {
   await page.route(/transport=polling/, async (route) => {

@@ -151,10 +151,8 @@ class Broker {
     this.readLog(this.child.stderr);
     const wanted = listen.length + (this.options.set?.['http.internal'] ? 1 : 0);
     try {
-      await until('the broker listens', () => {
-        if (this.stopped) throw new Error('it has ended');
-        return this.addresses.length >= wanted;
-      }, START_DEADLINE);
+      await until('the broker listens', () => this.stopped || this.addresses.length >= wanted, START_DEADLINE);
+      if (this.stopped) throw new Error('the broker ended at its start');
     } catch (error) {
       this.child.kill('SIGKILL');
       throw new Error(`${error.message}\n${command.join(' ')}\n${this.tail()}`, { cause: error });

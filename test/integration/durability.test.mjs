@@ -1,0 +1,392 @@
+// What is acknowledged is stored: kill -9 under load, repetitions, full disks, torn files.
+//
+// RT_PUBLISHES and RT_KILLS make the first test longer: RT_PUBLISHES=100000 RT_KILLS=10 is the full one.
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import http from 'node:http';
+import path from 'node:path';
+
+import WebSocket from 'ws';
+
+import { call, ok, wholeLog } from './api.mjs';
+import { SANITIZED, configPath, defer, once, startBroker, tempDir, test, until } from './harness.mjs';
+import { connect } from './socketio.mjs';
+import { request } from './wire.mjs';
+
+const PUBLISHES = Number(process.env.RT_PUBLISHES ?? 5000);
+const KILLS = Number(process.env.RT_KILLS ?? 3);
+const CONFIG = configPath('durable.yaml');
+
+async function start(t, { dir = tempDir(t), ...options } = {}) {
+  const file = path.join(dir, 'log.db');
+  const broker = await startBroker(t, { config: CONFIG, mayEnd: true, ...options, env: { STORAGE: file, ...options.env } });
+  return Object.assign(broker, { file });
+}
+
+const sqlite = (file, sql) => execFileSync('sqlite3', ['-readonly', file, sql], { encoding: 'utf8' }).trim();
+const haveSqlite = spawnSync('sqlite3', ['--version']).status === 0;
+
+// ---- kill -9 ----
+
+// Publishes from one connection and notes what was acknowledged. What has no answer is unknown: every other one is sent again with
+// its key, the rest is left alone.
+class Publisher {
+  constructor(state, channel, index) {
+    Object.assign(this, { state, channel, index, again: [] });
+  }
+
+  next() {
+    if (this.again.length > 0) return this.again.shift();
+    if (this.state.sent - this.state.lost >= PUBLISHES) return null;
+    return { n: this.state.sent++, from: this.index };
+  }
+
+  acknowledged(message, { epoch, offset }) {
+    this.state.acknowledged.push({ ...message, epoch, offset });
+  }
+
+  unknown(message) {
+    this.state.unknown.add(message.n);
+    if (message.n % 2 === 0) this.again.push(message);
+    else this.state.lost++; // another takes its place
+  }
+
+  async run(inFlight) {
+    await Promise.all([...Array(inFlight)].map(async () => {
+      for (;;) {
+        await until('the broker is there', () => this.ready(), 30_000);
+        const message = this.next();
+        if (!message) return;
+        const answer = await this.send(message).catch(() => null);
+        if (answer) this.acknowledged(message, answer);
+        else this.unknown(message);
+      }
+    }));
+  }
+}
+
+class SocketPublisher extends Publisher {
+  async open(t, broker) {
+    this.socket = await connect(t, broker.url);
+    return this;
+  }
+
+  ready() {
+    return this.socket.connected;
+  }
+
+  async send({ n, from }) {
+    const answer = await this.socket.timeout(10_000).emitWithAck('store', this.channel, { n, from }, `key-${n}`);
+    if (!answer.ok) throw new Error(answer.error);
+    return answer;
+  }
+}
+
+class HttpPublisher extends Publisher {
+  async open(t, broker) {
+    this.broker = broker;
+    this.agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    defer(t, () => this.agent.destroy());
+    return this;
+  }
+
+  ready() {
+    return !this.broker.stopped && this.broker.addresses.length > 0;
+  }
+
+  send({ n, from }) {
+    return ok(this.broker, 'publish', { channel: this.channel, data: { n, from }, idempotency_key: `key-${n}` }, { agent: this.agent });
+  }
+}
+
+// A plain subscriber that comes back after each crash and notes what it was given.
+function follow(t, broker, channel, seen) {
+  let ws;
+  let over = false;
+  const open = () => {
+    ws = new WebSocket(`ws://127.0.0.1:${broker.port}/raw/${channel}`);
+    ws.on('message', (data) => seen.push(JSON.parse(data).n));
+    ws.on('error', () => {});
+    ws.on('close', () => !over && setTimeout(open, 20));
+  };
+  open();
+  defer(t, () => {
+    over = true;
+    ws.terminate();
+  });
+}
+
+test(`kill -9: ${PUBLISHES} acknowledged publishes, ${KILLS} kills: all there once, in order`, { timeout: 1_200_000 }, async (t) => {
+  const broker = await start(t);
+  const channel = 'log:kills';
+  const state = { sent: 0, lost: 0, acknowledged: [], unknown: new Set() };
+  const seen = [];
+  follow(t, broker, channel, seen);
+  const publishers = [];
+  for (let i = 0; i < 4; i++) publishers.push(await new SocketPublisher(state, channel, i).open(t, broker));
+  for (let i = 4; i < 8; i++) publishers.push(await new HttpPublisher(state, channel, i).open(t, broker));
+  const running = Promise.all(publishers.map((p) => p.run(p instanceof SocketPublisher ? 32 : 1)));
+
+  const moments = [...Array(KILLS)].map(() => Math.floor(Math.random() * PUBLISHES * 0.95)).sort((a, b) => a - b);
+  for (const moment of moments) {
+    await until(`${moment} acknowledgements`, () => state.acknowledged.length >= moment, 600_000);
+    await broker.kill();
+    await broker.restart();
+  }
+  await running;
+
+  // The log as the API shows it.
+  const log = await wholeLog(broker, channel);
+  const rows = log.publications;
+  assert.deepEqual(rows.map((r) => r.offset), rows.map((_, i) => i + 1), 'offsets have a hole or an order of their own');
+  assert.equal(log.offset, rows.length);
+  const byNumber = new Map(rows.map((r) => [r.data.n, r]));
+  assert.equal(byNumber.size, rows.length, 'a message is there twice');
+  for (const { n, offset, epoch } of state.acknowledged) {
+    assert.ok(byNumber.has(n), `message ${n} was acknowledged and is not there`);
+    assert.equal(byNumber.get(n).offset, offset, `message ${n} is at another place`);
+    assert.equal(epoch, log.epoch);
+  }
+  assert.equal(state.acknowledged.length, PUBLISHES);
+  // Nothing comes from nowhere: acknowledged, or sent and unknown.
+  const acknowledged = new Set(state.acknowledged.map((a) => a.n));
+  assert.ok(rows.every((r) => acknowledged.has(r.data.n) || state.unknown.has(r.data.n)));
+  for (const n of state.unknown) if (n % 2 === 0) assert.ok(acknowledged.has(n), `message ${n} was sent again and has no answer`);
+  // One connection's messages are in its order (but for those that were sent again).
+  for (const { index } of publishers) {
+    const own = rows.filter((r) => r.data.from === index && !(state.unknown.has(r.data.n) && r.data.n % 2 === 0)).map((r) => r.data.n);
+    assert.deepEqual(own, [...own].sort((a, b) => a - b));
+  }
+  // Whoever was given a message will find it in the log, in that order.
+  assert.ok(seen.length > 0);
+  assert.ok(seen.every((n) => byNumber.has(n)), 'something was delivered that is not stored');
+  const order = seen.map((n) => byNumber.get(n).offset);
+  assert.deepEqual(order, [...new Set(order)].sort((a, b) => a - b), 'delivered twice or in another order');
+  assert.ok(state.unknown.size > 0 || KILLS === 0, 'the kills met nothing in flight');
+
+  // The same through SQLite itself.
+  await broker.stop();
+  if (haveSqlite) {
+    assert.equal(sqlite(broker.file, 'PRAGMA integrity_check'), 'ok');
+    assert.equal(Number(sqlite(broker.file, 'SELECT count(*) FROM message')), rows.length);
+    assert.equal(Number(sqlite(broker.file, 'SELECT count(DISTINCT offset) FROM message')), rows.length);
+    assert.equal(Number(sqlite(broker.file, 'SELECT count(DISTINCT key) FROM message')), rows.length);
+    const numbers = sqlite(broker.file, "SELECT json_extract(CAST(data AS TEXT), '$.n') FROM message ORDER BY offset").split('\n').map(Number);
+    assert.deepEqual(numbers, rows.map((r) => r.data.n));
+  }
+  t.diagnostic(`${state.acknowledged.length} acknowledged, ${state.unknown.size} unknown, ${rows.length} rows`);
+});
+
+test('kill -9 during the first moments leaves a database that opens', async (t) => {
+  const dir = tempDir(t);
+  for (let i = 0; i < 5; i++) {
+    const broker = await start(t, { dir, exit: null });
+    const before = (await ok(broker, 'history', { channel: 'log:first' })).offset;
+    const pending = [...Array(10).keys()].map((n) => call(broker, 'publish', { channel: 'log:first', data: n }).catch(() => null));
+    await Promise.race(pending);
+    await broker.kill();
+    const answers = (await Promise.all(pending)).filter((r) => r?.status === 200);
+    const again = await start(t, { dir, exit: null });
+    const log = await ok(again, 'history', { channel: 'log:first', since: { offset: before }, limit: -1 });
+    for (const { result } of answers) assert.ok(log.publications.some((p) => p.offset === result.offset));
+    await again.stop();
+  }
+});
+
+// ---- restarts ----
+
+test('positions and history survive a restart, also what memory does not hold any more', async (t) => {
+  const broker = await start(t);
+  const epochs = {};
+  for (const channel of ['log:a', 'log:b']) {
+    for (let n = 0; n < 30; n++) epochs[channel] = (await ok(broker, 'publish', { channel, event: `e${n % 3}`, data: { n, text: 'é' } })).epoch;
+  }
+  await ok(broker, 'publish', { channel: 'log:a', b64data: 'AAH/' });
+  const before = await wholeLog(broker, 'log:a');
+  await broker.stop();
+  await broker.restart();
+  assert.deepEqual(await wholeLog(broker, 'log:a', 7), before, 'ids, times, tags and all');
+  const next = await ok(broker, 'publish', { channel: 'log:b', data: 'after' });
+  assert.deepEqual(next, { offset: 31, epoch: epochs['log:b'] });
+  const newest = await ok(broker, 'history', { channel: 'log:b', limit: 3, reverse: true });
+  assert.deepEqual(newest.publications.map((p) => p.offset), [31, 30, 29]);
+});
+
+test('idempotency keys survive a restart, belong to their caller, and expire', async (t) => {
+  const broker = await start(t, { set: { 'storage.idempotency_window': '2s' } });
+  const publish = (key, data = 'x', options = {}) => ok(broker, 'publish', { channel: 'log:keys', data, idempotency_key: key }, options);
+  const first = await publish('k1');
+  assert.equal(first.duplicate, undefined);
+  assert.deepEqual(await publish('k1', 'other data'), { ...first, duplicate: true });
+  const theirs = await publish('k1', 'theirs', { key: 'other-key' });
+  assert.equal(theirs.offset, 2, 'the key of another caller');
+  const started = performance.now();
+  await publish('k2');
+  await broker.kill();
+  await broker.restart();
+  assert.deepEqual(await publish('k2'), { offset: 3, epoch: first.epoch, duplicate: true });
+  const late = await until('the key is forgotten', async () => {
+    const result = await publish('k2');
+    return !result.duplicate && result;
+  }, 10_000);
+  assert.ok(performance.now() - started > 1900, 'it was forgotten too early');
+  assert.equal(late.offset, 4);
+});
+
+test('without a path the log is in memory, and a restart begins a new epoch', async (t) => {
+  const broker = await start(t, { set: { 'storage.path': '' } });
+  const first = await ok(broker, 'publish', { channel: 'log:m', data: 1 });
+  await broker.stop();
+  await broker.restart();
+  const second = await ok(broker, 'publish', { channel: 'log:m', data: 2 });
+  assert.equal(second.offset, 1);
+  assert.notEqual(second.epoch, first.epoch);
+  const stale = await call(broker, 'history', { channel: 'log:m', since: first, limit: -1 });
+  assert.equal(stale.status, 416);
+  assert.equal(stale.error.code, 'unrecoverable_position');
+});
+
+// ---- limits ----
+
+const RETRY = (response) => response.status === 503 && response.error?.code === 'retry';
+
+test('past storage.max_size a publish is answered `retry`, the rest goes on', async (t) => {
+  const broker = await start(t, { set: { 'storage.max_size': '1MiB' } });
+  const socket = await connect(t, broker.url);
+  const data = 'x'.repeat(20_000);
+  let stored = 0;
+  const refused = await until('the database is full', async () => {
+    const response = await call(broker, 'publish', { channel: 'log:full', data });
+    if (response.status === 200) stored++;
+    return response.status !== 200 && response;
+  });
+  assert.ok(RETRY(refused), refused.text);
+  assert.equal(refused.headers['retry-after'], '1');
+  assert.ok(stored > 10 && stored <= 60, `${stored} stored`);
+  const answer = await socket.timeout(5000).emitWithAck('store', 'log:full', data);
+  assert.deepEqual([answer.ok, answer.error], [false, 'retry']);
+  assert.equal((await ok(broker, 'history', { channel: 'log:full' })).offset, stored);
+  assert.deepEqual(await ok(broker, 'publish', { channel: 'loose:x', data: 1 }), {});
+  const ready = await request(broker.port, '/readyz');
+  assert.equal(ready.status, 503);
+  assert.equal(ready.json().backends.log.up, false);
+  assert.notEqual(ready.json().backends.log.last_error, '');
+  assert.equal((await request(broker.port, '/healthz')).status, 200, 'a restart would not help');
+});
+
+test('the memory log stays within its bytes', { skip: SANITIZED && 'memory of a sanitizer build says nothing' }, async (t) => {
+  const broker = await start(t, { set: { 'storage.path': '', 'limits.memory_log': '4MiB' } });
+  const before = broker.memory();
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+  defer(t, () => agent.destroy());
+  const data = 'x'.repeat(50_000);
+  for (let round = 0; round < 75; round++)
+    await Promise.all([...Array(16).keys()].map((i) => ok(broker, 'publish', { channel: `log:${i}`, data }, { agent })));
+  const grown = broker.memory() - before;
+  assert.ok(grown < 24 * 1024, `${grown} kB more after 60 MB were published`);
+  const metrics = (await request(broker.port, '/metrics')).text;
+  assert.ok(Number(/^rtbroker_history_bytes (\d+)/m.exec(metrics)[1]) <= 4 * 1024 * 1024);
+});
+
+// ---- disks ----
+
+function smallDisk(t, size) {
+  const dir = path.join(tempDir(t), 'disk');
+  mkdirSync(dir);
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'rtbroker-test', dir], { encoding: 'utf8' });
+  if (mounted.status !== 0) return null;
+  defer(t, () => execFileSync('umount', ['-l', dir]));
+  return dir;
+}
+
+test('a full disk: `retry`, everything else goes on, and it heals without a restart', async (t) => {
+  const dir = smallDisk(t, '6m');
+  if (!dir) return t.skip('a tmpfs cannot be mounted here (it takes root)');
+  const ballast = path.join(dir, 'ballast');
+  writeFileSync(ballast, Buffer.alloc(3 * 1024 * 1024));
+  const broker = await start(t, { dir });
+  const data = 'y'.repeat(30_000);
+  const acknowledged = [];
+  const publish = async () => {
+    const response = await call(broker, 'publish', { channel: 'log:disk', data: { n: acknowledged.length, data } });
+    if (response.status === 200) acknowledged.push(response.result.offset);
+    return response;
+  };
+  const refused = await until('the disk is full', async () => {
+    const response = await publish();
+    return response.status !== 200 && response;
+  });
+  assert.ok(RETRY(refused), refused.text);
+  const socket = await connect(t, broker.url);
+  const ws = new WebSocket(`ws://127.0.0.1:${broker.port}/raw/loose:x`);
+  defer(t, () => ws.terminate());
+  await once(ws, 'open');
+  const delivered = once(ws, 'message');
+  assert.deepEqual(await ok(broker, 'publish', { channel: 'loose:x', data: 1 }), {});
+  await delivered;
+  assert.equal((await socket.timeout(5000).emitWithAck('store', 'log:disk', data)).error, 'retry');
+  assert.equal((await request(broker.port, '/readyz')).status, 503);
+  assert.equal((await ok(broker, 'history', { channel: 'log:disk' })).offset, acknowledged.length);
+
+  rmSync(ballast);
+  await until('it stores again', async () => (await publish()).status === 200, 10_000);
+  await until('it is ready again', async () => (await request(broker.port, '/readyz')).status === 200);
+  const log = await wholeLog(broker, 'log:disk', 20);
+  assert.deepEqual(log.publications.map((p) => p.offset), acknowledged);
+  await broker.kill();
+  await broker.restart();
+  assert.deepEqual((await wholeLog(broker, 'log:disk', 20)).publications.map((p) => p.offset), acknowledged);
+});
+
+test('a torn tail of the write-ahead log is cut off, what was acknowledged is there', async (t) => {
+  const broker = await start(t);
+  for (let n = 0; n < 50; n++) await ok(broker, 'publish', { channel: 'log:torn', data: n });
+  await broker.kill();
+  const wal = `${broker.file}-wal`;
+  assert.ok(existsSync(wal) && statSync(wal).size > 0, 'there is no write-ahead log');
+  appendFileSync(wal, randomBytes(5000));
+  await broker.restart();
+  assert.deepEqual((await wholeLog(broker, 'log:torn')).publications.map((p) => p.data), [...Array(50).keys()]);
+  // Half of the last transaction: what came before it is there, and the next offset is not one that was given away.
+  await ok(broker, 'publish', { channel: 'log:torn', data: 'last' });
+  await broker.kill();
+  const bytes = readFileSync(wal);
+  writeFileSync(wal, bytes.subarray(0, bytes.length - 1000));
+  await broker.restart();
+  const log = await wholeLog(broker, 'log:torn');
+  assert.deepEqual(log.publications.map((p) => p.data).slice(0, 50), [...Array(50).keys()]);
+  await ok(broker, 'publish', { channel: 'log:torn', data: 'new' });
+  const after = (await wholeLog(broker, 'log:torn')).publications;
+  assert.deepEqual(after.map((p) => p.offset), after.map((_, i) => i + 1));
+});
+
+test('a file that is no database is not touched: the broker does not start, and says why', async (t) => {
+  const dir = tempDir(t);
+  const file = path.join(dir, 'log.db');
+  writeFileSync(file, 'this is my diary, not a database\n'.repeat(200));
+  await assert.rejects(start(t, { dir, exit: null }), /log\.db/);
+  assert.match(readFileSync(file, 'utf8'), /^this is my diary/);
+});
+
+test('a damaged database: the broker does not start, and says why', async (t) => {
+  const dir = tempDir(t);
+  const broker = await start(t, { dir, exit: null });
+  for (let n = 0; n < 200; n++) await ok(broker, 'publish', { channel: 'log:damaged', data: 'x'.repeat(1000) });
+  await broker.stop();
+  const bytes = readFileSync(broker.file);
+  bytes.fill(0x5a, 8192, bytes.length - 8192);
+  writeFileSync(broker.file, bytes);
+  await assert.rejects(start(t, { dir, exit: null }), /log\.db|quick_check|malformed/);
+});
+
+test('a folder that is not there: the broker does not start, and says why', async (t) => {
+  await assert.rejects(start(t, { dir: path.join(tempDir(t), 'no', 'such', 'folder'), exit: null }), /no\/such\/folder/);
+});
+
+test('two brokers do not share a file', async (t) => {
+  const dir = tempDir(t);
+  await start(t, { dir });
+  await assert.rejects(start(t, { dir, exit: null }), /log\.db/);
+});
