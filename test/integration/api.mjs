@@ -5,6 +5,7 @@ import { request } from './wire.mjs';
 export async function call(broker, method, body, { key = 'test-key', agent, headers = {} } = {}) {
   const response = await request(broker.port, `/api/${method}`, {
     method: 'POST',
+    host: broker.host,
     headers: { ...(key ? { 'x-api-key': key } : {}), ...headers },
     body: typeof body === 'string' ? body : JSON.stringify(body),
     agent,

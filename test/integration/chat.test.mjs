@@ -101,7 +101,6 @@ test('durable: acknowledged messages are there after kill -9, positions go on, r
   const broker = await startBroker(t, {
     config: examplePath('durable.yaml'),
     env: { STORAGE: path.join(dir, 'chat.db') },
-    mayEnd: true,
   });
   const socket = await connect(t, broker.url);
   const send = (n) => socket.timeout(5000).emitWithAck('event:message', { id: `id-${n}`, message: `m${n}` });

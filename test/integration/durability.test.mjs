@@ -21,7 +21,7 @@ const CONFIG = configPath('durable.yaml');
 
 async function start(t, { dir = tempDir(t), ...options } = {}) {
   const file = path.join(dir, 'log.db');
-  const broker = await startBroker(t, { config: CONFIG, mayEnd: true, ...options, env: { STORAGE: file, ...options.env } });
+  const broker = await startBroker(t, { config: CONFIG, ...options, env: { STORAGE: file, ...options.env } });
   return Object.assign(broker, { file });
 }
 

@@ -138,7 +138,7 @@ class Broker {
     this.child = spawn(command[0], command.slice(1), { cwd: this.options.cwd ?? ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
     running.add(this.child);
     brokers.add(this);
-    this.stopped = false;
+    this.stopped = this.ending = false;
     this.addresses = [];
     this.exit = new Promise((resolve) => {
       this.child.on('close', (code, signal) => {
@@ -200,6 +200,7 @@ class Broker {
 
   // SIGTERM; the exit code must be 0 unless `code` says otherwise.
   async stop({ code = 0, signal = 'SIGTERM' } = {}) {
+    this.ending = true;
     if (this.child && !this.stopped) {
       this.child.kill(signal);
       const exit = await within(STOP_DEADLINE, 'the broker ends', this.exit).catch((error) => {
@@ -213,6 +214,7 @@ class Broker {
 
   // kill -9
   async kill() {
+    this.ending = true;
     this.child.kill('SIGKILL');
     await within(STOP_DEADLINE, 'the broker is dead', this.exit);
   }
@@ -230,8 +232,7 @@ export async function startBroker(t, options = {}) {
   const broker = new Broker({ ...options, config });
   defer(t, async () => {
     if (options.exit !== null) {
-      const died = broker.stopped && broker.child ? await broker.exit : null;
-      if (died && !options.mayEnd) throw new Error(`the broker ended by itself: ${JSON.stringify(died)}\n${broker.tail()}`);
+      if (broker.stopped && !broker.ending) throw new Error(`the broker ended by itself: ${JSON.stringify(await broker.exit)}\n${broker.tail()}`);
       await broker.stop({ code: options.exit ?? 0 });
     } else if (!broker.stopped) {
       await broker.kill();
