@@ -21,7 +21,7 @@
 VERSION := 0.1.0
 
 # Libraries found with pkg-config; each is included in one folder only (scripts/lint.py has the list).
-PKGS := libuv yaml-0.1 libcjson sqlite3 libcrypto
+PKGS := libuv yaml-0.1 libcjson sqlite3 libcrypto hiredis
 # wslay has no pkg-config file in Debian; llhttp comes as source there (third_party/llhttp.mk).
 EXTRA_LIBS := -lwslay
 
@@ -64,7 +64,7 @@ B := $(BUILD)/$(VARIANT)
 # ---- flags -----------------------------------------------------------------------------------------------------
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
-    -Wformat=2 -Wundef $(if $(filter 1,$(WERROR)),-Werror)
+    -Wformat=2 -Wno-format-nonliteral -Wundef $(if $(filter 1,$(WERROR)),-Werror)
 OPTIMISE := $(if $(SAN)$(TEST)$(FUZZER),-O1 -fno-omit-frame-pointer,-O2)
 HARDEN := $(if $(SAN)$(FUZZER)$(findstring -O0,$(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 HARDEN_LD := -Wl,-z,relro,-z,now -Wl,--as-needed
@@ -257,7 +257,7 @@ $(B)/src/%.o: src/%.c $(B)/.flags | $(B)/gen/version.h
 $(B)/test/%.o: test/%.c $(B)/.flags | $(B)/gen/version.h
 	$(Q)mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(COMPILE) -Itest -Wno-conversion -Wno-sign-conversion -Wno-missing-prototypes -Wno-format-nonliteral -o $@ $<
+	$(Q)$(COMPILE) -Itest -Wno-conversion -Wno-sign-conversion -Wno-missing-prototypes -o $@ $<
 
 # A name defined twice would be seen only by who happens to link both.
 $(LIB): $(LIB_OBJS) $(B)/.objects

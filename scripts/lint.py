@@ -27,6 +27,7 @@ LIBRARIES = [
     (r"yaml\.h", ["conf"]),
     (r"(cjson/)?cJSON\.h", ["json"]),
     (r"sqlite3\.h", ["journal"]),
+    (r"hiredis/.*", ["cluster"]),
     (r"openssl/.*", ["ws", "cluster"]),
 ]
 # What the C library and the kernel bring: free for all.
@@ -370,7 +371,7 @@ CASES = [
     ("library", "libuv in hub", {"src/hub/h.c": "#include <uv.h>\n"}),
     ("library", "libuv in main.c", {"src/main.c": "#include <uv.h>\n"}),
     ("library", "a library in quotes", {"src/hub/h.c": '#include "uv.h"\n'}),
-    ("library", "a library nobody owns", {"src/hub/h.c": "#include <curl/curl.h>\n"}),
+    ("library", "a library nobody owns", {"src/hub/h.c": "#include <jansson.h>\n"}),
     ("circle", "two headers", {"src/hub/x.h": header("src/hub/x.h", '\n#include "hub/y.h"\n'),
                                "src/hub/y.h": header("src/hub/y.h", '\n#include "hub/x.h"\n')}),
     (None, "three headers, no circle", {"src/hub/x.h": header("src/hub/x.h", '\n#include "hub/h.h"\n'),
