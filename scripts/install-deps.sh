@@ -35,6 +35,8 @@ set_build() {
     want_unless libyaml-dev have_module yaml-0.1
     want_unless libcjson-dev have_module libcjson
     want_unless libsqlite3-dev have_module sqlite3
+    want_unless libhiredis-dev have_module hiredis
+    want_unless librdkafka-dev have_module rdkafka
     want_unless libssl-dev have_module libcrypto
     want_unless libwslay-dev test -e /usr/include/wslay/wslay.h
     # llhttp is a library on Debian 13, source inside a Node package on 12 (third_party/llhttp.mk).

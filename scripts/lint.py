@@ -27,7 +27,11 @@ LIBRARIES = [
     (r"yaml\.h", ["conf"]),
     (r"(cjson/)?cJSON\.h", ["json"]),
     (r"sqlite3\.h", ["journal"]),
+    (r"zlib\.h", ["ws"]),
+    (r"curl/.*", ["http"]),
     (r"hiredis/.*", ["cluster"]),
+    (r"librdkafka/.*", ["journal"]),
+    (r"(postgresql/)?libpq-fe\.h", ["store"]),
     (r"openssl/.*", ["ws", "cluster"]),
 ]
 # What the C library and the kernel bring: free for all.
