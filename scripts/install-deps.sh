@@ -55,6 +55,7 @@ set_test() {
     want_unless libcmocka-dev have_module cmocka
     set_clang
     set_node
+    want_unless redis-server have_command redis-server
     # The pages are tested in a real browser.
     want_unless chromium have_command chromium
 }
