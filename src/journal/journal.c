@@ -26,6 +26,11 @@ bool rt_journal_congested(const struct rt_journal *j)
     return j->ops->congested(j);
 }
 
+bool rt_journal_delivers(const struct rt_journal *j)
+{
+    return j->ops->delivers;
+}
+
 bool rt_journal_healthy(const struct rt_journal *j, const char **ret_text)
 {
     return j->ops->healthy(j, ret_text);

@@ -1,12 +1,12 @@
 /* The log: gives each message of a channel its position and says when it is stored.
  *
  * Implementations: memory (rt_journal_memory: positions live in the hub's channel, an epoch per channel object) and SQLite (rt_journal_sqlite: one
- * writer thread, group commit, WAL; a per-channel sequence from 1, one epoch stored with the database). Kafka comes as a third.
+ * writer thread, group commit, WAL; a per-channel sequence from 1, one epoch stored with the database), Kafka (journal/kafka.h).
  *
  * Append: `done` is called on the loop, in the order of commit, exactly once, never from inside rt_journal_append(); except that an implementation that
  * stores at once returns RT_OK with the result filled and calls nothing (RT_PENDING otherwise).
  * Results: RT_OK with a position; RT_EAGAIN certainly not stored ("retry"); RT_EUNKNOWN may be stored ("unknown").
- * Dedupe: an append with a key that the same publisher used within the window is answered RT_OK with the first one's position and duplicate = true.
+ * Dedupe: an append with a key that the same publisher used on that channel within the window is answered RT_OK with the first one's position and duplicate = true.
  * A failed append of a channel fails the later ones in flight of that channel too (order): those that were handed in before `done` told of the failure.
  * The caller puts the position into the message and the channel. (The memory journal counts on it: the message has reached the hub before the next append.)
  * SQLite: disk full -> RT_EAGAIN until there is room; any fsync or I/O error at commit -> RT_EUNKNOWN, the journal stops for good and `failed` is called on the loop (the process exits 70).
@@ -29,6 +29,7 @@ struct rt_position {
 struct rt_append {
     struct rt_task task;        /* internal */
     uint64_t failures;          /* internal: failures that the loop knew of when it was handed in */
+    uint64_t handed_in;         /* internal: loop time, ms */
     struct rt_stored *message;  /* the append holds a reference until done */
     struct rt_channel *channel; /* pinned by the caller until done */
     struct rt_str channel_name; /* copied by the caller into memory that lives until done */
@@ -95,9 +96,12 @@ int rt_journal_append(struct rt_journal *j, struct rt_append *append);
 int rt_journal_read(struct rt_journal *j, struct rt_read *read);
 /* Appends in flight passed 80 % of the cap: publishers should pause. */
 bool rt_journal_congested(const struct rt_journal *j);
+/* True: the journal hands what is committed to the broker itself, whoever appended it, in the order of the log (journal/kafka.h); `done` is the answer to
+ * the publisher only. False: the broker delivers a message once `done` says RT_OK. */
+bool rt_journal_delivers(const struct rt_journal *j);
 /* No failure and able to store, for /readyz; `*ret_text` (may be NULL) gets the last error or "". */
 bool rt_journal_healthy(const struct rt_journal *j, const char **ret_text);
-const char *rt_journal_name(const struct rt_journal *j); /* "memory", "sqlite" */
+const char *rt_journal_name(const struct rt_journal *j); /* "memory", "sqlite", "kafka" */
 /* No more appends; what is in flight is committed and its `done` called, then `closed(arg)` on the loop. Then rt_journal_free(). */
 void rt_journal_close(struct rt_journal *j, void (*closed)(void *arg), void *arg);
 void rt_journal_free(struct rt_journal *j);
@@ -105,6 +109,7 @@ void rt_journal_free(struct rt_journal *j);
 /* How an implementation looks from inside. */
 struct rt_journal_ops {
     const char *name;
+    bool delivers; /* see rt_journal_delivers() */
     int (*append)(struct rt_journal *j, struct rt_append *append);
     int (*read)(struct rt_journal *j, struct rt_read *read);
     bool (*congested)(const struct rt_journal *j);
