@@ -20,7 +20,7 @@ struct key {
     struct rt_list link; /* oldest first */
     uint64_t time;       /* of the loop, ms */
     struct rt_position position;
-    struct rt_str identity; /* publisher's length, publisher, key; follows this struct */
+    struct rt_str identity; /* channel and publisher with their lengths, key; follows this struct */
 };
 
 struct memory {
@@ -81,17 +81,24 @@ static void forget_surplus(struct memory *m)
     }
 }
 
+static void add_name(struct rt_buf *out, struct rt_str name)
+{
+    uint32_t len = (uint32_t)name.len;
+    rt_buf_add(out, &len, sizeof(len));
+    rt_buf_add_str(out, name);
+}
+
 /* The name under which a message is found again: none when it has no key. False: out of memory. */
-static bool make_identity(struct memory *m, const struct rt_message *message,
+static bool make_identity(struct memory *m, const struct rt_append *append,
                           struct rt_str *ret_identity)
 {
+    const struct rt_message *message = &append->message->m;
     *ret_identity = RT_STR_NONE;
     if (message->key.len == 0 || m->window == 0)
         return true;
-    uint32_t publisher_len = (uint32_t)message->publisher.len;
     rt_buf_clear(&m->identity);
-    rt_buf_add(&m->identity, &publisher_len, sizeof(publisher_len));
-    rt_buf_add_str(&m->identity, message->publisher);
+    add_name(&m->identity, append->channel_name);
+    add_name(&m->identity, message->publisher);
     rt_buf_add_str(&m->identity, message->key);
     *ret_identity = rt_buf_str(&m->identity);
     return rt_buf_ok(&m->identity);
@@ -140,7 +147,7 @@ static int memory_append(struct rt_journal *j, struct rt_append *append)
     forget_expired(m, now);
 
     struct rt_str identity;
-    if (!make_identity(m, &append->message->m, &identity))
+    if (!make_identity(m, append, &identity))
         return rt_journal_refuse(&m->meter, append, RT_ENOMEM, "out of memory");
     struct key *key = identity.len ? rt_map_get(&m->keys, identity) : NULL;
     append->duplicate = key != NULL;

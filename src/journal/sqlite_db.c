@@ -35,9 +35,9 @@ static const char *const migrations[] = {
     " offset INTEGER NOT NULL, time INTEGER NOT NULL, id BLOB NOT NULL, kind INTEGER NOT NULL,"
     " flags INTEGER NOT NULL, event TEXT, data, attachments BLOB, publisher TEXT, key TEXT);"
     "CREATE UNIQUE INDEX message_position ON message(channel_id, offset);"
-    "CREATE TABLE recent_key(seq INTEGER PRIMARY KEY, publisher TEXT NOT NULL, key TEXT NOT NULL,"
-    " offset INTEGER NOT NULL, time INTEGER NOT NULL);"
-    "CREATE UNIQUE INDEX recent_key_identity ON recent_key(publisher, key);"
+    "CREATE TABLE recent_key(seq INTEGER PRIMARY KEY, channel TEXT NOT NULL,"
+    " publisher TEXT NOT NULL, key TEXT NOT NULL, offset INTEGER NOT NULL, time INTEGER NOT NULL);"
+    "CREATE UNIQUE INDEX recent_key_identity ON recent_key(channel, publisher, key);"
     "PRAGMA application_id=" STRINGIFY(APPLICATION_ID) ";",
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))

@@ -5,7 +5,8 @@
  *     channel(id, name, top)       top: highest offset given
  *     message(seq, channel_id, offset, time, id, kind, flags, event, data, attachments, publisher, key)
  *                                  unique index (channel_id, offset); data is TEXT for JSON and text, BLOB for bytes
- *     recent_key(seq, publisher, key, offset, time)   idempotency keys of the window; unique index (publisher, key)
+ *     recent_key(seq, channel, publisher, key, offset, time)
+ *                                  idempotency keys of the window; unique index (channel, publisher, key)
  * Rows of message and recent_key are in order of commit by seq, so that the oldest are found without an index on time.
  *
  * Thread: a connection is used by one thread at a time; it may be opened on one and handed to another before use. */

@@ -6,9 +6,10 @@
 #include "base/alloc.h"
 
 static const char *const statements[RT_ROWS_STATEMENTS] = {
-    [RT_ROWS_FIND_KEY] = "SELECT offset, time FROM recent_key WHERE publisher=?1 AND key=?2",
-    [RT_ROWS_SET_KEY] = "INSERT OR REPLACE INTO recent_key(publisher, key, offset, time)"
-                        " VALUES(?1, ?2, ?3, ?4)",
+    [RT_ROWS_FIND_KEY] = "SELECT offset, time FROM recent_key"
+                         " WHERE channel=?1 AND publisher=?2 AND key=?3",
+    [RT_ROWS_SET_KEY] = "INSERT OR REPLACE INTO recent_key(channel, publisher, key, offset, time)"
+                        " VALUES(?1, ?2, ?3, ?4, ?5)",
     [RT_ROWS_FIND_CHANNEL] = "SELECT id, top FROM channel WHERE name=?1",
     [RT_ROWS_ADD_CHANNEL] = "INSERT INTO channel(name, top) VALUES(?1, ?2)",
     [RT_ROWS_ADD_MESSAGE] =
@@ -165,20 +166,23 @@ int rt_rows_finish(struct rt_rows *rows)
 
 /* ---- idempotency keys -------------------------------------------------------------------------------------- */
 
-static struct rt_str publisher_of(const struct rt_message *m)
+static int bind_key(sqlite3_stmt *statement, struct rt_str channel, const struct rt_message *m)
 {
-    return m->publisher.ptr ? m->publisher : RT_STR("");
+    struct rt_str publisher = m->publisher.ptr ? m->publisher : RT_STR("");
+    int code = rt_db_bind_text(statement, 1, channel);
+    if (code == SQLITE_OK)
+        code = rt_db_bind_text(statement, 2, publisher);
+    return code == SQLITE_OK ? rt_db_bind_text(statement, 3, m->key) : code;
 }
 
 /* SQLITE_ROW and the offset when the key was used within the window, SQLITE_DONE when not. */
-static int find_key(struct rt_rows *rows, const struct rt_message *m, uint64_t *ret_offset)
+static int find_key(struct rt_rows *rows, struct rt_str channel, const struct rt_message *m,
+                    uint64_t *ret_offset)
 {
     if (m->key.len == 0 || rows->window == 0)
         return SQLITE_DONE;
     sqlite3_stmt *find = rows->statements[RT_ROWS_FIND_KEY];
-    int code = rt_db_bind_text(find, 1, publisher_of(m));
-    if (code == SQLITE_OK)
-        code = rt_db_bind_text(find, 2, m->key);
+    int code = bind_key(find, channel, m);
     if (code == SQLITE_OK)
         code = sqlite3_step(find);
     if (code == SQLITE_ROW) {
@@ -192,18 +196,17 @@ static int find_key(struct rt_rows *rows, const struct rt_message *m, uint64_t *
     return code;
 }
 
-static int set_key(struct rt_rows *rows, const struct rt_message *m, int64_t offset)
+static int set_key(struct rt_rows *rows, struct rt_str channel, const struct rt_message *m,
+                   int64_t offset)
 {
     if (m->key.len == 0 || rows->window == 0)
         return SQLITE_OK;
     sqlite3_stmt *set = rows->statements[RT_ROWS_SET_KEY];
-    int code = rt_db_bind_text(set, 1, publisher_of(m));
+    int code = bind_key(set, channel, m);
     if (code == SQLITE_OK)
-        code = rt_db_bind_text(set, 2, m->key);
+        code = sqlite3_bind_int64(set, 4, offset);
     if (code == SQLITE_OK)
-        code = sqlite3_bind_int64(set, 3, offset);
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_int64(set, 4, (int64_t)m->time);
+        code = sqlite3_bind_int64(set, 5, (int64_t)m->time);
     return code == SQLITE_OK ? rt_db_run(set) : code;
 }
 
@@ -291,7 +294,7 @@ static int add_message(struct rt_rows *rows, const struct channel *c, const stru
         code = rt_db_run(add);
     else
         sqlite3_clear_bindings(add);
-    return code == SQLITE_OK ? set_key(rows, m, offset) : code;
+    return code == SQLITE_OK ? set_key(rows, c->name, m, offset) : code;
 }
 
 /* On the way of a batch in which some row failed. What cannot be undone alone is undone with the whole transaction. */
@@ -324,7 +327,7 @@ int rt_rows_add(struct rt_rows *rows, struct rt_append *append, bool guarded)
 {
     const struct rt_message *m = &append->message->m;
     uint64_t known = 0;
-    int code = find_key(rows, m, &known);
+    int code = find_key(rows, append->channel_name, m, &known);
     if (code == SQLITE_ROW) {
         answer(rows, append, known, true);
         return SQLITE_OK;
