@@ -22,13 +22,24 @@ static struct rt_hub_rule *hub_rule_of(void *arg, struct rt_str channel)
     return &match_rule(arg, channel)->hub;
 }
 
+static const struct rt_broker_rule *rule_of(const struct rt_channel *c)
+{
+    return (const struct rt_broker_rule *)(void *)rt_channel_rule(c);
+}
+
 const struct rt_channel_rule *rt_broker_rule(const struct rt_broker *b, struct rt_str channel)
 {
     /* A channel that exists remembers its rule. */
     const struct rt_channel *c = rt_hub_channel(b->hub, channel, false);
-    const struct rt_broker_rule *rule =
-        c ? (const struct rt_broker_rule *)(void *)rt_channel_rule(c) : match_rule(b, channel);
-    return rule->conf;
+    return c ? rule_of(c)->conf : match_rule(b, channel)->conf;
+}
+
+static void on_occupied(void *arg, struct rt_channel *c, bool occupied)
+{
+    const struct rt_broker *b = arg;
+    const struct rt_channel_rule *conf = rule_of(c)->conf;
+    if (b->relay.occupied && !(conf && conf->log))
+        b->relay.occupied(b->relay.arg, rt_channel_name(c), occupied);
 }
 
 static int make_rules(struct rt_broker *b)
@@ -99,8 +110,11 @@ int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct r
     b->config = config;
     b->loop = loop;
     rt_list_init(&b->relief);
-    struct rt_hub_options options = {
-        .memory = config->limits.memory_log, .rule_of = hub_rule_of, .arg = b, .metrics = metrics};
+    struct rt_hub_options options = {.memory = config->limits.memory_log,
+                                     .rule_of = hub_rule_of,
+                                     .occupied = on_occupied,
+                                     .arg = b,
+                                     .metrics = metrics};
     if (make_rules(b) || rt_hub_new(&options, &b->hub))
         goto fail;
     rt_hub_set_time(b->hub, rt_loop_now(loop));
@@ -121,6 +135,20 @@ fail:
 void rt_broker_set_journal(struct rt_broker *b, struct rt_journal *journal)
 {
     b->journal = journal;
+}
+
+void rt_broker_set_relay(struct rt_broker *b, const struct rt_broker_relay *relay)
+{
+    b->relay = *relay;
+}
+
+void rt_broker_relayed(struct rt_broker *b, struct rt_str channel, struct rt_message *message)
+{
+    const struct rt_channel_rule *rule = rt_broker_rule(b, channel);
+    if (rule && rule->log)
+        return; /* the nodes' rules differ: what is logged comes through the log alone */
+    message->offset = 0;
+    (void)rt_hub_publish(b->hub, channel, message); /* the hub counts what fails */
 }
 
 static void journal_closed(void *arg)

@@ -53,6 +53,19 @@ int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct r
                   struct rt_broker **ret_broker, struct rt_err *err);
 /* The journal is opened by app (memory or SQLite) and handed in before the first publish; the broker closes it. */
 void rt_broker_set_journal(struct rt_broker *b, struct rt_journal *journal);
+
+/* How channels without a log reach other nodes. */
+struct rt_broker_relay {
+    /* A message that was published here. A failure is counted by the relay: such channels promise no more. */
+    int (*publish)(void *arg, struct rt_str channel, const struct rt_message *message);
+    /* A channel without a log has listeners here, or has none any more. */
+    void (*occupied)(void *arg, struct rt_str channel, bool occupied);
+    void *arg;
+};
+/* To be set before anybody subscribes; copied. */
+void rt_broker_set_relay(struct rt_broker *b, const struct rt_broker_relay *relay);
+/* A message of another node on a channel without a log: to this node's subscribers. */
+void rt_broker_relayed(struct rt_broker *b, struct rt_str channel, struct rt_message *message);
 /* Waits for what is in flight, then `closed(arg)`. New publishes are answered `retry` from now on. */
 void rt_broker_close(struct rt_broker *b, void (*closed)(void *arg), void *arg);
 void rt_broker_free(struct rt_broker *b);

@@ -15,6 +15,7 @@ struct rt_broker {
     struct rt_loop *loop;
     struct rt_hub *hub;
     struct rt_journal *journal;
+    struct rt_broker_relay relay; /* all NULL: one node */
     struct rt_broker_rule *rules; /* config->channel_count, then the one for unmatched channels */
     struct rt_list relief;        /* rt_relief.link: who waits for the journal's queue to empty */
     struct rt_timer expiry;

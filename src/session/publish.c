@@ -192,6 +192,8 @@ static void publish_ephemeral(struct rt_broker *b, const struct rt_publish *publ
     *result = (struct rt_publish_result){.status = RT_PUBLISH_OK};
     if (rt_hub_publish(b->hub, publish->channel, publish->message) == RT_ENOMEM)
         retry(result, "out of memory");
+    else if (b->relay.publish)
+        (void)b->relay.publish(b->relay.arg, publish->channel, publish->message);
 }
 
 int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,

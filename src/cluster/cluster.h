@@ -1,0 +1,52 @@
+/* What nodes do together over Redis: records of the log early, ephemeral channels, and knowing of each other.
+ *
+ * Redis channels (behind redis.prefix): "p:<topic>:<partition>" carries committed records; every node subscribes to all partitions. "c:<channel>" carries
+ * one ephemeral channel (log: false), subscribed only while somebody listens on this node. "nodes" carries each node's announcement, every 3 s; a node that has not
+ * been heard for 10 s is gone.
+ * Losing Redis costs latency on logged channels, since the tail of the log brings everything, and messages on ephemeral ones, which are counted (redis_dropped_total).
+ * Thread: the loop. */
+#ifndef RT_CLUSTER_CLUSTER_H
+#define RT_CLUSTER_CLUSTER_H
+
+#include "base/buf.h"
+#include "cluster/redis.h"
+#include "journal/sequencer.h"
+
+struct rt_cluster;
+
+struct rt_cluster_options {
+    struct rt_loop *loop;
+    struct rt_metrics *metrics;
+    const char *redis_url;
+    const char *prefix;
+    const char *node;   /* unique in the cluster */
+    const char *secret; /* "" none: envelopes have no MAC */
+    const char *topic;
+    uint32_t partitions; /* 0: no log is shared */
+    /* Another node's committed record. Takes over the reference in record->message. */
+    void (*early)(void *arg, const struct rt_record *record, struct rt_str epoch);
+    /* Another node's message on an ephemeral channel: a view, valid during the call. */
+    void (*deliver)(void *arg, struct rt_str channel, struct rt_message *message);
+    /* This node's announcement: a JSON object's members without braces, e.g. `"num_clients":3`. */
+    void (*describe)(void *arg, struct rt_buf *out);
+    void *arg;
+};
+
+int rt_cluster_new(const struct rt_cluster_options *options, struct rt_cluster **ret_cluster,
+                   struct rt_err *err);
+/* This node's record was committed: tells the others, as far as Redis is there. */
+void rt_cluster_committed(struct rt_cluster *c, const struct rt_record *record,
+                          struct rt_str epoch);
+/* A message on an ephemeral channel was published here. RT_EAGAIN: the others will not get it. */
+int rt_cluster_publish(struct rt_cluster *c, struct rt_str channel,
+                       const struct rt_message *message);
+/* An ephemeral channel has listeners here, or has none any more. */
+void rt_cluster_occupied(struct rt_cluster *c, struct rt_str channel, bool occupied);
+/* Calls `fn` for every other node that is alive, with its name and announcement (JSON object). */
+void rt_cluster_each_node(const struct rt_cluster *c,
+                          void (*fn)(void *arg, struct rt_str name, struct rt_str json), void *arg);
+struct rt_redis *rt_cluster_redis(struct rt_cluster *c);
+void rt_cluster_close(struct rt_cluster *c, void (*closed)(void *arg), void *arg);
+void rt_cluster_free(struct rt_cluster *c);
+
+#endif
