@@ -105,6 +105,10 @@ static void test_duplicates(void **state)
     assert_false(p.append.duplicate);
     publish(&m, "a", NULL, "k1", &p);
     assert_true(p.append.duplicate);
+    /* Nor is it the same key on another channel. */
+    publish(&m, "b", "anna", "k1", &p);
+    assert_false(p.append.duplicate);
+    assert_int_equal(p.append.position.offset, 1);
     /* No key: never a duplicate. */
     publish(&m, "a", "anna", NULL, &p);
     publish(&m, "a", "anna", NULL, &p);

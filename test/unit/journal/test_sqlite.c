@@ -278,6 +278,30 @@ static void test_duplicates(void **state)
     world_deinit(&w);
 }
 
+/* A key counts for its channel: the position in the answer is always one of the channel that was asked for. */
+static void test_key_on_another_channel(void **state)
+{
+    (void)state;
+    struct world w;
+    struct pub p;
+    world_init(&w);
+    open_journal(&w);
+    store(&w, "a", "x");
+    const char *const channels[] = {"a", "b", "a", "b"};
+    const uint64_t offsets[] = {2, 1, 2, 1};
+    for (int i = 0; i < 4; i++) {
+        append_key(&w, &p, channels[i], "anna", "k");
+        await(&p);
+        assert_int_equal(p.append.status, RT_OK);
+        assert_int_equal(p.append.duplicate, i >= 2);
+        assert_int_equal(p.append.position.offset, offsets[i]);
+        release(&p);
+        if (i == 1)
+            reopen(&w);
+    }
+    world_deinit(&w);
+}
+
 static uint64_t keyed_at(struct world *w, const char *key, uint64_t time, bool duplicate)
 {
     struct pub p;
@@ -656,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_too_many_reads),
         cmocka_unit_test(test_large_pages),
         cmocka_unit_test(test_duplicates),
+        cmocka_unit_test(test_key_on_another_channel),
         cmocka_unit_test(test_window_ends),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_relief_comes_early),
