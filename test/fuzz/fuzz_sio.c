@@ -1,9 +1,11 @@
-/* A client's whole conversation with the Socket.IO endpoint: packets as they come, rules that use every action and function, recovery on.
+/* A client's whole conversation with the Socket.IO endpoint: packets as they come, rules that use
+ * every action and function, recovery on.
  *
  * The input is lines. The first byte of each says what happens, the rest is its content:
- *     t text packet   b binary message   a the other client's text packet   c connection lost and a new one
+ *     t text packet   b binary message   a text packet of the other client   c a new connection
  *     u upgrade       p pong             l the log answers                  w writable or not
- * Any packet may close the connection; a new one is opened then. Aborts when something is sent that is no legal packet. */
+ * Any packet may close the connection; a new one is opened then. Aborts when something is sent that
+ * is no legal packet. */
 #include "unit/socketio/rig.h"
 
 #include "base/utf8.h"
@@ -21,7 +23,8 @@ static const char yaml[] =
     "    - {if: {value: $auth.no, is: defined}, do: [{refuse: {message: '{$auth.no}', data: "
     "$auth}}]}\n"
     "    - {if: {value: $auth.out, equals: true}, do: [{disconnect: true}]}\n"
-    "    - do: [{join: {$default: [$auth.room, lobby]}}, {emit: {event: hello, data: $handshake}}]\n"
+    "    - do: [{join: {$default: [$auth.room, lobby]}}, {emit: {event: hello, data: "
+    "$handshake}}]\n"
     "  events:\n"
     "    - {event: join, do: [{join: $1}, {emit: {args: $rooms}}]}\n"
     "    - {event: leave, do: [{leave: $1}]}\n"
@@ -36,7 +39,8 @@ static const char yaml[] =
     "      do:\n"
     "        - when: {if: {value: $1, equals: $2}, do: [{ack: [equal]}]}\n"
     "        - when: {if: {value: $1, in: $2}, do: [{ack: [in]}]}\n"
-    "        - when: {if: {any: [{value: $1, is: binary}, {value: $1, longer: 5}, {not: {value: $1, "
+    "        - when: {if: {any: [{value: $1, is: binary}, {value: $1, longer: 5}, {not: {value: "
+    "$1, "
     "is: empty}}]}, do: [{ack: [any]}], else: [{drop: true}]}\n"
     "        - when: {if: {value: $1, matches: 'a*b?c'}, do: [{ack: [glob]}]}\n"
     "    - {event: ask, do: [{emit: {event: q, data: $1, ack: {do: [{ack: $args}, {publish: "
@@ -84,7 +88,8 @@ static size_t check_packet(struct rt_str line)
     return attachments;
 }
 
-/* Binary content may hold line feeds: the rig writes it between < and >, so inputs with those are not looked at. */
+/* Binary content may hold line feeds: the rig writes it between < and >, so inputs with those are
+ * not looked at. */
 static void check_log(struct rt_eio_session *s, bool strict)
 {
     struct rt_str rest = rt_buf_str(&s->log);

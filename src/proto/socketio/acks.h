@@ -1,7 +1,8 @@
-/* Answers that clients owe us: events emitted with an acknowledgement id (`emit` with `ack`), and the actions that follow the answer or its absence.
+/* Answers that clients owe us: events emitted with an acknowledgement id (`emit` with `ack`), and
+ * the actions that follow the answer or its absence.
  *
- * Ids are given per socket and stay below 2^31, since some clients read them as 32-bit numbers. What is still open when the socket goes is forgotten.
- * Thread: the loop. */
+ * Ids are given per socket and stay below 2^31, since some clients read them as 32-bit numbers.
+ * What is still open when the socket goes is forgotten. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_ACKS_H
 #define RT_PROTO_SOCKETIO_ACKS_H
 
@@ -20,8 +21,9 @@ struct rt_sio_ack {
     uint32_t id;
 };
 
-/* Awaits an answer; `timed_out` is called with it when none comes in time, and frees it by rt_sio_ack_free(). Takes its own reference to the reply.
- * NULL: out of memory, or RT_SIO_MAX_ACKS are open. */
+/* Awaits an answer; `timed_out` is called with it when none comes in time, and frees it by
+ * rt_sio_ack_free(). Takes its own reference to the reply. NULL: out of memory, or RT_SIO_MAX_ACKS
+ * are open. */
 struct rt_sio_ack *rt_sio_ack_new(struct rt_sio_socket *socket, const struct rt_sio_emit *emit,
                                   struct rt_sio_reply *reply,
                                   void (*timed_out)(struct rt_sio_ack *ack));

@@ -1,6 +1,7 @@
 /* Actions of docs/events.md, compiled: what one `do` list does. Running them is run.h's part.
  *
- * Ownership: the arena of the compiler; nothing changes afterwards. Thread: compiling at start, read on the loop. */
+ * Ownership: the arena of the compiler; nothing changes afterwards. Thread: compiling at start,
+ * read on the loop. */
 #ifndef RT_PROTO_SOCKETIO_ACTION_H
 #define RT_PROTO_SOCKETIO_ACTION_H
 
@@ -21,7 +22,8 @@ enum rt_sio_action_kind {
 struct rt_sio_actions {
     const struct rt_sio_action *items;
     size_t count;
-    /* It may answer the acknowledgement of the incoming event, or publishes: an automatic answer waits for it. */
+    /* It may answer the acknowledgement of the incoming event, or publishes: an automatic answer
+     * waits for it. */
     bool answers;
 };
 
@@ -96,7 +98,8 @@ struct rt_sio_action {
     };
 };
 
-/* Compiles a list of actions in the scope that `c` says; false: errors were recorded, or out of memory. `what` names the key in messages. `node` NULL is an empty list. */
+/* Compiles a list of actions in the scope that `c` says; false: errors were recorded, or out of
+ * memory. `what` names the key in messages. `node` NULL is an empty list. */
 bool rt_sio_actions_compile(struct rt_sio_compile *c, const struct rt_node *node, const char *what,
                             struct rt_sio_actions *ret_actions);
 

@@ -1,8 +1,9 @@
-/* One connection (an Engine.IO session): its packets, and the sockets of the namespaces that it has joined.
+/* One connection (an Engine.IO session): its packets, and the sockets of the namespaces that it has
+ * joined.
  *
- * Whatever breaks the protocol closes the whole connection, as the reference server does. One tolerance: after *we* have sent a socket away,
- * packets for a namespace that is not connected are ignored, since they may have been on their way.
- * Thread: the loop. */
+ * Whatever breaks the protocol closes the whole connection, as the reference server does. One
+ * tolerance: after *we* have sent a socket away, packets for a namespace that is not connected are
+ * ignored, since they may have been on their way. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_CLIENT_H
 #define RT_PROTO_SOCKETIO_CLIENT_H
 

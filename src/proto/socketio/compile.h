@@ -1,9 +1,10 @@
-/* What compiling the section `socketio` of the configuration shares: memory of the compiled table, errors with their place, the scope that
- * variables are used in.
+/* What compiling the section `socketio` of the configuration shares: memory of the compiled table,
+ * errors with their place, the scope that variables are used in.
  *
- * Everything compiled (templates, conditions, actions, rules) lives in one arena and is freed with it; nothing in it changes afterwards.
- * Errors do not stop the compiler: it returns NULL for the part and goes on, so that all are found; `errors` or `nomem` then says that
- * the result may not be used. Thread: the main thread at start. */
+ * Everything compiled (templates, conditions, actions, rules) lives in one arena and is freed with
+ * it; nothing in it changes afterwards. Errors do not stop the compiler: it returns NULL for the
+ * part and goes on, so that all are found; `errors` or `nomem` then says that the result may not be
+ * used. Thread: the main thread at start. */
 #ifndef RT_PROTO_SOCKETIO_COMPILE_H
 #define RT_PROTO_SOCKETIO_COMPILE_H
 
@@ -33,17 +34,19 @@ struct rt_sio_compile {
 void *rt_sio_alloc(struct rt_sio_compile *c, size_t count, size_t size);
 /* A copy with a NUL behind it; none when out of memory. */
 struct rt_str rt_sio_keep(struct rt_sio_compile *c, struct rt_str text);
-/* Reports keys of `map` that are not in `names` (NULL-terminated), with a suggestion; `what` is "a rule", "`publish`". False (and an
- * error) when `map` is no map. */
+/* Reports keys of `map` that are not in `names` (NULL-terminated), with a suggestion; `what` is "a
+ * rule", "`publish`". False (and an error) when `map` is no map. */
 bool rt_sio_check_keys(struct rt_sio_compile *c, const struct rt_node *map, const char *what,
                        const char *const *names);
 /* The member as a boolean, `fallback` when absent or wrong (which is an error). */
 bool rt_sio_flag(struct rt_sio_compile *c, const struct rt_node *map, const char *key,
                  bool fallback);
-/* "250ms", "10s", "5m", "1h" in milliseconds, 1 ms to 1 day; `fallback` when `node` is NULL or wrong (which is an error). */
+/* "250ms", "10s", "5m", "1h" in milliseconds, 1 ms to 1 day; `fallback` when `node` is NULL or
+ * wrong (which is an error). */
 uint64_t rt_sio_duration(struct rt_sio_compile *c, const struct rt_node *node, const char *what,
                          uint64_t fallback);
-/* A list, or a single node as a list of one: `*ret_items` points into the tree (or to `*single`). */
+/* A list, or a single node as a list of one: `*ret_items` points into the tree (or to
+ * `*single`). */
 size_t rt_sio_items(const struct rt_node *const *single, const struct rt_node *const **ret_items);
 
 #endif

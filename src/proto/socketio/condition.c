@@ -223,39 +223,37 @@ static int same_string(struct rt_str a, struct rt_str b, struct rt_buf *buf)
     return same;
 }
 
-static int same_compact(struct rt_str a, struct rt_str b, struct rt_buf *buf)
+/* `buf` holds the compact text of one and gets that of the other. */
+static int same_compact(struct rt_str b, struct rt_buf *buf)
 {
-    size_t start = buf->len;
-    rt_json_add_compact(buf, a);
-    size_t middle = buf->len;
+    size_t len = buf->len;
     rt_json_add_compact(buf, b);
     if (!rt_buf_ok(buf))
         return RT_ENOMEM;
-    int same = rt_str_eq(rt_str_of(buf->data + start, middle - start),
-                         rt_str_of(buf->data + middle, buf->len - middle));
-    buf->len = start;
+    int same = rt_str_eq(rt_str_of(buf->data, len), rt_str_of(buf->data + len, buf->len - len));
+    buf->len = len;
     return same;
 }
 
-/* Neither of the two may lie in `buf`, which takes copies. */
+static bool is_container(struct rt_str json)
+{
+    enum rt_json_kind kind = rt_json_kind(json);
+    return kind == RT_JSON_ARRAY || kind == RT_JSON_OBJECT;
+}
+
+/* Neither of the two may lie in `buf`, which takes copies; of a container it holds the compact text
+ * already, so that a long list to compare it with costs no more than the list. */
 static int same_json(struct rt_str a, struct rt_str b, struct rt_buf *buf)
 {
+    if (rt_json_kind(a) != rt_json_kind(b))
+        return 0;
+    if (is_container(a))
+        return same_compact(b, buf);
     if (rt_str_eq(a, b))
         return 1;
-    enum rt_json_kind kind = rt_json_kind(a);
-    if (kind != rt_json_kind(b))
-        return 0;
-    switch (kind) {
-    case RT_JSON_NUMBER:
+    if (rt_json_kind(a) == RT_JSON_NUMBER)
         return number_of(a) == number_of(b);
-    case RT_JSON_STRING:
-        return same_string(a, b, buf);
-    case RT_JSON_ARRAY:
-    case RT_JSON_OBJECT:
-        return same_compact(a, b, buf);
-    default:
-        return 0;
-    }
+    return rt_json_kind(a) == RT_JSON_STRING ? same_string(a, b, buf) : 0;
 }
 
 static bool is_empty(const struct rt_sio_operand *o)
@@ -351,6 +349,10 @@ static int test_other(const struct test *test, struct rt_sio_values *v,
         return 0;
     /* Comparing must not move what it compares: the scratch buffer takes the copies. */
     rt_buf_clear(v->scratch);
+    if (is_container(o->json))
+        rt_json_add_compact(v->scratch, o->json);
+    if (!rt_buf_ok(v->scratch))
+        return RT_ENOMEM;
     if (test->kind == TEST_EQUALS)
         return same_json(o->json, other.json, v->scratch);
     struct rt_json_iter it = rt_json_iter(other.json);

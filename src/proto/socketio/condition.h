@@ -1,9 +1,11 @@
-/* Conditions of docs/events.md: `if: {value: VALUE, equals: VALUE}` and the like, compiled at start.
+/* Conditions of docs/events.md: `if: {value: VALUE, equals: VALUE}` and the like, compiled at
+ * start.
  *
- * Several tests in one map must all hold, and so must the items of a list. A missing value is undefined, and equal to null. Strings are compared by their characters, numbers by
- * their value, objects and arrays by their compact JSON text.
- * Lengths are counted as JavaScript does (UTF-16 units); of binary data in bytes.
- * Ownership: the arena of the compiler. Thread: compiling at start, evaluation on the loop. */
+ * Several tests in one map must all hold, and so must the items of a list. A missing value is
+ * undefined, and equal to null. Strings are compared by their characters, numbers by their value,
+ * objects and arrays by their compact JSON text. Lengths are counted as JavaScript does (UTF-16
+ * units); of binary data in bytes. Ownership: the arena of the compiler. Thread: compiling at
+ * start, evaluation on the loop. */
 #ifndef RT_PROTO_SOCKETIO_CONDITION_H
 #define RT_PROTO_SOCKETIO_CONDITION_H
 

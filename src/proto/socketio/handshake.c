@@ -38,7 +38,8 @@ bool rt_sio_query_text(struct rt_str query, struct rt_str name, struct rt_buf *s
     return any;
 }
 
-/* Which of the parameters is the last one of its name? Compared by hash, so that a long query costs little. */
+/* Which of the parameters is the last one of its name? Compared by hash, so that a long query costs
+ * little. */
 struct seen {
     uint64_t hashes[RT_SIO_QUERY_MAX];
     size_t count;

@@ -1,6 +1,8 @@
-/* The handshake request as the templates see it: query, headers and the whole object that Socket.IO's server calls `socket.handshake`.
+/* The handshake request as the templates see it: query, headers and the whole object that
+ * Socket.IO's server calls `socket.handshake`.
  *
- * All functions append to `out`, JSON where the name says so, and leave it alone when there is nothing. `scratch` is overwritten. Thread: the loop. */
+ * All functions append to `out`, JSON where the name says so, and leave it alone when there is
+ * nothing. `scratch` is overwritten. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_HANDSHAKE_H
 #define RT_PROTO_SOCKETIO_HANDSHAKE_H
 
@@ -14,10 +16,12 @@ bool rt_sio_query_text(struct rt_str query, struct rt_str name, struct rt_buf *s
                        struct rt_buf *out);
 /* {"name":"value"}: all parameters, each name once. */
 void rt_sio_query_json(struct rt_str query, struct rt_buf *scratch, struct rt_buf *out);
-/* A header's value as text, `name` in lower case; several of one name joined by ", " (cookies by "; "). False: absent. */
+/* A header's value as text, `name` in lower case; several of one name joined by ", " (cookies by ";
+ * "). False: absent. */
 bool rt_sio_header_text(struct rt_str headers, struct rt_str name, struct rt_buf *out);
 void rt_sio_headers_json(struct rt_str headers, struct rt_buf *scratch, struct rt_buf *out);
-/* {headers, time, address, xdomain, secure, issued, url, query, auth}. `h` NULL: everything empty. `auth` none: {}. */
+/* {headers, time, address, xdomain, secure, issued, url, query, auth}. `h` NULL: everything empty.
+ * `auth` none: {}. */
 void rt_sio_handshake_json(const struct rt_eio_handshake *h, struct rt_str auth,
                            struct rt_buf *scratch, struct rt_buf *out);
 

@@ -1,12 +1,14 @@
-/* What the files of the Socket.IO endpoint share: the endpoint, its namespaces, connections and sockets. Not for other folders.
+/* What the files of the Socket.IO endpoint share: the endpoint, its namespaces, connections and
+ * sockets. Not for other folders.
  *
- *   rt_socketio 1 --- n rt_sio_client   an Engine.IO session's user part: its sockets, an unfinished binary packet
- *                 1 --- n rt_sio_nsp    a namespace that has sockets: its name and how messages are written for it
- *   rt_sio_client 1 - n rt_sio_socket   a client in one namespace: subscriptions, acknowledgements both ways
- *   rt_sio_socket 1 - 1 rt_sio_track    only with recovery on: what it takes to come back (recovery.h)
+ *   rt_socketio 1 --- n rt_sio_client   an Engine.IO session's user part: its sockets
+ *                 1 --- n rt_sio_nsp    a namespace that has sockets: its name, its encodings
+ *   rt_sio_client 1 - n rt_sio_socket   a client in one namespace: rooms, acknowledgements
+ *   rt_sio_socket 1 - 1 rt_sio_track    only with recovery on: what it takes to come back
  *
- * Who calls whom: client -> connect, run, acks -> socket -> engine and hub; nothing below calls back into what stands above, and the engine and the
- * broker report only from the loop, so runs of rules never nest and share the buffers below. Thread: the loop. */
+ * Who calls whom: client -> connect, run, acks -> socket -> engine and hub; nothing below calls
+ * back into what stands above, and the engine and the broker report only from the loop, so runs of
+ * rules never nest and share the buffers below. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_INTERNAL_H
 #define RT_PROTO_SOCKETIO_INTERNAL_H
 

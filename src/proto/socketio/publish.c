@@ -1,6 +1,7 @@
 /* The action `publish`: to channels through the broker, to a socket's own id directly.
  *
- * A socket's id is a room that only it is in, without a channel of its own in the hub. Others who have joined a room of that name are reached through the hub as well. */
+ * A socket's id is a room that only it is in, without a channel of its own in the hub. Others who
+ * have joined a room of that name are reached through the hub as well. */
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/recovery.h"
 #include "proto/socketio/run_internal.h"
@@ -23,7 +24,8 @@ static size_t size_of(const struct rt_sio_arguments *a)
     return size;
 }
 
-/* True: the channel is the id of a socket, connected or expected back, and of nobody else; `*result` is filled. */
+/* True: the channel is the id of a socket, connected or expected back, and of nobody else;
+ * `*result` is filled. */
 static bool publish_to_socket(struct rt_sio_run *run, const struct job *job, struct rt_str channel,
                               struct rt_publish_result *result)
 {
@@ -58,15 +60,15 @@ static void note_position(struct rt_sio_run *run, const struct rt_publish_result
     run->values.position = result->position;
 }
 
-/* Under which name a key counts: the user's; for a client without one the channel's. Its socket's id would not do: a message whose
- * acknowledgement was lost with the connection, or with the broker, is sent again over a new one. */
-static struct rt_str key_scope(const struct rt_sio_run *run, struct rt_str channel,
-                               struct rt_str key)
+/* Under which name a key counts in its channel: the user's; clients without one count as one. Its
+ * socket's id would not do: a message whose acknowledgement was lost with the connection, or with
+ * the broker, is sent again over a new one. */
+static struct rt_str key_scope(const struct rt_sio_run *run, struct rt_str key)
 {
     const char *user = run->socket->client.user;
     if (key.len == 0)
         return RT_STR_NONE; /* the socket's id */
-    return user && user[0] != '\0' ? rt_str_c(user) : channel;
+    return user ? rt_str_c(user) : RT_STR("");
 }
 
 static int publish_to(struct rt_sio_run *run, const struct job *job, struct rt_str channel)
@@ -74,7 +76,7 @@ static int publish_to(struct rt_sio_run *run, const struct job *job, struct rt_s
     struct rt_publish_result result;
     struct rt_sio_outcome *outcome = NULL;
     struct rt_message message = job->message; /* the broker writes to it */
-    message.publisher = key_scope(run, channel, message.key);
+    message.publisher = key_scope(run, message.key);
     if (run->reply && !(outcome = rt_sio_reply_expect(run->reply))) {
         rt_sio_run_failed(run, RT_PUBLISH_RETRY, "out of memory");
         return RT_EAGAIN;

@@ -345,7 +345,8 @@ static struct rt_sio_socket *revive(struct rt_sio_track *t, struct rt_sio_client
     return socket;
 }
 
-/* The session that this pid names, waiting. A connection that still has it (half-open, probably) is closed: the last one wins. */
+/* The session that this pid names, waiting. A connection that still has it (half-open, probably) is
+ * closed: the last one wins. */
 static struct rt_sio_track *find(struct rt_sio_recovery *r, struct rt_sio_client *client,
                                  struct rt_str nsp, struct rt_str pid)
 {

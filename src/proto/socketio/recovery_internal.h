@@ -1,5 +1,6 @@
-/* What the two halves of recovery share: track.c follows a live socket, recovery.c keeps sessions that wait and brings them back. Only for those.
- * Ownership: a track belongs to the table of pids; it has either a live socket or a waiting session. */
+/* What the two halves of recovery share: track.c follows a live socket, recovery.c keeps sessions
+ * that wait and brings them back. Only for those. Ownership: a track belongs to the table of pids;
+ * it has either a live socket or a waiting session. */
 #ifndef RT_PROTO_SOCKETIO_RECOVERY_INTERNAL_H
 #define RT_PROTO_SOCKETIO_RECOVERY_INTERNAL_H
 
@@ -74,7 +75,8 @@ void rt_sio_track_forget(struct rt_sio_track *t);
 uint64_t rt_sio_track_joined_at(const struct rt_sio_track *t, struct rt_str channel);
 /* Remembers when the channel was joined. */
 void rt_sio_track_note_join(struct rt_sio_track *t, struct rt_str channel, uint64_t stamp);
-/* Turns a track without socket into one that waits, from the socket that is going. False: out of memory. */
+/* Turns a track without socket into one that waits, from the socket that is going. False: out of
+ * memory. */
 bool rt_sio_track_wait(struct rt_sio_track *t, struct rt_sio_socket *socket);
 /* Ends the waiting: gives back nsp and pins, frees it. */
 void rt_sio_waiting_free(struct rt_sio_waiting *w);

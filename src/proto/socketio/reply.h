@@ -1,9 +1,11 @@
-/* The answer that is owed to one event with an acknowledgement id: sent once, by an `ack` action or automatically when everything that the event set off is done.
+/* The answer that is owed to one event with an acknowledgement id: sent once, by an `ack` action or
+ * automatically when everything that the event set off is done.
  *
- * A reply lives as long as somebody may still contribute: the run of the rule, each publish whose fate is open, each client's answer that is awaited. The last one
- * to let go sends the automatic answer. When the socket goes first, nothing is sent.
- * The automatic answer: [] without a publish; the result of the last publish (in order of the actions) when all went well, else the first that did not.
- * Thread: the loop. */
+ * A reply lives as long as somebody may still contribute: the run of the rule, each publish whose
+ * fate is open, each client's answer that is awaited. The last one to let go sends the automatic
+ * answer. When the socket goes first, nothing is sent. The automatic answer: [] without a publish;
+ * the result of the last publish (in order of the actions) when all went well, else the first that
+ * did not. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_REPLY_H
 #define RT_PROTO_SOCKETIO_REPLY_H
 
@@ -23,10 +25,12 @@ void rt_sio_reply_send(struct rt_sio_reply *reply, struct rt_str items,
 /* No answer, whatever comes. */
 void rt_sio_reply_suppress(struct rt_sio_reply *reply);
 
-/* A publish of the event: to be announced before it is made, so that results are told apart. NULL: out of memory. */
+/* A publish of the event: to be announced before it is made, so that results are told apart. NULL:
+ * out of memory. */
 struct rt_sio_outcome;
 struct rt_sio_outcome *rt_sio_reply_expect(struct rt_sio_reply *reply);
-/* Its result, once; frees the outcome and gives back its reference to the reply. Fits rt_publish.done. */
+/* Its result, once; frees the outcome and gives back its reference to the reply. Fits
+ * rt_publish.done. */
 void rt_sio_outcome_done(void *outcome, const struct rt_publish_result *result);
 /* Something else that was refused, such as a join: counts as a publish that failed. */
 void rt_sio_reply_fail(struct rt_sio_reply *reply, enum rt_publish_status status, const char *text);

@@ -1,8 +1,10 @@
-/* The rules of the section `socketio`: which actions an event, or a client that connects to a namespace, sets off.
+/* The rules of the section `socketio`: which actions an event, or a client that connects to a
+ * namespace, sets off.
  *
- * The first rule that matches an event wins. Exact names are found through a table whose entries list, in file order, only the rules that can match that name (rules with
- * globs among them), so that the length of the file does not matter to an event.
- * Ownership: rt_sio_rules_free(). Thread: compiled at start, read on the loop. */
+ * The first rule that matches an event wins. Exact names are found through a table whose entries
+ * list, in file order, only the rules that can match that name (rules with globs among them), so
+ * that the length of the file does not matter to an event. Ownership: rt_sio_rules_free(). Thread:
+ * compiled at start, read on the loop. */
 #ifndef RT_PROTO_SOCKETIO_RULES_H
 #define RT_PROTO_SOCKETIO_RULES_H
 
@@ -21,7 +23,8 @@ struct rt_sio_rule {
 
 struct rt_sio_rules;
 
-/* Compiles namespaces, on_connect and events. All errors go to `errors`; RT_EINVAL when there are any, RT_ENOMEM. */
+/* Compiles namespaces, on_connect and events. All errors go to `errors`; RT_EINVAL when there are
+ * any, RT_ENOMEM. */
 int rt_sio_rules_new(const struct rt_socketio_config *config, struct rt_conf_errors *errors,
                      struct rt_sio_rules **ret_rules);
 void rt_sio_rules_free(struct rt_sio_rules *rules);
@@ -30,7 +33,8 @@ unsigned rt_sio_rules_uses(const struct rt_sio_rules *rules);
 /* May clients connect to this namespace? */
 bool rt_sio_rules_namespace(const struct rt_sio_rules *rules, struct rt_str nsp);
 
-/* Walks the rules that may match, in file order; conditions are the caller's to ask. Start with `*pos` 0; NULL at the end. */
+/* Walks the rules that may match, in file order; conditions are the caller's to ask. Start with
+ * `*pos` 0; NULL at the end. */
 const struct rt_sio_rule *rt_sio_rules_connect(const struct rt_sio_rules *rules, struct rt_str nsp,
                                                size_t *pos);
 struct rt_sio_rule_walk {

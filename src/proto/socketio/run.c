@@ -116,6 +116,25 @@ static int each_item(struct rt_sio_run *run, struct rt_str json,
     return rt_buf_ok(buf) ? each(run, rt_buf_str(buf), arg) : RT_ENOMEM;
 }
 
+/* No more than a socket could be in: one packet shall not set off thousands of publishes. */
+static int each_of_list(struct rt_sio_run *run, struct rt_str list,
+                        int (*each)(struct rt_sio_run *run, struct rt_str name, void *arg),
+                        void *arg)
+{
+    struct rt_json_iter it = rt_json_iter(list);
+    uint32_t left = run->s->config->limits.channels_per_connection;
+    int r = 0;
+    while (r == 0 && rt_json_next(&it)) {
+        if (left-- == 0) {
+            rt_sio_run_failed(run, RT_PUBLISH_REFUSED,
+                              "the list of names is too long (limits.channels_per_connection)");
+            return RT_ERANGE;
+        }
+        r = each_item(run, it.value, each, arg);
+    }
+    return r;
+}
+
 static int each_of_template(struct rt_sio_run *run, const struct rt_sio_template *t,
                             int (*each)(struct rt_sio_run *run, struct rt_str name, void *arg),
                             void *arg)
@@ -126,11 +145,7 @@ static int each_of_template(struct rt_sio_run *run, const struct rt_sio_template
         return each(run, name, arg);
     if (rt_sio_template_variable(t, &run->values, &run->s->buf.a, &name) &&
         rt_json_kind(name) == RT_JSON_ARRAY) {
-        struct rt_json_iter it = rt_json_iter(name);
-        int r = 0;
-        while (r == 0 && rt_json_next(&it))
-            r = each_item(run, it.value, each, arg);
-        return r;
+        return each_of_list(run, name, each, arg);
     }
     rt_buf_clear(buf);
     rt_sio_template_eval(t, &run->values, NULL, buf);

@@ -1,4 +1,5 @@
-/* One run of a rule's actions: what run.c and publish.c share. Only for those two. The run lives on the stack of whoever starts it and does not outlive the call. */
+/* One run of a rule's actions: what run.c and publish.c share. Only for those two. The run lives on
+ * the stack of whoever starts it and does not outlive the call. */
 #ifndef RT_PROTO_SOCKETIO_RUN_INTERNAL_H
 #define RT_PROTO_SOCKETIO_RUN_INTERNAL_H
 
@@ -18,10 +19,12 @@ struct rt_sio_run {
 
 /* Nothing of the action was done, and this is why. */
 void rt_sio_run_failed(struct rt_sio_run *run, enum rt_publish_status status, const char *text);
-/* The name that an event gets, in a buffer of the endpoint. False: none that may be sent (counted, told to the reply). */
+/* The name that an event gets, in a buffer of the endpoint. False: none that may be sent (counted,
+ * told to the reply). */
 bool rt_sio_run_event_name(struct rt_sio_run *run, const struct rt_sio_template *event,
                            struct rt_str *ret_name);
-/* Calls `each` for the names: texts, or the items of a variable that is an array. Stops at a code other than 0, which it returns. RT_ENOMEM. */
+/* Calls `each` for the names: texts, or the items of a variable that is an array. Stops at a code
+ * other than 0, which it returns. RT_ENOMEM. */
 int rt_sio_run_names(struct rt_sio_run *run, const struct rt_sio_names *names,
                      int (*each)(struct rt_sio_run *run, struct rt_str name, void *arg), void *arg);
 

@@ -1,15 +1,17 @@
 /* A client in one namespace: what it has joined, what is sent to it.
  *
- * A socket is CONNECTING while the rules of on_connect run (what would be sent is held, so that the reply comes first), then CONNECTED, then DEAD: out of every list, but its
- * memory stays until the last reference is gone, so that a run of rules may disconnect its own socket.
- * Everything sent directly follows what was published before: the hub catches up first. Thread: the loop. */
+ * A socket is CONNECTING while the rules of on_connect run (what would be sent is held, so that the
+ * reply comes first), then CONNECTED, then DEAD: out of every list, but its memory stays until the
+ * last reference is gone, so that a run of rules may disconnect its own socket. Everything sent
+ * directly follows what was published before: the hub catches up first. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_SOCKET_H
 #define RT_PROTO_SOCKETIO_SOCKET_H
 
 #include "proto/socketio/internal.h"
 
-/* A new socket, CONNECTING, in the namespace's encoding but in no channel yet; takes over the reference to `nsp` when it succeeds. `sid` NULL: a new id. `id` 0: a
- * new subscriber id, else that of the session that comes back. NULL: out of memory. */
+/* A new socket, CONNECTING, in the namespace's encoding but in no channel yet; takes over the
+ * reference to `nsp` when it succeeds. `sid` NULL: a new id. `id` 0: a new subscriber id, else that
+ * of the session that comes back. NULL: out of memory. */
 struct rt_sio_socket *rt_sio_socket_new(struct rt_sio_client *client, struct rt_sio_nsp *nsp,
                                         const char *sid, uint64_t id);
 /* Leaves everything. With `recoverable` its track is kept for a later recovery. Idempotent. */
@@ -25,7 +27,8 @@ static inline struct rt_str rt_sio_socket_sid(const struct rt_sio_socket *socket
 {
     return rt_str_of(socket->sid, RT_ID_LEN);
 }
-/* The socket of this id room: a connected socket's own id is a room that only it is in. NULL: the channel is none. */
+/* The socket of this id room: a connected socket's own id is a room that only it is in. NULL: the
+ * channel is none. */
 struct rt_sio_socket *rt_sio_socket_of_channel(struct rt_socketio *s, struct rt_str channel);
 
 /* One packet to this socket. */
@@ -45,16 +48,19 @@ void rt_sio_client_send(struct rt_sio_client *client, enum rt_sio_type type, str
                         struct rt_str json);
 /* Connected: sends the reply and what was held. */
 int rt_sio_socket_open(struct rt_sio_socket *socket);
-/* Sends `41` and leaves the namespace; `close`: all namespaces, then the connection. The client does not come back by itself. */
+/* Sends `41` and leaves the namespace; `close`: all namespaces, then the connection. The client
+ * does not come back by itself. */
 void rt_sio_socket_disconnect(struct rt_sio_socket *socket, bool close);
 
-/* Rooms. Codes and text as rt_broker_subscribe(); being in it already is fine, and so is leaving what it is not in. Its own id stays a room. */
+/* Rooms. Codes and text as rt_broker_subscribe(); being in it already is fine, and so is leaving
+ * what it is not in. Its own id stays a room. */
 int rt_sio_socket_join(struct rt_sio_socket *socket, struct rt_str room, struct rt_err *err);
 void rt_sio_socket_leave(struct rt_sio_socket *socket, struct rt_str room);
 void rt_sio_socket_leave_all(struct rt_sio_socket *socket);
 /* JSON array of its rooms, its own id first. */
 void rt_sio_socket_rooms(struct rt_sio_socket *socket, struct rt_buf *out);
-/* May a room of the socket's namespace have this name? RT_EINVAL: empty, or in "/" one that begins with "/" and so names a namespace's channel. */
+/* May a room of the socket's namespace have this name? RT_EINVAL: empty, or in "/" one that begins
+ * with "/" and so names a namespace's channel. */
 int rt_sio_socket_check_room(const struct rt_sio_socket *socket, struct rt_str room,
                              struct rt_err *err);
 

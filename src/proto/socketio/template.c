@@ -5,8 +5,8 @@
 #include "proto/socketio/packet.h"
 #include "proto/socketio/placeholder.h"
 
-/* The program works on a stack of places in the output: BEGIN remembers where a part starts, the operation that ends the part rewrites
- * what was written since then. */
+/* The program works on a stack of places in the output: BEGIN remembers where a part starts, the
+ * operation that ends the part rewrites what was written since then. */
 enum op_kind {
     OP_LITERAL,    /* append the bytes */
     OP_VALUE,      /* append a variable as JSON */

@@ -1,12 +1,16 @@
-/* VALUE and TEXT of docs/events.md: compiled at start from the configuration's nodes to a flat program, evaluated into a buffer.
+/* VALUE and TEXT of docs/events.md: compiled at start from the configuration's nodes to a flat
+ * program, evaluated into a buffer.
  *
- * A VALUE yields one JSON value, a TEXT yields text. Raw JSON (arguments, auth) is copied byte for byte but for white space between tokens, so numbers stay
- * what they were. Binary arguments stay binary in a VALUE: their placeholders are numbered anew and the attachments collected in
- * an `rt_sio_output`; inside a text they are `null`. What looks like a placeholder but is none (in auth, in arguments without
- * attachments) becomes `null` in an output that has attachments, so that a client cannot make others read attachments that are not there.
+ * A VALUE yields one JSON value, a TEXT yields text. Raw JSON (arguments, auth) is copied byte for
+ * byte but for white space between tokens, so numbers stay what they were. Binary arguments stay
+ * binary in a VALUE: their placeholders are numbered anew and the attachments collected in an
+ * `rt_sio_output`; inside a text they are `null`. What looks like a placeholder but is none (in
+ * auth, in arguments without attachments) becomes `null` in an output that has attachments, so that
+ * a client cannot make others read attachments that are not there.
  *
- * Evaluation allocates nothing but room in `out` and in the scratch buffer of the values; out of memory shows in rt_buf_ok(out).
- * Ownership: templates live in the arena of the compiler. Thread: the loop. */
+ * Evaluation allocates nothing but room in `out` and in the scratch buffer of the values; out of
+ * memory shows in rt_buf_ok(out). Ownership: templates live in the arena of the compiler. Thread:
+ * the loop. */
 #ifndef RT_PROTO_SOCKETIO_TEMPLATE_H
 #define RT_PROTO_SOCKETIO_TEMPLATE_H
 
@@ -51,7 +55,8 @@ struct rt_sio_operand {
 /* `t` is a VALUE; `buf` is overwritten where the value has to be made. RT_ENOMEM. */
 int rt_sio_template_operand(const struct rt_sio_template *t, struct rt_sio_values *v,
                             struct rt_buf *buf, struct rt_sio_operand *ret_operand);
-/* The same of a TEXT that is one variable: lets an array stand for several texts. False when it is something else. */
+/* The same of a TEXT that is one variable: lets an array stand for several texts. False when it is
+ * something else. */
 bool rt_sio_template_variable(const struct rt_sio_template *t, struct rt_sio_values *v,
                               struct rt_buf *buf, struct rt_str *ret_json);
 

@@ -1,8 +1,10 @@
-/* Variables of templates and conditions: `$NAME` and `$NAME.path`. The table of names is docs/events.md.
+/* Variables of templates and conditions: `$NAME` and `$NAME.path`. The table of names is
+ * docs/events.md.
  *
- * There are three kinds: raw ones are slices of JSON that is there already (arguments, auth), text ones are plain text (ids, names, times), built ones are JSON that is
- * written on demand (the handshake, rooms). What is raw is copied byte for byte.
- * Thread: compiling at start, evaluation on the loop. */
+ * There are three kinds: raw ones are slices of JSON that is there already (arguments, auth), text
+ * ones are plain text (ids, names, times), built ones are JSON that is written on demand (the
+ * handshake, rooms). What is raw is copied byte for byte. Thread: compiling at start, evaluation on
+ * the loop. */
 #ifndef RT_PROTO_SOCKETIO_VARS_H
 #define RT_PROTO_SOCKETIO_VARS_H
 
@@ -37,7 +39,8 @@ struct rt_sio_ref {
     struct rt_str path; /* without the first dot; query and headers: the whole name */
 };
 
-/* What the variables are during one run of a rule. The caller fills it in; slices live through the run. */
+/* What the variables are during one run of a rule. The caller fills it in; slices live through the
+ * run. */
 struct rt_sio_values {
     struct rt_str event;
     struct rt_str array; /* JSON array with the arguments behind `skip` items; none: no arguments */
@@ -57,7 +60,8 @@ struct rt_sio_values {
     char uuid[37];
 };
 
-/* Compiles what stands behind the `$`: "1.text", "auth.user.name". Unknown names, and names that the scope does not have, are errors at `mark`. */
+/* Compiles what stands behind the `$`: "1.text", "auth.user.name". Unknown names, and names that
+ * the scope does not have, are errors at `mark`. */
 bool rt_sio_ref_compile(struct rt_sio_compile *c, const struct rt_mark *mark, struct rt_str text,
                         struct rt_sio_ref *ret_ref);
 

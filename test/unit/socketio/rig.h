@@ -1,7 +1,9 @@
-/* The Socket.IO endpoint over a made-up engine: real loop, hub, broker and configuration, sessions and the log played by the test.
+/* The Socket.IO endpoint over a made-up engine: real loop, hub, broker and configuration, sessions
+ * and the log played by the test.
  *
- * Defines every function of engine.h, so that the real one is not linked. What a session is sent is written down, one packet a line: text as it is
- * (without Engine.IO's `4`), binary as <bytes>. The log answers at once, or when the test says so. No cmocka here: the fuzz target uses it too. */
+ * Defines every function of engine.h, so that the real one is not linked. What a session is sent is
+ * written down, one packet a line: text as it is (without Engine.IO's `4`), binary as <bytes>. The
+ * log answers at once, or when the test says so. No cmocka here: the fuzz target uses it too. */
 #ifndef TEST_UNIT_SOCKETIO_RIG_H
 #define TEST_UNIT_SOCKETIO_RIG_H
 
@@ -343,7 +345,8 @@ struct rig {
     "channels: [{match: 'quiet*', log: false}, {match: '*', log: true, history: " \
     "{size: 100, ttl: 1h}}]\n"
 
-/* `yaml`: what stands in the file besides RIG_CHANNELS (when it has no `channels`). Aborts on a mistake in it. */
+/* `yaml`: what stands in the file besides RIG_CHANNELS (when it has no `channels`). Aborts on a
+ * mistake in it. */
 static inline void rig_configure(struct rig *rig, const char *yaml)
 {
     struct rt_conf_errors errors = {0}, warnings = {0};

@@ -291,7 +291,8 @@ static void test_mixed_results(void **state)
     rig_deinit(&rig);
 }
 
-/* A key outlives the socket: it counts per channel while nobody is a user. Without a key the publisher is the socket. */
+/* A key outlives the socket: clients that are no users count as one. Without a key the publisher is
+ * the socket. */
 static void test_keys(void **state)
 {
     (void)state;
@@ -308,7 +309,7 @@ static void test_keys(void **state)
     assert_int_equal(rig.journal->count, 2);
     const struct rt_message *m = &rig.journal->waiting[0]->message->m;
     assert_str(m->key, "k1");
-    assert_str(m->publisher, "r");
+    assert_str(m->publisher, "");
     m = &rig.journal->waiting[1]->message->m;
     assert_int_equal(m->key.len, 0);
     assert_str(m->publisher, sid);
@@ -534,6 +535,30 @@ static void test_upgrade_with_pending(void **state)
     rig_deinit(&rig);
 }
 
+/* A list of names in one packet is bounded by what a socket may be in. */
+static void test_long_lists(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig, HEAD "limits: {channels_per_connection: 5}\n"
+                        "socketio:\n"
+                        "  events:\n"
+                        "    - {event: p, do: [{publish: {room: $1, event: e}}]}\n"
+                        "    - {event: j, do: [{join: $1}]}\n");
+    struct rt_eio_session *a = connected(&rig);
+    rig_in(a, "21[\"p\",[1,2,3,4,5]]");
+    rig_in(a, "22[\"p\",[1,2,3,4,5,6,7,8]]");
+    rig_in(a, "23[\"j\",[1,2,3,4,5]]");
+    rig_in(a, "24[\"p\",[]]");
+    expect(
+        &rig, a,
+        "31[{\"ok\":true,*}]\n"
+        "32[{\"ok\":false,\"error\":\"refused\",\"message\":\"the list of names is too long *\n"
+        "33[{\"ok\":false,\"error\":\"refused\",\"message\":\"subscribed to 5 channels*\n34[]\n");
+    assert_int_equal(rig.journal->offset, 10);
+    rig_deinit(&rig);
+}
+
 static void test_message_limit(void **state)
 {
     (void)state;
@@ -592,6 +617,7 @@ int main(void)
         cmocka_unit_test(test_volatile),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_upgrade_with_pending),
+        cmocka_unit_test(test_long_lists),
         cmocka_unit_test(test_message_limit),
         cmocka_unit_test(test_send_without_memory),
     };

@@ -1,4 +1,5 @@
-/* Every allocation of a whole scenario fails once, and from some point on all of them: nobody crashes, nothing leaks, and what was promised holds. */
+/* Every allocation of a whole scenario fails once, and from some point on all of them: nobody
+ * crashes, nothing leaks, and what was promised holds. */
 #include "unit/socketio/layer.h"
 
 #include "proto/socketio/recovery.h"

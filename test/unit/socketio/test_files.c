@@ -1,4 +1,5 @@
-/* The browser client's files. Responses are taken down by stand-ins for the HTTP server's functions. */
+/* The browser client's files. Responses are taken down by stand-ins for the HTTP server's
+ * functions. */
 #include "unit/socketio/sio_test.h"
 
 #include <sys/stat.h>

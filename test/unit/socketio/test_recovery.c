@@ -1,21 +1,22 @@
 /* Connection state recovery: what a client that comes back gets, and when it gets nothing. */
 #include "unit/socketio/layer.h"
 
-#define RULES                                                                                         \
-    "socketio:\n"                                                                                     \
-    "  namespaces: [/, /n]\n"                                                                         \
-    "  on_connect:\n"                                                                                 \
-    "    - {if: {value: $auth.silent, is: undefined}, do: [{emit: {event: hello}}]}\n"                \
-    "  events:\n"                                                                                     \
-    "    - {event: join, do: [{join: $1}]}\n"                                                         \
-    "    - {event: leave, do: [{leave: $1}]}\n"                                                       \
-    "    - {event: rooms, do: [{emit: {event: rooms, args: $rooms}}]}\n"                              \
-    "    - {event: say, do: [{publish: {room: $1, event: said, data: $2}}]}\n"                        \
-    "    - {event: others, do: [{publish: {channel: /, event: o, data: $1, except_sender: true}}]}\n" \
-    "    - {event: vol, do: [{publish: {channel: /, event: v, volatile: true}}, {emit: {event: "      \
-    "v, volatile: true}}]}\n"                                                                         \
-    "    - {event: me, do: [{emit: {event: you, data: $1}}]}\n"                                       \
-    "    - {event: ask, do: [{emit: {event: q, ack: {}}}]}\n"                                         \
+#define RULES                                                                                    \
+    "socketio:\n"                                                                                \
+    "  namespaces: [/, /n]\n"                                                                    \
+    "  on_connect:\n"                                                                            \
+    "    - {if: {value: $auth.silent, is: undefined}, do: [{emit: {event: hello}}]}\n"           \
+    "  events:\n"                                                                                \
+    "    - {event: join, do: [{join: $1}]}\n"                                                    \
+    "    - {event: leave, do: [{leave: $1}]}\n"                                                  \
+    "    - {event: rooms, do: [{emit: {event: rooms, args: $rooms}}]}\n"                         \
+    "    - {event: say, do: [{publish: {room: $1, event: said, data: $2}}]}\n"                   \
+    "    - {event: others, do: [{publish: {channel: /, event: o, data: $1, "                     \
+    "except_sender: yes}}]}\n"                                                                   \
+    "    - {event: vol, do: [{publish: {channel: /, event: v, volatile: true}}, {emit: {event: " \
+    "v, volatile: true}}]}\n"                                                                    \
+    "    - {event: me, do: [{emit: {event: you, data: $1}}]}\n"                                  \
+    "    - {event: ask, do: [{emit: {event: q, ack: {}}}]}\n"                                    \
     "    - {event: all, do: [{publish: {channel: /, event: a, args: $args}}]}\n"
 
 static const char config[] = RULES;
@@ -184,7 +185,8 @@ static void test_without_offset(void **state)
     rig_deinit(&rig);
 }
 
-/* Node fails here: the offset has aged out of the log while the client was idle. Ours asks whether anything of *its* rooms is missing. */
+/* Node fails here: the offset has aged out of the log while the client was idle. Ours asks whether
+ * anything of *its* rooms is missing. */
 static void test_offset_aged_out(void **state)
 {
     (void)state;
@@ -241,7 +243,8 @@ static void test_direct_events(void **state)
     lose(&rig, &p);
     memcpy(p.offset, again.offset, sizeof(p.offset));
     recovers(&rig, &p, missed);
-    /* The position is that of a message: what was sent directly behind it is missing, what was before it is not. */
+    /* The position is that of a message: what was sent directly behind it is missing, what was
+     * before it is not. */
     lose(&rig, &p);
     set_offset(&p, "1");
     recovers(&rig, &p,
@@ -564,7 +567,8 @@ static void test_too_much_missed(void **state)
     rig_deinit(&rig);
 }
 
-/* A randomised client that loses its connection at any point: with every recovery it has got exactly what a client without losses has. */
+/* A randomised client that loses its connection at any point: with every recovery it has got
+ * exactly what a client without losses has. */
 static void test_random(void **state)
 {
     (void)state;
