@@ -6,9 +6,11 @@
 #include "admin/admin.h"
 #include "base/alloc.h"
 #include "base/log.h"
+#include "cluster/cluster.h"
 #include "net/listener.h"
 #include "proto/raw/raw.h"
 #include "proto/socketio/socketio.h"
+#include "version.h"
 
 #define MAX_ADDRESSES   64u
 #define EXIT_LOG_FAILED 70
@@ -22,6 +24,7 @@ struct rt_app {
     struct rt_loop *loop;
     struct rt_net *net;
     struct rt_broker *broker;
+    struct rt_cluster *cluster; /* NULL: this node is alone */
     struct rt_http_server *http;
     struct rt_ws_pool *pool;
     struct rt_socketio *socketio;
@@ -72,10 +75,20 @@ static void log_closed(void *arg)
     rt_loop_stop(app->loop);
 }
 
+static void cluster_closed(void *arg)
+{
+    struct rt_app *app = arg;
+    rt_broker_close(app->broker, log_closed, app);
+}
+
+/* Redis first: what the log still commits reaches the other nodes through their own tails. */
 static void close_log(struct rt_app *app)
 {
     app->stage = CLOSING_LOG;
-    rt_broker_close(app->broker, log_closed, app);
+    if (app->cluster)
+        rt_cluster_close(app->cluster, cluster_closed, app);
+    else
+        cluster_closed(app);
 }
 
 /* Moves on as far as the present state allows; called by timer and by everything that ends. */
@@ -168,6 +181,61 @@ static int open_log(struct rt_app *app, struct rt_err *err)
     return status;
 }
 
+/* ---- cluster ---- */
+
+static int relay_publish(void *arg, struct rt_str channel, const struct rt_message *message)
+{
+    return rt_cluster_publish(((struct rt_app *)arg)->cluster, channel, message);
+}
+
+static void relay_occupied(void *arg, struct rt_str channel, bool occupied)
+{
+    struct rt_app *app = arg;
+    if (app->cluster)
+        rt_cluster_occupied(app->cluster, channel, occupied);
+}
+
+static void relayed(void *arg, struct rt_str channel, struct rt_message *message)
+{
+    rt_broker_relayed(((struct rt_app *)arg)->broker, channel, message);
+}
+
+static void no_record(void *arg, const struct rt_record *record, struct rt_str epoch)
+{
+    (void)arg; /* this node shares no log */
+    (void)epoch;
+    rt_stored_unref(record->message);
+}
+
+static void describe_node(void *arg, struct rt_buf *out)
+{
+    rt_buf_printf(out, "\"version\":\"%s\",\"num_clients\":%zu", RT_VERSION, count_clients(arg));
+}
+
+static int open_cluster(struct rt_app *app, struct rt_err *err)
+{
+    const struct rt_config *config = app->config;
+    if (config->redis.url[0] == '\0')
+        return 0;
+    struct rt_cluster_options options = {.loop = app->loop,
+                                         .metrics = &app->metrics,
+                                         .redis_url = config->redis.url,
+                                         .prefix = config->redis.prefix,
+                                         .node = config->node.name,
+                                         .secret = config->cluster.secret,
+                                         .topic = "",
+                                         .early = no_record,
+                                         .deliver = relayed,
+                                         .describe = describe_node,
+                                         .arg = app};
+    struct rt_broker_relay relay = {
+        .publish = relay_publish, .occupied = relay_occupied, .arg = app};
+    int status = rt_cluster_new(&options, &app->cluster, err);
+    if (status == 0)
+        rt_broker_set_relay(app->broker, &relay);
+    return status;
+}
+
 static int open_http(struct rt_app *app, struct rt_err *err)
 {
     const struct rt_config *config = app->config;
@@ -251,6 +319,8 @@ static int start(struct rt_app *app, struct rt_err *err)
     if (status == 0)
         status = open_log(app, err);
     if (status == 0)
+        status = open_cluster(app, err);
+    if (status == 0)
         status = open_http(app, err);
     if (status == 0)
         status = open_protocols(app, err);
@@ -292,13 +362,22 @@ static void closed_half_way(void *arg)
     ((struct rt_app *)arg)->stage = STOPPED;
 }
 
+static void cluster_closed_half_way(void *arg)
+{
+    struct rt_app *app = arg;
+    rt_broker_close(app->broker, closed_half_way, app);
+}
+
 static void unwind(struct rt_app *app)
 {
     if (app->net)
         rt_net_stop_listening(app->net);
     if (!app->broker || !rt_broker_journal(app->broker) || app->stage == STOPPED)
         return;
-    rt_broker_close(app->broker, closed_half_way, app);
+    if (app->cluster)
+        rt_cluster_close(app->cluster, cluster_closed_half_way, app);
+    else
+        cluster_closed_half_way(app);
     while (app->stage != STOPPED)
         rt_loop_turn(app->loop, 10);
 }
@@ -314,6 +393,7 @@ void rt_app_free(struct rt_app *app)
     rt_ws_pool_free(app->pool);
     rt_http_server_free(app->http);
     rt_broker_free(app->broker);
+    rt_cluster_free(app->cluster);
     rt_net_free(app->net);
     rt_loop_free(app->loop);
     rt_free(app);

@@ -340,6 +340,24 @@ static void check_limits(const struct rt_check *c)
     }
 }
 
+/* Without a shared log each node would have one of its own, and a client's history would depend on where it landed. */
+static void check_cluster(const struct rt_check *c)
+{
+    const struct rt_config *config = c->config;
+    if (config->redis.url[0] == '\0')
+        return;
+    if (strlen(config->redis.prefix) > 64)
+        rt_conf_error(c->errors, place(c, "redis.prefix"),
+                      "redis.prefix: has %zu bytes; allowed: at most 64",
+                      strlen(config->redis.prefix));
+    for (size_t i = 0; i < config->channel_count; i++)
+        if (config->channels[i].log)
+            rt_conf_error(c->errors, place(c, "channels.%zu.log", i),
+                          "channels[%zu].log: true with redis.url needs a log that the nodes share "
+                          "(Kafka, not available in this build); allowed: false",
+                          i);
+}
+
 void rt_check_config(const struct rt_check *check)
 {
     const struct rt_config *config = check->config;
@@ -352,4 +370,5 @@ void rt_check_config(const struct rt_check *check)
         check_channel(check, i);
     check_keys(check);
     check_limits(check);
+    check_cluster(check);
 }

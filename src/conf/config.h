@@ -120,6 +120,13 @@ struct rt_config {
         uint64_t idempotency_window;
     } storage;
     struct {
+        const char *url; /* "": one node */
+        const char *prefix;
+    } redis;
+    struct {
+        const char *secret; /* "": envelopes between nodes have no MAC */
+    } cluster;
+    struct {
         uint32_t connections; /* 0: derived from the descriptor limit */
         uint32_t connections_per_ip;
         uint32_t channels_per_connection;

@@ -304,9 +304,12 @@ static const struct rt_option rows[] = {
         "How long a publish with the same idempotency key is recognised as a repetition.",
         RANGE(0, 30 * DAY)),
 
-    ABSENT("redis.url", NULL),
-    ABSENT("redis.url_file", NULL),
-    ABSENT("redis.prefix", "rtb:"),
+    TOP(STRING, "redis.url", redis.url, NULL,
+        "Redis that joins several nodes: `redis://[[user]:password@]host[:port][/db]` or "
+        "`unix:///path[?db=N]`. Empty: this node is alone.",
+        .secret = true),
+    TOP(STRING, "redis.prefix", redis.prefix,
+        "rtb:", "Stands in front of every Redis channel; the same on all nodes of a cluster."),
     ABSENT("kafka.brokers", NULL),
     ABSENT("kafka.topic", "rtbroker"),
     ABSENT("kafka.partitions", "16"),
@@ -319,8 +322,10 @@ static const struct rt_option rows[] = {
     ABSENT("postgres.batch.rows", "1000"),
     ABSENT("postgres.batch.linger", "20ms"),
     ABSENT("postgres.retention", "30d"),
-    ABSENT("cluster.secret", NULL),
-    ABSENT("cluster.secret_file", NULL),
+    TOP(STRING, "cluster.secret", cluster.secret, NULL,
+        "Signs what nodes send each other through Redis, so that nobody else can speak to clients; "
+        "the same on all nodes.",
+        .secret = true),
 
     TOP(INT, "limits.connections", limits.connections, "0",
         "Connections at once, more get 503; 0: as many as the descriptor limit allows.",
@@ -368,6 +373,8 @@ static const struct rt_section sections[] = {
     {"channels", "Channels: log, history, permissions."},
     {"socketio", "What Socket.IO events do."},
     {"storage", "The durable log."},
+    {"redis", "The link between nodes."},
+    {"cluster", "Several nodes as one."},
     {"limits", "What one client, and all of them, may take."},
     {"metrics", "Metrics."},
     {"log", "The log of the process, on standard error."},

@@ -159,6 +159,17 @@ static void test_channel_checks(void **state)
         "it\n");
 }
 
+static void test_cluster_checks(void **state)
+{
+    (void)state;
+    assert_errors("redis: {url: \"redis://h\"}\n"
+                  "channels:\n"
+                  "  - {match: a, log: false, subscribe: anyone, publish: anyone}\n"
+                  "  - {match: b, log: true, subscribe: anyone, publish: anyone}\n",
+                  "f.yaml:4:21: channels[1].log: true with redis.url needs a log that the nodes "
+                  "share (Kafka, not available in this build); allowed: false\n");
+}
+
 static void test_limit_checks(void **state)
 {
     (void)state;
@@ -176,7 +187,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_public_addresses), cmocka_unit_test(test_http_checks),
         cmocka_unit_test(test_socketio_checks),  cmocka_unit_test(test_raw_checks),
-        cmocka_unit_test(test_channel_checks),   cmocka_unit_test(test_limit_checks),
+        cmocka_unit_test(test_channel_checks),   cmocka_unit_test(test_cluster_checks),
+        cmocka_unit_test(test_limit_checks),
     };
     return cmocka_run_group_tests_name("conf/check", tests, NULL, NULL);
 }

@@ -380,7 +380,7 @@ static void test_set_errors(void **state)
                          "channels.0=x",
                          "channels.0.lgo=true",
                          "protocols.raw=[{path: /raw/{channel}}]",
-                         "redis.url=redis://x",
+                         "postgres.url=x",
                          "=1",
                          NULL};
     struct rt_config_args args = {.set = set};
@@ -402,7 +402,7 @@ static void test_set_errors(void **state)
         "--set channels.2.match: there is no such item; lists can grow by one at their end\n"
         "--set channels.0.lgo: unknown option\n"
         "--set log.format: log.format: got \"xml\"; allowed: one of auto, text, json\n"
-        "--set redis.url: redis.url: not available in this build: remove it, so that nothing is "
+        "--set postgres.url: postgres.url: not available in this build: remove it, so that nothing is "
         "believed to be in force that is not\n");
     unload(&l);
 }
@@ -581,7 +581,7 @@ static void test_all_errors_at_once(void **state)
         "it is text\n"
         "f.yaml:7:11: shutdown: got a list; allowed: a section (a map of options)\n"
         "f.yaml:8:1: unknown key \"htp\"; did you mean http?; known: node, http, origins, "
-        "protocols, api, channels, socketio, storage, limits, metrics, log, shutdown\n"
+        "protocols, api, channels, socketio, storage, redis, cluster, limits, metrics, log, shutdown\n"
         "f.yaml:9:17: storage.path: got a map; allowed: text\n"
         "f.yaml:9:31: storage.sync: got a list; allowed: one of full, normal\n"
         "f.yaml:9:49: storage.max_size: got \"1KiB\"; allowed: a size (like 512, 64KiB, 1MB, "
@@ -608,17 +608,18 @@ static void test_unknown_keys(void **state)
     assert_errors(
         "http.listen: [a]\n",
         "f.yaml:1:1: unknown key \"http.listen\"; write a section for each dot, indented; "
-        "known: node, http, origins, protocols, api, channels, socketio, storage, limits, "
+        "known: node, http, origins, protocols, api, channels, socketio, storage, redis, cluster, limits, "
         "metrics, log, shutdown\n");
     assert_errors(
         "channels: [{match: a, subscribe: anyone, history: {sise: 1}}]\n",
         "f.yaml:1:52: unknown key \"sise\" in channels[0].history; did you mean size?; known: "
         "size, ttl\n");
-    assert_errors("\"\": 1\n",
-                  "f.yaml:1:1: unknown key \"\"; known: node, http, origins, protocols, "
-                  "api, channels, socketio, storage, limits, metrics, log, shutdown\n");
-    assert_errors("redis: {ulr: x}\n",
-                  "f.yaml:1:9: unknown key \"ulr\" in redis; did you mean url?\n");
+    assert_errors(
+        "\"\": 1\n",
+        "f.yaml:1:1: unknown key \"\"; known: node, http, origins, protocols, "
+        "api, channels, socketio, storage, redis, cluster, limits, metrics, log, shutdown\n");
+    assert_errors("postgres: {ulr: x}\n",
+                  "f.yaml:1:12: unknown key \"ulr\" in postgres; did you mean url?\n");
 }
 
 static void test_whole_file_errors(void **state)
@@ -715,14 +716,14 @@ static void test_absent_options(void **state)
     (void)state;
     assert_errors(
         "auth: {anonymous: true, jwks: {url: https://x, refresh: 5m}}\n"
-        "redis: {url: redis://x}\n"
+        "postgres: {url: x}\n"
         "kafka: {topic: other, conf: {a: b}, brokers: [x]}\n"
         "protocols: {centrifuge: {enabled: true}}\n"
         "http: {tls: {cert_file: /x}, proxy_protocol: true}\n"
         "channels:\n"
         "  - {match: a, presence: true, subscribe: token, publish: hook, rate: {burst: 5}}\n",
         "f.yaml:1:19: auth.anonymous" ABSENT "f.yaml:1:37: auth.jwks.url" ABSENT
-        "f.yaml:2:14: redis.url" ABSENT "f.yaml:3:16: kafka.topic" ABSENT
+        "f.yaml:2:17: postgres.url" ABSENT "f.yaml:3:16: kafka.topic" ABSENT
         "f.yaml:3:29: kafka.conf" ABSENT "f.yaml:3:46: kafka.brokers" ABSENT
         "f.yaml:4:35: protocols.centrifuge.enabled" ABSENT "f.yaml:5:25: http.tls.cert_file" ABSENT
         "f.yaml:5:46: http.proxy_protocol" ABSENT "f.yaml:7:26: channels[0].presence" ABSENT
@@ -915,7 +916,7 @@ static void test_out_of_memory(void **state)
     struct rt_config_args args = {.dev = true, .environ_ = environ_, .set = set, .listen = listen};
     load_without_memory("api: {keys: [{name: a, key: \"${V}\"}]}\nnode: {name: a.b}\n", &args, 0);
     load_without_memory("api: {keys: [{name: a, key_file: /nonexistent}]}\nhtp: 1\n"
-                        "log: {level: infoo}\nhttp: {listen: 5}\nredis: {url: x}\n",
+                        "log: {level: infoo}\nhttp: {listen: 5}\npostgres: {url: x}\n",
                         &args, RT_EINVAL);
     load_without_memory("a: [", &args, RT_EINVAL);
 }
