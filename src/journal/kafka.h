@@ -1,18 +1,24 @@
 /* Kafka as the log: an idempotent producer that the loop polls, and a tail consumer on a thread of its own.
  *
- * Append: rd_kafka_producev with an explicit partition (rt_partition_of) and the channel as key; no copy of the payload (the append holds the message until its report). Delivery
- * reports are events on the producer's queue, which wakes the loop through a pipe (rd_kafka_queue_io_event_enable); a bounded number is taken a turn. PERSISTED -> RT_OK
- * with position, NOT_PERSISTED -> RT_EAGAIN, POSSIBLY_PERSISTED -> RT_EUNKNOWN; DUPLICATE_SEQUENCE_NUMBER -> RT_OK, position unknown (offset 0; the tail brings the message).
- * Kafka unreachable: when the oldest queued record is older than 5 s, appends are answered RT_EAGAIN at once; healed without a restart. A fatal error: not healthy, reports are drained,
- * the producer is destroyed in a worker and made anew.
- * Positions: offset = Kafka's + 1 (ours begin at 1), epoch = "<topic incarnation>.<partition>" with the incarnation from the topic's id or creation as stored in its first record's
- * timestamp: a topic that was recreated has another one.
- * Tail: assigned to all partitions, from the end minus `warm` records at start; warms the dedupe table before `ready`; every record goes to the loop by mailbox, whole batches, bounded by
- * credits so that a slow loop stops the consumer, not memory.
- * Unlike the other journals this one does not let the broker deliver: whatever is committed, by this node or another, comes through `deliver`, in the order of the partition.
- * Dedupe: a function of the log. Every node fills (publisher, key) -> position from the tail, in record time; a second record of a key within the window is skipped by
- * `deliver` on every node, and by the sink.
- * Thread: the loop calls. Never on the loop: rd_kafka_new, flush, destroy (a helper thread does these). */
+ *     append -> producer -> report -> done, committed, and early into the sequencer
+ *     tail thread -> batches -> sequencer <- early records of other nodes (Redis)
+ *                               sequencer -> dedupe -> deliver
+ *
+ * Append: an explicit partition (rt_partition_of) and the channel as key; the payload is not copied, the append holds the message until its report. Reports: stored -> RT_OK with
+ * position; certainly not -> RT_EAGAIN; perhaps -> RT_EUNKNOWN; stored by a request whose first answer was lost -> RT_OK, offset 0 (the tail brings the message). An append behind a
+ * failed one of its channel that was stored all the same is answered RT_EUNKNOWN: the order is broken, but it is in the log; resending it with its key tells.
+ * A key that the log had within the window is answered at once, RT_OK and duplicate, as far as the tail has read; otherwise the second record goes to the log, is answered with its own
+ * position, and is skipped by every node and by the sink (journal/kafka_dedupe.h).
+ * Unreachable: while the oldest record in flight is older than 5 s, appends are answered RT_EAGAIN at once; so they are until something has been stored again, which a marker record probes
+ * when nothing else is in flight. Healed without a restart. A fatal error of the producer: not healthy, reports are drained, it is destroyed by a helper
+ * thread that makes another.
+ * Caps: librdkafka's queue (kafka.conf queue.buffering.max.kbytes and .messages; 64 MiB, 50,000): full -> RT_EAGAIN; congested from 80 % of either, relieved below half.
+ * Positions: offset = Kafka's + 1 (ours begin at 1), epoch = "NAME.PARTITION" where NAME tells the incarnation of the partition (journal/kafka_epoch.h): a partition that was made anew or cut gets
+ * another one, is alarmed in the log, and is read on from what is newer than what was delivered.
+ * Tail: all partitions, from `warm` records before the end, or what the window of keys needs; deliver() gets these too, so that the hub is warm before ready().
+ * This journal delivers by itself (rt_journal_delivers()): whatever is committed, by this node or another, comes through deliver() in the order of the partition. A message of this node comes
+ * as the object that was appended (with its `except`), whoever brought it first. rt_journal_read() is RT_ENOENT: the store has what the hub has no more.
+ * Thread: the loop calls. Never on the loop: rd_kafka_new, flush, destroy (helper threads do these). */
 #ifndef RT_JOURNAL_KAFKA_H
 #define RT_JOURNAL_KAFKA_H
 
@@ -21,30 +27,42 @@
 #include "journal/sequencer.h"
 
 struct rt_kafka_options {
-    struct rt_journal_options journal; /* path, sync and retention are not used */
-    const char *brokers;               /* comma separated */
+    struct rt_journal_options
+        journal; /* path, vfs, sync, size, retention, failed are not used; queue_bytes 0: 64 MiB */
+    const char *brokers; /* comma separated */
     const char *topic;
-    uint32_t partitions; /* of a topic that has to be created; otherwise what the topic has */
+    uint32_t
+        partitions; /* of a topic that has to be created (0: 16); otherwise what the topic has */
     bool
         require_safe_topic; /* replication, min.insync.replicas, unclean election: refuse instead of warn */
-    const struct rt_strings *conf; /* kafka.conf.*: "name=value", to librdkafka as it is */
-    uint32_t warm;                 /* records per partition read back at start */
-    /* A committed message, in partition order; m.offset is set, the epoch is given. */
+    const struct rt_strings *
+        conf; /* kafka.conf.*: "name=value", to librdkafka as it is; lives as long as the journal */
+    uint32_t warm;            /* records per partition read back at start */
+    uint32_t connect_timeout; /* ms for rt_journal_kafka(); 0: 10 s */
+    uint32_t close_timeout;   /* ms that rt_journal_close() lets the producer flush; 0: 10 s */
+    uint32_t dedupe_entries;  /* keys remembered per partition; 0: 65,536 */
+    /* A committed message, in partition order; m.offset is set. Valid during the call (ref to keep). May not append. */
     void (*deliver)(void *arg, struct rt_str channel, const char *epoch, struct rt_stored *message);
-    /* This node's own record was committed: for the fast path to other nodes. */
+    /* This node's own record was committed: for the fast path to other nodes. Valid during the call. May be NULL. */
     void (*committed)(void *arg, const struct rt_record *record);
-    /* The tail has caught up with the end that it found at start: serving may begin. */
+    /* The tail has caught up with the end that it found at start: serving may begin. Once. May be NULL. */
     void (*ready)(void *arg);
+    /* Records of the partition were lost to this node (retention overtook it): what the hub keeps of its channels has a hole. May be NULL. */
+    void (*gap)(void *arg, uint32_t partition);
     void *arg;
 };
 
-/* Connects (blocking, up to 10 s, before serving): checks or creates the topic. RT_EIO with text when the cluster cannot be reached, RT_EINVAL when the topic does not fit. */
+/* Connects (blocking, up to connect_timeout, before serving): checks or creates the topic. RT_EIO with text when the cluster cannot be reached, RT_EINVAL when the topic or
+ * a setting does not fit. */
 int rt_journal_kafka(const struct rt_kafka_options *options, struct rt_journal **ret_journal,
                      struct rt_err *err);
-/* A record that came early from another node (Redis). Takes over the reference. */
-void rt_journal_kafka_early(struct rt_journal *j, const struct rt_record *record);
+/* A record that came early from another node (Redis), with the epoch that it said: dropped when it is not ours. Takes over the reference. */
+void rt_journal_kafka_early(struct rt_journal *j, struct rt_str epoch,
+                            const struct rt_record *record);
 uint32_t rt_journal_kafka_partitions(const struct rt_journal *j);
-/* Epoch of a partition. */
+/* Epoch of a partition; "" until it is known. */
 const char *rt_journal_kafka_epoch(const struct rt_journal *j, uint32_t partition);
+/* The tail has caught up once: see ready(). Appends are RT_EAGAIN before. */
+bool rt_journal_kafka_ready(const struct rt_journal *j);
 
 #endif

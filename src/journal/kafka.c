@@ -1,0 +1,651 @@
+/* The loop's side of the Kafka journal: appends and their reports, outages, the change of producers, closing. What comes out of the log is in kafka_order.c.
+ *
+ * Closing, in this order: the producer flushes on a helper thread while reports are polled here, and is destroyed; the tail ends, its thread is
+ * joined; then closed(). */
+#include "journal/kafka.h"
+
+#include <assert.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "journal/kafka_internal.h"
+#include "journal/kafka_topic.h"
+
+#define OUTAGE_NS      5000000000u
+#define TICK_MS        200u
+#define REPORTS_A_TURN 10000u
+#define CLOSE_MS       10000u
+#define FREE_TRIES     500 /* of 10 ms */
+
+/* ---- records in flight -------------------------------------------------------------------------------------- */
+
+static struct rt_str id_of(const void *value)
+{
+    const struct rt_append *a = value;
+    return rt_str_of(a->message->m.id, sizeof(a->message->m.id));
+}
+
+static struct rt_append *oldest(const struct rt_kafka *k)
+{
+    return rt_list_empty(&k->in_flight)
+               ? NULL
+               : RT_CONTAINER(k->in_flight.next, struct rt_append, task.link);
+}
+
+static double read_bytes(void *arg)
+{
+    return (double)((const struct rt_kafka *)arg)->bytes;
+}
+
+static size_t cost_of(const struct rt_append *append)
+{
+    return sizeof(*append) + append->message->size + append->channel_name.len;
+}
+
+static void put_in_flight(struct rt_kafka *k, struct rt_append *a)
+{
+    a->failures = k->marks.failures;
+    a->handed_in = rt_mono_ns();
+    rt_list_init(&a->task.link);
+    rt_list_push(&k->in_flight, &a->task.link);
+    k->records++;
+    k->bytes += a->task.bytes;
+    if (k->bytes >= k->max_bytes / 10 * 8 || k->records >= k->max_records / 10 * 8)
+        k->congested = true;
+}
+
+static void remove_from_flight(struct rt_kafka *k, struct rt_append *a)
+{
+    if (rt_map_get(&k->by_id, id_of(a)) == a)
+        rt_map_remove(&k->by_id, id_of(a));
+    rt_list_remove(&a->task.link);
+    k->records--;
+    k->bytes -= a->task.bytes;
+}
+
+static void relieve(struct rt_kafka *k)
+{
+    if (!k->congested || k->bytes >= k->max_bytes / 2 || k->records >= k->max_records / 2)
+        return;
+    k->congested = false;
+    if (k->options.journal.relieved && !k->closing)
+        k->options.journal.relieved(k->options.journal.arg);
+}
+
+/* ---- health ------------------------------------------------------------------------------------------------- */
+
+static void set_text(struct rt_kafka *k, const char *text)
+{
+    snprintf(k->text, sizeof(k->text), "%s", text);
+}
+
+static bool able(const struct rt_kafka *k)
+{
+    return k->ready && !k->down && !k->fatal && k->producer && !k->closing;
+}
+
+static bool kafka_healthy(const struct rt_journal *j, const char **ret_text)
+{
+    const struct rt_kafka *k = rt_kafka_of(j);
+    if (ret_text)
+        *ret_text = k->text[0] || able(k) ? k->text : "the log is still being read";
+    return able(k);
+}
+
+static void go_down(struct rt_kafka *k)
+{
+    if (k->down)
+        return;
+    k->down = true;
+    if (!k->text[0])
+        set_text(k, "Kafka does not answer");
+    rt_log(RT_LOG_ERROR, "kafka", "nothing was stored for 5 s: publishes get \"retry\"",
+           rt_kv_u64("waiting", k->records), rt_kv_c("text", k->text));
+}
+
+/* Something was stored. */
+static void come_up(struct rt_kafka *k)
+{
+    k->suspect = false;
+    const struct rt_append *a = oldest(k);
+    if (a && rt_mono_ns() - a->handed_in > OUTAGE_NS)
+        return; /* of another partition, which is still stuck */
+    if (!k->fatal)
+        k->text[0] = '\0';
+    if (k->down)
+        rt_log(RT_LOG_INFO, "kafka", "storing works again");
+    k->down = false;
+}
+
+static void check_age(struct rt_kafka *k)
+{
+    uint64_t now = rt_mono_ns();
+    const struct rt_append *a = oldest(k);
+    if ((a && now - a->handed_in > OUTAGE_NS) || (k->probe_at && now - k->probe_at > OUTAGE_NS))
+        go_down(k);
+    if ((k->down || k->suspect) && !a && k->probe_at == 0 && k->producer && !k->fatal) {
+        const struct rt_kafka_part *part = &k->parts[now % k->partitions];
+        if (part->named && rt_kafka_append_marker(k, (uint32_t)(part - k->parts), &part->name,
+                                                  part->tailed, true) == 0)
+            k->probe_at = now;
+    }
+}
+
+/* ---- appending ---------------------------------------------------------------------------------------------- */
+
+/* Why nothing can be appended now; NULL: it can. */
+static const char *refusal(const struct rt_kafka *k, const struct rt_kafka_part *part, size_t cost)
+{
+    if (!k->ready)
+        return "the log is still being read";
+    if (!k->producer || k->fatal)
+        return "Kafka's producer is being replaced";
+    if (k->down)
+        return k->text[0] ? k->text : "Kafka does not answer";
+    if (!part->named)
+        return "the log is another one than before: it is being looked at";
+    if (k->records > 0 && (k->bytes + cost > k->max_bytes || k->records >= k->max_records))
+        return "too much is waiting to be stored: slow down";
+    return NULL;
+}
+
+static int answer_duplicate(struct rt_kafka *k, const struct rt_kafka_part *part,
+                            struct rt_append *a, uint64_t first)
+{
+    a->status = RT_OK;
+    a->duplicate = true;
+    a->position.offset = first;
+    snprintf(a->position.epoch, sizeof(a->position.epoch), "%s", part->epoch);
+    rt_journal_meter_count(&k->meter, a);
+    return RT_OK;
+}
+
+static int produce(struct rt_kafka *k, uint32_t partition, struct rt_append *a, struct rt_err *err)
+{
+    struct rt_record_header headers[RT_RECORD_HEADERS];
+    char evidence[RT_EVIDENCE_TEXT + 1];
+    const struct rt_kafka_part *part = &k->parts[partition];
+    const struct rt_message *m = &a->message->m;
+    size_t count = rt_record_headers(m, &k->scratch, headers);
+    if (count == 0)
+        return rt_err_nomem(err);
+    size_t len = rt_epoch_evidence(&part->name, part->tailed, evidence);
+    headers[count++] = (struct rt_record_header){RT_HEADER_EPOCH, rt_str_of(evidence, len)};
+    const struct rt_produce record = {.partition = partition,
+                                      .key = a->channel_name,
+                                      .value = m->data,
+                                      .headers = headers,
+                                      .header_count = count,
+                                      .time = m->time,
+                                      .opaque = a};
+    return rt_producer_produce(k->producer, &record, err);
+}
+
+static int kafka_append(struct rt_journal *j, struct rt_append *a)
+{
+    struct rt_kafka *k = rt_kafka_of(j);
+    uint32_t partition = rt_partition_of(a->channel_name, k->partitions);
+    const struct rt_kafka_part *part = &k->parts[partition];
+    struct rt_err err = {0};
+    uint64_t first;
+    a->task.bytes = cost_of(a);
+    if (k->closing)
+        return rt_journal_refuse(&k->meter, a, RT_ECLOSED, "the broker is shutting down");
+    const char *why = refusal(k, part, a->task.bytes);
+    if (why)
+        return rt_journal_refuse(&k->meter, a, RT_EAGAIN, why);
+    if (rt_dedupe_find(&part->dedupe, &a->message->m, &first))
+        return answer_duplicate(k, part, a, first);
+    int indexed = rt_map_put(&k->by_id, a);
+    int code = indexed == RT_ENOMEM ? rt_err_nomem(&err) : produce(k, partition, a, &err);
+    if (code < 0) {
+        if (indexed == 0)
+            rt_map_remove(&k->by_id, id_of(a));
+        return rt_journal_refuse(&k->meter, a, code == RT_EINVAL ? RT_EINVAL : RT_EAGAIN, err.text);
+    }
+    put_in_flight(k, a);
+    return RT_PENDING;
+}
+
+int rt_kafka_append_marker(struct rt_kafka *k, uint32_t partition, const struct rt_epoch_name *name,
+                           uint64_t known, bool probe)
+{
+    char evidence[RT_EVIDENCE_TEXT + 1];
+    if (!k->producer || k->fatal || k->closing)
+        return RT_EAGAIN;
+    size_t len = rt_epoch_evidence(name, known, evidence);
+    const struct rt_record_header headers[] = {{RT_HEADER_MARKER, RT_STR("1")},
+                                               {RT_HEADER_EPOCH, rt_str_of(evidence, len)}};
+    const struct rt_produce record = {.partition = partition,
+                                      .headers = headers,
+                                      .header_count = 2,
+                                      .time = rt_wall_ms(),
+                                      .opaque = probe ? k : NULL};
+    return rt_producer_produce(k->producer, &record, NULL);
+}
+
+static int kafka_read(struct rt_journal *j, struct rt_read *read)
+{
+    (void)j;
+    read->status = RT_ENOENT;
+    snprintf(read->text, sizeof(read->text),
+             "the log itself is not read: the store has its history");
+    return RT_ENOENT;
+}
+
+static bool kafka_congested(const struct rt_journal *j)
+{
+    return rt_kafka_of(j)->congested;
+}
+
+/* ---- reports ------------------------------------------------------------------------------------------------ */
+
+static void fail(struct rt_append *a, int status, const char *text)
+{
+    a->status = status;
+    a->position = (struct rt_position){.offset = 0};
+    snprintf(a->text, sizeof(a->text), "%s", text);
+}
+
+static void stored(struct rt_kafka *k, struct rt_append *a, uint64_t position)
+{
+    const struct rt_kafka_part *part = &k->parts[rt_partition_of(a->channel_name, k->partitions)];
+    bool after_failed = rt_marks_hit(&k->marks, a->channel_name, a->failures);
+    uint64_t first;
+    a->status = RT_OK;
+    a->position.offset = part->named ? position : 0;
+    snprintf(a->position.epoch, sizeof(a->position.epoch), "%s", part->epoch);
+    if (position > 0)
+        rt_kafka_own_record(k, a, position);
+    if (position > 0 && part->named && rt_dedupe_find(&part->dedupe, &a->message->m, &first) &&
+        first < position) {
+        a->duplicate = true;
+        a->position.offset = first;
+    }
+    if (after_failed)
+        fail(a, RT_EUNKNOWN, "stored, but a message of the channel before it was not");
+    come_up(k);
+}
+
+static void answer(struct rt_kafka *k, struct rt_append *a, const struct rt_report *r)
+{
+    if (r->status == RT_OK) {
+        stored(k, a, r->position); /* while it is in flight: the tail's copy gives way to it */
+        remove_from_flight(k, a);
+    } else {
+        remove_from_flight(k, a);
+        fail(a, r->status, r->text);
+        rt_marks_add(&k->marks, a->channel_name);
+    }
+    const struct rt_append *next = oldest(k);
+    rt_marks_settle(&k->marks, next ? next->failures : k->marks.failures);
+    rt_metrics_observe(&k->produce, (double)(rt_mono_ns() - a->handed_in) / 1e9);
+    rt_journal_meter_count(&k->meter, a);
+    a->done(a);
+}
+
+static void on_report(void *arg, const struct rt_report *r)
+{
+    struct rt_kafka *k = arg;
+    if (r->opaque && r->opaque != k) {
+        answer(k, r->opaque, r);
+        return;
+    }
+    if (r->opaque == k)
+        k->probe_at = 0;
+    if (r->status == RT_OK)
+        come_up(k);
+}
+
+static void on_error(void *arg, const char *text, bool fatal)
+{
+    struct rt_kafka *k = arg;
+    k->suspect = true;
+    set_text(k, text);
+    if (fatal && !k->fatal) {
+        k->fatal = true;
+        rt_log(RT_LOG_ERROR, "kafka", "the producer has failed and is replaced",
+               rt_kv_c("text", text));
+    }
+}
+
+/* True: there is more. */
+static bool poll_reports(struct rt_kafka *k)
+{
+    const struct rt_producer_events events = {on_report, on_error, k};
+    return k->producer && rt_producer_poll(k->producer, &events, REPORTS_A_TURN);
+}
+
+/* What has no report after all: it may be stored. */
+static void give_up_in_flight(struct rt_kafka *k)
+{
+    const struct rt_report r = {.status = RT_EUNKNOWN,
+                                .text = "the producer ended without a report"};
+    for (struct rt_append *a = oldest(k); a; a = oldest(k))
+        answer(k, a, &r);
+    k->probe_at = 0;
+}
+
+/* ---- changing the producer ---------------------------------------------------------------------------------- */
+
+static void start_retiring(struct rt_kafka *k, uint32_t flush_ms, bool another)
+{
+    const struct rt_retire_options options = {.old = k->producer,
+                                              .flush_ms = flush_ms,
+                                              .next = another ? &k->producer_options : NULL,
+                                              .wake = rt_waker_wake,
+                                              .arg = k->waker};
+    struct rt_err err = {0};
+    k->released = false;
+    if (rt_retire_start(&options, &k->retire, &err) < 0)
+        rt_log(RT_LOG_ERROR, "kafka", "cannot replace the producer now", rt_kv_c("text", err.text));
+}
+
+static void release_old(struct rt_kafka *k)
+{
+    while (poll_reports(k))
+        ;
+    rt_producer_detach(k->producer);
+    k->producer = NULL;
+    k->released = true;
+    give_up_in_flight(k);
+    rt_retire_release(k->retire);
+}
+
+static void take_made(struct rt_kafka *k)
+{
+    struct rt_producer *made = rt_retire_take(k->retire);
+    if (!made)
+        return;
+    k->producer = made;
+    k->fatal = false;
+    k->text[0] = '\0';
+    k->restarts.value++;
+    rt_log(RT_LOG_INFO, "kafka", "another producer has taken over");
+}
+
+/* Looks how far the helper thread is. */
+static void go_on_retiring(struct rt_kafka *k)
+{
+    enum rt_retire_stage stage = rt_retire_stage(k->retire);
+    if (stage >= RT_RETIRE_DRAINED && !k->released)
+        release_old(k);
+    if (stage >= RT_RETIRE_MADE)
+        take_made(k);
+    if (stage == RT_RETIRE_ENDED) {
+        rt_retire_free(k->retire);
+        k->retire = NULL;
+    }
+}
+
+/* ---- the loop's turns --------------------------------------------------------------------------------------- */
+
+static void finish_tail(struct rt_kafka *k)
+{
+    rt_kafka_take_batches(k);
+    if (k->tail_thread)
+        rt_thread_join(k->tail_thread);
+    k->tail_thread = NULL;
+    rt_kafka_take_batches(k);
+}
+
+/* The next step of closing. */
+static void go_on_closing(struct rt_kafka *k)
+{
+    if (k->retire)
+        return;
+    if (k->producer) {
+        start_retiring(k, k->options.close_timeout ? k->options.close_timeout : CLOSE_MS, false);
+        return;
+    }
+    rt_tail_stop(k->tail);
+    if (!atomic_load(&k->tail_ended))
+        return;
+    finish_tail(k);
+    rt_timer_stop(k->loop, &k->tick);
+    rt_waker_close(k->waker);
+    k->waker = NULL;
+    if (k->closed)
+        k->closed(k->closed_arg); /* last: it may free the journal */
+}
+
+static void on_wake(void *arg)
+{
+    struct rt_kafka *k = arg;
+    if (poll_reports(k))
+        rt_waker_wake(k->waker);
+    rt_kafka_take_batches(k);
+    relieve(k);
+    if (k->retire)
+        go_on_retiring(k);
+    else if (k->fatal && !k->closing)
+        start_retiring(k, 0, true);
+    k->meter.up.value = able(k);
+    if (k->closing)
+        go_on_closing(k);
+}
+
+static void on_tick(struct rt_timer *timer)
+{
+    struct rt_kafka *k = RT_CONTAINER(timer, struct rt_kafka, tick);
+    rt_timer_start(k->loop, &k->tick, TICK_MS, on_tick);
+    check_age(k);
+    rt_kafka_order_tick(k);
+    on_wake(k); /* last: it may close */
+}
+
+static void on_tail_ended(void *arg)
+{
+    struct rt_kafka *k = arg;
+    void *waker = k->waker;
+    rt_waker_wake(
+        waker); /* before: once the loop has seen the end, it joins the thread and closes the waker */
+    atomic_store(&k->tail_ended, true);
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+static void kafka_close(struct rt_journal *j, void (*closed)(void *arg), void *arg)
+{
+    struct rt_kafka *k = rt_kafka_of(j);
+    if (k->closing)
+        return;
+    k->closing = true;
+    k->closed = closed;
+    k->closed_arg = arg;
+    if (k->retire)
+        rt_retire_cancel(k->retire);
+    rt_waker_wake(k->waker);
+}
+
+/* Without rt_journal_close() before: waits for the threads here. */
+static void stop_now(struct rt_kafka *k)
+{
+    k->closing = true;
+    if (k->producer && !k->retire)
+        start_retiring(k, 0, false);
+    if (k->retire)
+        rt_retire_cancel(k->retire);
+    for (int i = 0; k->retire && i < FREE_TRIES && rt_retire_stage(k->retire) < RT_RETIRE_DRAINED;
+         i++) {
+        while (poll_reports(k))
+            ;
+        (void)poll(NULL, 0, 10);
+    }
+    if (k->retire && !k->released)
+        release_old(k);
+    rt_retire_free(k->retire);
+    k->retire = NULL;
+    if (k->producer)
+        rt_producer_free(k->producer);
+    k->producer = NULL;
+    give_up_in_flight(k);
+    if (k->tail)
+        rt_tail_stop(k->tail);
+    if (k->tail_thread)
+        finish_tail(k);
+}
+
+static void kafka_free(struct rt_journal *j)
+{
+    struct rt_kafka *k = rt_kafka_of(j);
+    stop_now(k);
+    if (k->tick.active)
+        rt_timer_stop(k->loop, &k->tick);
+    if (k->waker)
+        rt_waker_close(k->waker);
+    rt_tail_free(k->tail);
+    if (k->batches)
+        rt_mailbox_free(k->batches);
+    rt_kafka_order_deinit(k);
+    rt_marks_deinit(&k->marks);
+    rt_map_deinit(&k->by_id);
+    rt_buf_deinit(&k->scratch);
+    rt_free(k);
+}
+
+static const double second_bounds[] = {.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 5, 30};
+
+static struct rt_metric counter(const char *name, const char *help)
+{
+    return (struct rt_metric){.name = name, .help = help, .type = RT_COUNTER};
+}
+
+static void init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
+{
+    rt_journal_meter_init(&k->meter, metrics);
+    k->meter.queue_bytes.read = read_bytes;
+    k->meter.queue_bytes.arg = k;
+    k->meter.up.value = 0;
+    k->produce =
+        (struct rt_metric){.name = "kafka_produce_seconds",
+                           .help = "Time from append to report.",
+                           .type = RT_HISTOGRAM,
+                           .bounds = second_bounds,
+                           .bound_count = sizeof(second_bounds) / sizeof(second_bounds[0])};
+    k->tailed = counter("kafka_tail_records_total", "Records read from the log.");
+    k->skipped =
+        counter("kafka_skipped_total", "Records skipped: their idempotency key had been used.");
+    k->epochs =
+        counter("kafka_epoch_changes_total", "Partitions that were not the ones they had been.");
+    k->restarts = counter("kafka_producer_restarts_total", "Producers made after a fatal error.");
+    k->early = counter("kafka_early_records_total", "Records that other nodes brought early.");
+    struct rt_metric *all[] = {&k->produce, &k->tailed,   &k->skipped,
+                               &k->epochs,  &k->restarts, &k->early};
+    for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
+        rt_metrics_register(metrics, all[i]);
+}
+
+static void init(struct rt_kafka *k, const struct rt_kafka_options *options)
+{
+    k->options = *options;
+    k->loop = options->journal.loop;
+    rt_list_init(&k->in_flight);
+    rt_map_init(&k->by_id, id_of);
+    rt_marks_init(&k->marks);
+    atomic_init(&k->tail_ended, false);
+}
+
+static int open_producer(struct rt_kafka *k, struct rt_err *err)
+{
+    const struct rt_kafka_options *o = &k->options;
+    k->producer_options = (struct rt_producer_options){
+        .conf = {o->brokers, o->conf, o->journal.queue_bytes},
+        .topic = o->topic,
+        .warn = true,
+        .wake = rt_waker_wake,
+        .arg = k->waker,
+    };
+    int code = rt_producer_new(&k->producer_options, &k->producer, err);
+    if (code < 0)
+        return code;
+    k->producer_options.warn = false;
+    k->max_bytes = rt_producer_max_bytes(k->producer);
+    k->max_records = rt_producer_max_records(k->producer);
+    const struct rt_kafka_topic topic = {.name = o->topic,
+                                         .partitions = o->partitions,
+                                         .require_safe = o->require_safe_topic,
+                                         .timeout_ms = o->connect_timeout};
+    return rt_kafka_topic_check(rt_producer_handle(k->producer), &topic, &k->partitions, err);
+}
+
+static int open_tail(struct rt_kafka *k, struct rt_err *err)
+{
+    const struct rt_kafka_options *o = &k->options;
+    const struct rt_tail_options options = {
+        .conf = {o->brokers, o->conf, 0},
+        .topic = o->topic,
+        .partitions = k->partitions,
+        .warm = o->warm,
+        .window = o->journal.idempotency_window,
+        .batches = k->batches,
+        .ended = on_tail_ended,
+        .arg = k,
+    };
+    int code = rt_tail_new(&options, &k->tail, err);
+    if (code == 0)
+        code = rt_thread_start("kafka-tail", rt_tail_run, k->tail, &k->tail_thread, err);
+    return code;
+}
+
+static int open_all(struct rt_kafka *k, struct rt_err *err)
+{
+    int code = rt_waker_new(k->loop, on_wake, k, &k->waker);
+    if (code == 0)
+        code = rt_mailbox_new(rt_waker_wake, k->waker, &k->batches);
+    if (code < 0)
+        return rt_err_set(err, code, "cannot start the journal: %s", rt_err_name(code));
+    code = open_producer(k, err);
+    if (code == 0 && rt_kafka_order_init(k) < 0)
+        code = rt_err_nomem(err);
+    return code == 0 ? open_tail(k, err) : code;
+}
+
+int rt_journal_kafka(const struct rt_kafka_options *options, struct rt_journal **ret_journal,
+                     struct rt_err *err)
+{
+    static const struct rt_journal_ops ops = {
+        .name = "kafka",
+        .delivers = true,
+        .append = kafka_append,
+        .read = kafka_read,
+        .congested = kafka_congested,
+        .healthy = kafka_healthy,
+        .close = kafka_close,
+        .free = kafka_free,
+    };
+    struct rt_kafka *k = rt_calloc(1, sizeof(*k));
+    if (!k)
+        return rt_err_nomem(err);
+    k->base.ops = &ops;
+    init(k, options);
+    int code = open_all(k, err);
+    if (code < 0) {
+        kafka_free(&k->base);
+        return code;
+    }
+    init_metrics(k, options->journal.metrics);
+    rt_timer_start(k->loop, &k->tick, TICK_MS, on_tick);
+    *ret_journal = &k->base;
+    return 0;
+}
+
+uint32_t rt_journal_kafka_partitions(const struct rt_journal *j)
+{
+    return rt_kafka_of(j)->partitions;
+}
+
+const char *rt_journal_kafka_epoch(const struct rt_journal *j, uint32_t partition)
+{
+    const struct rt_kafka *k = rt_kafka_of(j);
+    return partition < k->partitions ? k->parts[partition].epoch : "";
+}
+
+bool rt_journal_kafka_ready(const struct rt_journal *j)
+{
+    return rt_kafka_of(j)->ready;
+}

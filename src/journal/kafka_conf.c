@@ -1,0 +1,179 @@
+#include "journal/kafka_conf.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/log.h"
+
+struct setting {
+    const char *name, *value;
+};
+
+static const struct setting common[] = {
+    {"socket.keepalive.enable", "true"}, {"socket.nagle.disable", "true"},
+    {"log.connection.close", "false"},   {"reconnect.backoff.max.ms", "1000"},
+    {"client.id", "rtbroker"},           {"allow.auto.create.topics", "false"},
+};
+
+static const struct setting producer[] = {
+    {"enable.idempotence", "true"},
+    {"message.timeout.ms", "30000"},
+    {"queue.buffering.max.messages", "50000"},
+    {"linger.ms", "0"},
+    {"compression.type", "lz4"},
+    {"delivery.report.only.error", "false"},
+};
+
+/* The tail: nothing is committed, an offset that is gone is told, transactions that were aborted are not seen. */
+static const struct setting tail[] = {
+    {"auto.offset.reset", "error"},   {"enable.auto.commit", "false"},
+    {"enable.partition.eof", "true"}, {"isolation.level", "read_committed"},
+    {"fetch.wait.max.ms", "100"},     {"fetch.error.backoff.ms", "100"},
+    {"queued.min.messages", "10000"}, {"queued.max.messages.kbytes", "8192"},
+    {"check.crcs", "true"},
+};
+
+static const char stored[] = "acknowledged means stored";
+static const char order[] = "one order per channel";
+static const char gap[] = "a gap is never silent";
+
+/* Names (aliases too) whose value is ours, and what rests on it. */
+static const struct {
+    const char *name, *value, *promise;
+} kept[] = {
+    {"enable.idempotence", "true", stored},
+    {"acks", "all", stored},
+    {"acks", "-1", stored},
+    {"request.required.acks", "-1", stored},
+    {"request.required.acks", "all", stored},
+    {"retries", "2147483647", stored},
+    {"message.send.max.retries", "2147483647", stored},
+    {"delivery.report.only.error", "false", stored},
+    {"allow.auto.create.topics", "false", stored},
+    {"transactional.id", "", stored},
+    {"queuing.strategy", "fifo", order},
+    {"isolation.level", "read_committed", order},
+    {"auto.offset.reset", "error", gap},
+    {"enable.partition.eof", "true", gap},
+    {"enable.auto.commit", "false", gap},
+    {"auto.commit.enable", "false", gap},
+    {"offset.store.method", "broker", gap},
+    {"group.id", "", gap},
+    {"bootstrap.servers", NULL, "brokers are named in kafka.brokers"},
+    {"metadata.broker.list", NULL, "brokers are named in kafka.brokers"},
+    {"log.queue", "false", "log lines go to the broker's log"},
+};
+#define KEPT (sizeof(kept) / sizeof(kept[0]))
+
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    (void)rk;
+    /* Settings of the other role are none of its business, but are given to both. */
+    enum rt_log_level to = level <= 2   ? RT_LOG_ERROR
+                           : level <= 4 ? RT_LOG_WARN
+                           : level == 5 ? RT_LOG_INFO
+                                        : RT_LOG_DEBUG;
+    if (strcmp(facility, "CONFWARN") == 0)
+        to = RT_LOG_DEBUG;
+    rt_log(to, "kafka", "librdkafka", rt_kv_c("facility", facility), rt_kv_c("text", text));
+}
+
+static int set(rd_kafka_conf_t *conf, const char *name, const char *value, struct rt_err *err)
+{
+    char text[256];
+    if (rd_kafka_conf_set(conf, name, value, text, sizeof(text)) == RD_KAFKA_CONF_OK)
+        return 0;
+    return rt_err_set(err, RT_EINVAL, "kafka.conf: %s", text);
+}
+
+static int set_all(rd_kafka_conf_t *conf, const struct setting *settings, size_t count,
+                   struct rt_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        int code = set(conf, settings[i].name, settings[i].value, err);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
+/* The promise that keeps a setting from being taken; NULL: it may be. */
+static const char *promise_of(const char *name, const char *value)
+{
+    const char *promise = NULL;
+    for (size_t i = 0; i < KEPT; i++) {
+        if (strcmp(kept[i].name, name) != 0)
+            continue;
+        promise = kept[i].promise;
+        if (kept[i].value && strcasecmp(kept[i].value, value) == 0)
+            return NULL;
+    }
+    return promise;
+}
+
+static int set_given(rd_kafka_conf_t *conf, const char *text, bool warn, struct rt_err *err)
+{
+    char name[128];
+    const char *equals = strchr(text, '=');
+    if (!equals || equals == text || (size_t)(equals - text) >= sizeof(name))
+        return rt_err_set(err, RT_EINVAL, "kafka.conf: \"%.60s\" is not NAME=VALUE", text);
+    memcpy(name, text, (size_t)(equals - text));
+    name[equals - text] = '\0';
+    const char *promise = promise_of(name, equals + 1);
+    if (!promise)
+        return set(conf, name, equals + 1, err);
+    if (warn)
+        rt_log(RT_LOG_WARN, "kafka",
+               "a setting of kafka.conf is not taken: a promise rests on ours",
+               rt_kv_c("setting", name), rt_kv_c("promise", promise));
+    return 0;
+}
+
+static int set_queue(rd_kafka_conf_t *conf, size_t bytes, struct rt_err *err)
+{
+    char text[24];
+    size_t kbytes = bytes ? (bytes + 1023) / 1024 : 65536;
+    snprintf(text, sizeof(text), "%zu", kbytes > 2097151 ? (size_t)2097151 : kbytes);
+    return set(conf, "queue.buffering.max.kbytes", text, err);
+}
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static int fill(rd_kafka_conf_t *conf, const struct rt_kafka_conf *c, enum rt_kafka_role role,
+                bool warn, struct rt_err *err)
+{
+    int code = set_all(conf, common, COUNT(common), err);
+    if (code == 0)
+        code = role == RT_KAFKA_PRODUCER ? set_all(conf, producer, COUNT(producer), err)
+                                         : set_all(conf, tail, COUNT(tail), err);
+    if (code == 0 && role == RT_KAFKA_PRODUCER)
+        code = set_queue(conf, c->queue_bytes, err);
+    for (size_t i = 0; code == 0 && c->conf && i < c->conf->count; i++)
+        code = set_given(conf, c->conf->items[i], warn, err);
+    return code == 0 ? set(conf, "bootstrap.servers", c->brokers, err) : code;
+}
+
+int rt_kafka_conf_make(const struct rt_kafka_conf *c, enum rt_kafka_role role, bool warn,
+                       rd_kafka_conf_t **ret_conf, struct rt_err *err)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int code = fill(conf, c, role, warn, err);
+    if (code < 0) {
+        rd_kafka_conf_destroy(conf);
+        return code;
+    }
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    *ret_conf = conf;
+    return 0;
+}
+
+uint64_t rt_kafka_conf_number(const rd_kafka_conf_t *conf, const char *name, uint64_t fallback)
+{
+    char text[32];
+    size_t size = sizeof(text);
+    uint64_t value;
+    if (rd_kafka_conf_get(conf, name, text, &size) != RD_KAFKA_CONF_OK ||
+        rt_str_to_u64(rt_str_c(text), &value) < 0)
+        return fallback;
+    return value;
+}

@@ -1,0 +1,83 @@
+/* The Kafka journal's own state, shared by kafka.c (appends, reports, life) and kafka_order.c (what the tail brings, delivery). Thread: the loop. */
+#ifndef RT_JOURNAL_KAFKA_INTERNAL_H
+#define RT_JOURNAL_KAFKA_INTERNAL_H
+
+#include "journal/kafka.h"
+#include "journal/kafka_dedupe.h"
+#include "journal/kafka_marks.h"
+#include "journal/kafka_retire.h"
+#include "journal/kafka_tail.h"
+#include "journal/meter.h"
+
+struct rt_kafka_part {
+    struct rt_epoch_name name;
+    char epoch[RT_EPOCH_TEXT + 1]; /* "" until named for the first time */
+    bool named;                    /* false: appends wait for a marker to come back */
+    bool caught_up;                /* for ready() */
+    uint64_t tailed;               /* position that the tail has brought last */
+    uint64_t marker_known;         /* nameless: what the marker says that was read */
+    uint64_t marker_at;            /* nameless: loop time of the last try, 0 none is needed */
+    struct rt_dedupe dedupe;
+};
+
+struct rt_kafka {
+    struct rt_journal base;
+    struct rt_kafka_options options;
+    struct rt_loop *loop;
+    struct rt_waker *waker;
+    struct rt_timer tick;
+
+    struct rt_producer_options producer_options;
+    struct rt_producer *producer; /* NULL: being made */
+    struct rt_retire *retire;     /* of the old one; NULL: none */
+    bool released;                /* the old one is the thread's */
+    struct rt_tail *tail;
+    struct rt_thread *tail_thread;
+    struct rt_mailbox *batches;
+    _Atomic bool tail_ended;
+
+    uint32_t partitions;
+    struct rt_sequencer *sequencer;
+    struct rt_kafka_part *parts;
+    struct rt_buf scratch;
+
+    struct rt_list in_flight; /* rt_append.task.link, oldest first */
+    struct rt_map by_id;      /* the same by id of their message */
+    size_t records, bytes, max_records, max_bytes;
+    struct rt_marks marks;
+    bool congested;
+    bool ready;
+    bool down;         /* the oldest record was too old, nothing has been stored since */
+    bool fatal;        /* the producer has to be replaced */
+    bool suspect;      /* brokers seem to be gone: worth a probe */
+    uint64_t probe_at; /* monotonic ns when a probe was handed in; 0: none in flight */
+    char text[120];    /* what is wrong, "" nothing */
+
+    bool closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+
+    struct rt_journal_meter meter;
+    struct rt_metric produce, tailed, skipped, epochs, restarts, early;
+};
+
+static inline struct rt_kafka *rt_kafka_of(const struct rt_journal *j)
+{
+    return RT_CONTAINER(j, struct rt_kafka, base);
+}
+
+/* kafka.c: a record of nothing but evidence. `probe`: its report tells whether Kafka stores. */
+int rt_kafka_append_marker(struct rt_kafka *k, uint32_t partition, const struct rt_epoch_name *name,
+                           uint64_t known, bool probe);
+
+/* kafka_order.c */
+int rt_kafka_order_init(struct rt_kafka *k);
+void rt_kafka_order_deinit(struct rt_kafka *k);
+/* What the tail has posted; gives the batches back. */
+void rt_kafka_take_batches(struct rt_kafka *k);
+/* Markers that are due. */
+void rt_kafka_order_tick(struct rt_kafka *k);
+/* An own record was stored at `position`. */
+void rt_kafka_own_record(struct rt_kafka *k, struct rt_append *append, uint64_t position);
+
+#endif

@@ -1,0 +1,211 @@
+/* What comes out of the log: the tail's batches and early records go through the sequencer, repetitions are skipped, the rest is delivered. */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "journal/kafka_internal.h"
+
+#define MARKER_MS 2000u /* between tries */
+
+/* ---- delivering -------------------------------------------------------------------------------------------- */
+
+/* The tail may be faster than the report: then its copy gives way to the message that was appended, which knows more. */
+static struct rt_stored *own_message(struct rt_kafka *k, const struct rt_record *record)
+{
+    const struct rt_message *m = &record->message->m;
+    struct rt_append *own = rt_map_get(&k->by_id, rt_str_of(m->id, sizeof(m->id)));
+    if (!own || !rt_str_eq(own->channel_name, record->channel))
+        return record->message;
+    own->message->m.offset = record->offset;
+    return own->message;
+}
+
+static void on_deliver(void *arg, const struct rt_record *record)
+{
+    struct rt_kafka *k = arg;
+    struct rt_kafka_part *part = &k->parts[record->partition];
+    struct rt_stored *message = own_message(k, record);
+    uint64_t first;
+    if (rt_dedupe_record(&part->dedupe, &message->m, &first)) {
+        k->skipped.value++;
+        return;
+    }
+    rt_stored_ref(message);
+    k->options.deliver(k->options.arg, record->channel, part->epoch, message);
+    rt_stored_unref(message);
+}
+
+/* ---- what the tail says ------------------------------------------------------------------------------------ */
+
+static void set_name(struct rt_kafka *k, struct rt_kafka_part *part, const struct rt_tail_entry *e)
+{
+    if (part->epoch[0])
+        k->epochs.value++;
+    part->name = e->name;
+    rt_epoch_text(&part->name, e->partition, part->epoch);
+}
+
+static void start_other(struct rt_kafka *k, struct rt_kafka_part *part,
+                        const struct rt_tail_entry *e)
+{
+    set_name(k, part, e);
+    rt_sequencer_reset(k->sequencer, e->partition);
+    rt_dedupe_clear(&part->dedupe);
+    part->tailed = e->position - 1;
+}
+
+static void take_start(struct rt_kafka *k, const struct rt_tail_entry *e)
+{
+    struct rt_kafka_part *part = &k->parts[e->partition];
+    if (strcmp(part->name.text, e->name.text) != 0) {
+        start_other(k, part, e);
+    } else if (e->position > part->tailed + 1) {
+        part->tailed = e->position - 1;
+        if (k->options.gap)
+            k->options.gap(k->options.arg, e->partition);
+    }
+    part->named = true;
+    part->marker_at = 0;
+    rt_sequencer_start(k->sequencer, e->partition, e->position);
+}
+
+static void take_nameless(struct rt_kafka *k, const struct rt_tail_entry *e)
+{
+    struct rt_kafka_part *part = &k->parts[e->partition];
+    part->named = false;
+    part->marker_known = e->position;
+    part->marker_at = 1; /* due */
+}
+
+static void check_ready(struct rt_kafka *k)
+{
+    for (uint32_t i = 0; i < k->partitions; i++)
+        if (!k->parts[i].caught_up)
+            return;
+    k->ready = true;
+    if (k->options.ready)
+        k->options.ready(k->options.arg);
+}
+
+static void take_record(struct rt_kafka *k, const struct rt_tail_entry *e)
+{
+    const struct rt_record record = {e->partition, e->position, e->channel, e->message};
+    k->parts[e->partition].tailed = e->position;
+    k->tailed.value++;
+    (void)rt_sequencer_push(k->sequencer, RT_FROM_TAIL, &record);
+}
+
+static void take_end(struct rt_kafka *k, const struct rt_tail_entry *e)
+{
+    struct rt_kafka_part *part = &k->parts[e->partition];
+    if (e->position > part->tailed)
+        part->tailed = e->position;
+    rt_sequencer_start(k->sequencer, e->partition, e->position + 1);
+    part->caught_up = true;
+    if (!k->ready)
+        check_ready(k);
+}
+
+static void take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
+{
+    struct rt_kafka_part *part = &k->parts[e->partition];
+    switch (e->kind) {
+    case RT_TAIL_RECORD:
+        take_record(k, e);
+        break;
+    case RT_TAIL_START:
+        take_start(k, e);
+        break;
+    case RT_TAIL_NAMED:
+        rt_log(RT_LOG_ERROR, "kafka", "a partition's positions go by another name from here on",
+               rt_kv_u64("partition", e->partition), rt_kv_c("was", part->name.text),
+               rt_kv_c("is", e->name.text));
+        set_name(k, part, e);
+        break;
+    case RT_TAIL_NAMELESS:
+        take_nameless(k, e);
+        break;
+    case RT_TAIL_UNSURE:
+        (void)rt_kafka_append_marker(k, e->partition, &part->name, part->tailed, false);
+        break;
+    case RT_TAIL_END:
+        take_end(k, e);
+        break;
+    }
+}
+
+void rt_kafka_take_batches(struct rt_kafka *k)
+{
+    struct rt_list taken;
+    rt_list_init(&taken);
+    rt_mailbox_take(k->batches, &taken);
+    for (struct rt_list *node = rt_list_pop(&taken); node; node = rt_list_pop(&taken)) {
+        struct rt_tail_batch *batch = RT_CONTAINER(node, struct rt_tail_batch, task.link);
+        for (size_t i = 0; i < batch->count; i++)
+            take_entry(k, &batch->entries[i]);
+        rt_tail_return(k->tail, batch);
+    }
+}
+
+void rt_kafka_order_tick(struct rt_kafka *k)
+{
+    uint64_t now = rt_loop_now(k->loop);
+    for (uint32_t i = 0; i < k->partitions; i++) {
+        struct rt_kafka_part *part = &k->parts[i];
+        if (part->marker_at == 0 || (part->marker_at > 1 && now < part->marker_at + MARKER_MS))
+            continue;
+        struct rt_epoch_name made;
+        rt_epoch_make(&made);
+        if (rt_kafka_append_marker(k, i, &made, part->marker_known, false) == 0)
+            part->marker_at = now > 1 ? now : 2;
+    }
+}
+
+/* ---- own and early records ---------------------------------------------------------------------------------- */
+
+void rt_kafka_own_record(struct rt_kafka *k, struct rt_append *append, uint64_t position)
+{
+    struct rt_record record = {.partition = rt_partition_of(append->channel_name, k->partitions),
+                               .offset = position,
+                               .channel = append->channel_name,
+                               .message = append->message};
+    append->message->m.offset = position;
+    if (k->options.committed)
+        k->options.committed(k->options.arg, &record);
+    rt_stored_ref(append->message);
+    (void)rt_sequencer_push(k->sequencer, RT_FROM_PEER, &record);
+}
+
+void rt_journal_kafka_early(struct rt_journal *j, struct rt_str epoch,
+                            const struct rt_record *record)
+{
+    struct rt_kafka *k = rt_kafka_of(j);
+    if (record->partition >= k->partitions ||
+        !rt_str_eq(epoch, rt_str_c(k->parts[record->partition].epoch))) {
+        rt_stored_unref(record->message);
+        return;
+    }
+    k->early.value++;
+    (void)rt_sequencer_push(k->sequencer, RT_FROM_PEER, record);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------- */
+
+int rt_kafka_order_init(struct rt_kafka *k)
+{
+    const struct rt_sequencer_options options = {
+        .partitions = k->partitions, .deliver = on_deliver, .arg = k};
+    uint32_t entries = k->options.dedupe_entries ? k->options.dedupe_entries : RT_DEDUPE_ENTRIES;
+    k->parts = rt_calloc(k->partitions, sizeof(*k->parts));
+    if (!k->parts)
+        return RT_ENOMEM;
+    for (uint32_t i = 0; i < k->partitions; i++)
+        rt_dedupe_init(&k->parts[i].dedupe, k->options.journal.idempotency_window, entries);
+    return rt_sequencer_new(&options, &k->sequencer);
+}
+
+void rt_kafka_order_deinit(struct rt_kafka *k)
+{
+    rt_sequencer_free(k->sequencer);
+    for (uint32_t i = 0; k->parts && i < k->partitions; i++)
+        rt_dedupe_deinit(&k->parts[i].dedupe);
+    rt_free(k->parts);
+}

@@ -1,0 +1,645 @@
+#include "journal/kafka_tail.h"
+
+#include <poll.h>
+#include <stdatomic.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "journal/record.h"
+
+#define POLL_MS      100
+#define QUERY_MS     1000
+#define RETRY_MS     500
+#define NO_MEMORY_MS 20
+#define HEADERS_MAX  128
+#define MESSAGE_COST 256u /* of an entry besides its bytes */
+
+enum state {
+    LOCATING, /* not consumed: where does the log begin and end? */
+    NAMING,   /* consumed for its evidence only */
+    READING,
+};
+
+struct part {
+    enum state state;
+    uint64_t retry_at; /* LOCATING: when to try */
+    bool consumed;
+    int64_t expected; /* Kafka offset of the next record to look at */
+    int64_t low, high;
+    int64_t naming; /* evidence is looked for from here */
+    int64_t start;  /* read from here when the name is the one we had */
+    int64_t anew;   /* or from here when it is another */
+    int64_t frozen; /* evidence below belongs to what NAMING has seen */
+    bool cut;       /* the end is before what was read: the old name cannot stay */
+    bool asked;     /* for a marker */
+    bool caught_up; /* END was told since START */
+    int64_t nudged; /* UNSURE was told here */
+    struct rt_epoch_fold fold;
+    struct rt_epoch_name told; /* what the loop knows */
+    int64_t read;              /* Kafka offset behind the last record handed over; 0 none */
+    int64_t time;              /* of the newest record handed over, ms */
+};
+
+struct rt_tail {
+    rd_kafka_t *rk;
+    rd_kafka_topic_t *topic;
+    rd_kafka_queue_t *queue;
+    char *name;
+    uint32_t partitions, warm;
+    uint64_t window;
+    struct rt_mailbox *batches;
+    void (*ended)(void *arg);
+    void *arg;
+    struct rt_queue *returned;
+    atomic_bool stopping;
+    struct rt_tail_batch *batch; /* being filled */
+    rd_kafka_message_t *kept;    /* could not be handed over yet */
+    uint64_t unreadable;
+    struct part parts[];
+};
+
+/* ---- batches ----------------------------------------------------------------------------------------------- */
+
+/* True: there is one to fill. Waits a little for one to come back. */
+static bool have_batch(struct rt_tail *t)
+{
+    struct rt_list taken;
+    if (t->batch)
+        return true;
+    rt_list_init(&taken);
+    (void)rt_queue_take(t->returned, &taken, POLL_MS);
+    struct rt_list *node = rt_list_pop(&taken);
+    if (!node)
+        return false;
+    t->batch = RT_CONTAINER(node, struct rt_tail_batch, task.link);
+    t->batch->count = 0;
+    t->batch->bytes = 0;
+    rt_buf_clear(&t->batch->names);
+    while ((node = rt_list_pop(&taken))) {
+        struct rt_task *task = RT_CONTAINER(node, struct rt_task, link);
+        (void)rt_queue_push(t->returned, task);
+    }
+    return true;
+}
+
+static bool full(const struct rt_tail *t)
+{
+    /* One record can bring a change of name, a doubt and the end with it. */
+    return t->batch->count + 4 > RT_TAIL_RECORDS || t->batch->bytes >= RT_TAIL_BYTES;
+}
+
+/* Names were appended while the buffer could still move. */
+static void settle_names(struct rt_tail_batch *b)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        struct rt_str *channel = &b->entries[i].channel;
+        *channel = rt_str_of(b->names.data + at, channel->len);
+        at += channel->len;
+    }
+}
+
+static void post(struct rt_tail *t)
+{
+    struct rt_tail_batch *b = t->batch;
+    if (!b || b->count == 0)
+        return;
+    settle_names(b);
+    t->batch = NULL;
+    rt_list_init(&b->task.link);
+    rt_mailbox_post(t->batches, &b->task);
+}
+
+/* There must be room. */
+static struct rt_tail_entry *add_entry(struct rt_tail *t, enum rt_tail_kind kind,
+                                       uint32_t partition, int64_t position)
+{
+    struct rt_tail_entry *e = &t->batch->entries[t->batch->count++];
+    *e = (struct rt_tail_entry){
+        .kind = kind, .partition = partition, .position = (uint64_t)position + 1};
+    e->name = t->parts[partition].fold.name;
+    return e;
+}
+
+/* ---- where a partition begins and ends ----------------------------------------------------------------------- */
+
+static void stop_consuming(struct rt_tail *t, uint32_t i)
+{
+    if (t->parts[i].consumed)
+        (void)rd_kafka_consume_stop(t->topic, (int32_t)i);
+    t->parts[i].consumed = false;
+}
+
+static void relocate(struct rt_tail *t, uint32_t i, uint64_t delay_ms)
+{
+    struct part *p = &t->parts[i];
+    stop_consuming(t, i);
+    p->state = LOCATING;
+    p->retry_at = rt_mono_ms() + delay_ms;
+}
+
+static bool consume(struct rt_tail *t, uint32_t i, int64_t offset)
+{
+    struct part *p = &t->parts[i];
+    stop_consuming(t, i);
+    p->expected = offset;
+    if (rd_kafka_consume_start_queue(t->topic, (int32_t)i, offset, t->queue) < 0) {
+        relocate(t, i, RETRY_MS);
+        return false;
+    }
+    p->consumed = true;
+    return true;
+}
+
+/* The first offset whose record is not older than `time`; `high` when there is none. */
+static bool offset_of_time(struct rt_tail *t, uint32_t i, int64_t time, int64_t high,
+                           int64_t *ret_offset)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, t->name, (int32_t)i)->offset = time;
+    rd_kafka_resp_err_t e = rd_kafka_offsets_for_times(t->rk, list, QUERY_MS);
+    if (e == RD_KAFKA_RESP_ERR_NO_ERROR)
+        e = list->elems[0].err;
+    if (e == RD_KAFKA_RESP_ERR_NO_ERROR)
+        *ret_offset = list->elems[0].offset >= 0 ? list->elems[0].offset : high;
+    rd_kafka_topic_partition_list_destroy(list);
+    return e == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static int64_t clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+/* At start: the last records, and the window of idempotency keys. */
+static bool plan_start(struct rt_tail *t, uint32_t i)
+{
+    struct part *p = &t->parts[i];
+    int64_t by_time = p->high;
+    int64_t since = (int64_t)rt_wall_ms() - (int64_t)t->window;
+    if (t->window > 0 && p->high > p->low &&
+        !offset_of_time(t, i, since < 0 ? 0 : since, p->high, &by_time))
+        return false;
+    int64_t start = p->high - (int64_t)t->warm;
+    p->start = clamp(start < by_time ? start : by_time, p->low, p->high);
+    p->anew = p->start;
+    p->cut = false;
+    return true;
+}
+
+/* Later: where we were; or, in another log, what is newer than what we had. */
+static bool plan_again(struct rt_tail *t, uint32_t i)
+{
+    struct part *p = &t->parts[i];
+    int64_t time = p->time - RT_TAIL_SLACK;
+    p->start = clamp(p->read, p->low, p->high);
+    p->anew = p->high;
+    p->cut = p->high < p->read;
+    if (p->low > p->read)
+        rt_log(RT_LOG_ERROR, "kafka",
+               "records are gone before they were read: retention is shorter "
+               "than this node's lag",
+               rt_kv_u64("partition", i), rt_kv_i64("from", p->read), rt_kv_i64("to", p->low));
+    return p->high <= p->low || offset_of_time(t, i, time < 0 ? 0 : time, p->high, &p->anew);
+}
+
+/* False: not now. */
+static bool locate(struct rt_tail *t, uint32_t i)
+{
+    struct part *p = &t->parts[i];
+    bool again = p->told.text[0] != '\0';
+    rd_kafka_resp_err_t e =
+        rd_kafka_query_watermark_offsets(t->rk, t->name, (int32_t)i, &p->low, &p->high, QUERY_MS);
+    bool planned = e == RD_KAFKA_RESP_ERR_NO_ERROR && p->low >= 0 && p->high >= p->low &&
+                   (again ? plan_again(t, i) : plan_start(t, i));
+    if (!planned) {
+        if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
+            rt_log(RT_LOG_WARN, "kafka", "a partition cannot be read now",
+                   rt_kv_u64("partition", i), rt_kv_c("text", rd_kafka_err2str(e)));
+        p->retry_at = rt_mono_ms() + RETRY_MS;
+        return false;
+    }
+    p->state = NAMING;
+    p->naming = clamp(p->high - RT_TAIL_NAMING, p->low, p->high);
+    p->fold = (struct rt_epoch_fold){.at = 0};
+    p->asked = false;
+    return consume(t, i, p->naming);
+}
+
+static void locate_due(struct rt_tail *t)
+{
+    uint64_t now = rt_mono_ms();
+    for (uint32_t i = 0; i < t->partitions && !atomic_load(&t->stopping); i++)
+        if (t->parts[i].state == LOCATING && now >= t->parts[i].retry_at && !locate(t, i))
+            break; /* the others are being read meanwhile */
+}
+
+/* ---- naming ------------------------------------------------------------------------------------------------- */
+
+static bool same_name(const struct rt_epoch_name *a, const struct rt_epoch_name *b)
+{
+    return strcmp(a->text, b->text) == 0;
+}
+
+static void begin_reading(struct rt_tail *t, uint32_t i, int64_t end)
+{
+    struct part *p = &t->parts[i];
+    bool other = !same_name(&p->fold.name, &p->told);
+    int64_t from = other ? p->anew : p->start;
+    if (other && p->told.text[0])
+        rt_log(RT_LOG_ERROR, "kafka", "a partition is not the one it was: its positions begin anew",
+               rt_kv_u64("partition", i), rt_kv_c("was", p->told.text),
+               rt_kv_c("is", p->fold.name.text), rt_kv_i64("from", from));
+    if (!consume(t, i, from))
+        return;
+    p->state = READING;
+    p->caught_up = false;
+    p->frozen = end;
+    p->nudged = end;
+    p->told = p->fold.name;
+    p->read = from;
+    (void)add_entry(t, RT_TAIL_START, i, from);
+}
+
+/* The end of what can tell a name. */
+static void named_or_asking(struct rt_tail *t, uint32_t i, int64_t end)
+{
+    struct part *p = &t->parts[i];
+    /* The evidence of a log that was cut is from before; it must not be called the same. */
+    if (p->cut && same_name(&p->fold.name, &p->told))
+        p->fold.name.text[0] = '\0';
+    if (p->fold.name.text[0]) {
+        begin_reading(t, i, end);
+    } else if (!p->asked) {
+        p->asked = true;
+        (void)add_entry(t, RT_TAIL_NAMELESS, i, end - 1);
+    }
+}
+
+/* The evidence at `offset` contradicts the log: it has to be named anew, and read from here. */
+static void name_anew(struct part *p, int64_t offset)
+{
+    p->state = NAMING;
+    p->start = p->anew = p->high = offset;
+    p->cut = true;
+    p->asked = false;
+}
+
+/* ---- records ------------------------------------------------------------------------------------------------ */
+
+struct headers {
+    struct rt_record_header items[HEADERS_MAX];
+    size_t count;
+};
+
+static void read_headers(const rd_kafka_message_t *m, struct headers *h)
+{
+    rd_kafka_headers_t *headers = NULL;
+    h->count = 0;
+    if (rd_kafka_message_headers(m, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    const char *name;
+    const void *value;
+    size_t size;
+    while (h->count < HEADERS_MAX && rd_kafka_header_get_all(headers, h->count, &name, &value,
+                                                             &size) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        h->items[h->count++] = (struct rt_record_header){name, rt_str_of(value, size)};
+}
+
+static void tell_unreadable(struct rt_tail *t, const rd_kafka_message_t *m, const char *text)
+{
+    t->unreadable++;
+    rt_log(RT_LOG_WARN, "kafka", "a record is no message and is skipped",
+           rt_kv_i64("partition", m->partition), rt_kv_i64("offset", m->offset),
+           rt_kv_c("text", text));
+}
+
+/* RT_ENOMEM, or 0: `*ret_message` is NULL when the record holds none. */
+static int make_message(struct rt_tail *t, const rd_kafka_message_t *m, const struct headers *h,
+                        struct rt_stored **ret_message)
+{
+    struct rt_err err = {0};
+    int64_t time = rd_kafka_message_timestamp(m, NULL);
+    struct rt_str key = rt_str_of(m->key, m->key_len);
+    int code =
+        rt_record_read(rt_str_of(m->payload, m->len), h->items, h->count, (uint64_t)m->offset + 1,
+                       time > 0 ? (uint64_t)time : 0, ret_message, &err);
+    if (code == 0 && !rt_record_channel_valid(key)) {
+        rt_stored_unref(*ret_message);
+        *ret_message = NULL;
+        code = rt_err_set(&err, RT_EINVAL, "its key is no channel's name");
+    }
+    if (code == RT_EINVAL)
+        tell_unreadable(t, m, err.text);
+    return code == RT_ENOMEM ? code : 0;
+}
+
+/* RT_ENOMEM: nothing was done. */
+static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m, const struct headers *h)
+{
+    struct part *p = &t->parts[m->partition];
+    struct rt_stored *message = NULL;
+    int code = make_message(t, m, h, &message);
+    if (code < 0)
+        return code;
+    if (message)
+        rt_buf_add(&t->batch->names, m->key, m->key_len);
+    if (!rt_buf_ok(&t->batch->names)) {
+        rt_stored_unref(message);
+        post(t); /* what is there is whole; the buffer is cleared when it comes back */
+        return RT_ENOMEM;
+    }
+    struct rt_tail_entry *e = add_entry(t, RT_TAIL_RECORD, (uint32_t)m->partition, m->offset);
+    e->channel.len = message ? m->key_len : 0;
+    e->message = message;
+    t->batch->bytes += m->len + m->key_len + MESSAGE_COST;
+    p->read = m->offset + 1;
+    int64_t time = rd_kafka_message_timestamp(m, NULL);
+    if (time > p->time)
+        p->time = time;
+    return 0;
+}
+
+static void tell_end(struct rt_tail *t, uint32_t i)
+{
+    struct part *p = &t->parts[i];
+    p->caught_up = true;
+    p->read = p->expected;
+    (void)add_entry(t, RT_TAIL_END, i, p->expected - 1);
+}
+
+/* Other producers may fill a partition for long without saying its name: who starts then has to find it. */
+static void tell_unsure(struct rt_tail *t, uint32_t i, int64_t offset)
+{
+    struct part *p = &t->parts[i];
+    int64_t last = (int64_t)p->fold.at > p->nudged ? (int64_t)p->fold.at : p->nudged;
+    if (offset - last < RT_TAIL_UNSURE_AFTER)
+        return;
+    p->nudged = offset;
+    (void)add_entry(t, RT_TAIL_UNSURE, i, offset);
+}
+
+/* RT_ENOMEM: to be tried again. */
+static int read_record(struct rt_tail *t, const rd_kafka_message_t *m, const struct headers *h)
+{
+    uint32_t i = (uint32_t)m->partition;
+    struct part *p = &t->parts[i];
+    struct rt_epoch_fold before = p->fold;
+    enum rt_epoch_change change = RT_EPOCH_SAME;
+    if (m->offset >= p->frozen)
+        change = rt_epoch_read(&p->fold, rt_record_header(h->items, h->count, RT_HEADER_EPOCH),
+                               (uint64_t)m->offset + 1);
+    if (change == RT_EPOCH_BROKEN) {
+        name_anew(p, m->offset);
+        return 0;
+    }
+    if (change == RT_EPOCH_NAMED) {
+        (void)add_entry(t, RT_TAIL_NAMED, i, m->offset);
+        p->told = p->fold.name;
+    }
+    int code = hand_over(t, m, h);
+    if (code < 0)
+        p->fold = before;
+    return code;
+}
+
+static int take_record(struct rt_tail *t, const rd_kafka_message_t *m)
+{
+    uint32_t i = (uint32_t)m->partition;
+    struct part *p = &t->parts[i];
+    struct headers h;
+    if (p->state == LOCATING || m->offset < p->expected)
+        return 0; /* fetched before */
+    read_headers(m, &h);
+    if (p->state == NAMING)
+        (void)rt_epoch_read(&p->fold, rt_record_header(h.items, h.count, RT_HEADER_EPOCH),
+                            (uint64_t)m->offset + 1);
+    else if (read_record(t, m, &h) < 0)
+        return RT_ENOMEM;
+    p->expected = m->offset + 1;
+    if (p->state == NAMING) {
+        if (p->expected >= p->high)
+            named_or_asking(t, i, p->expected);
+        return 0;
+    }
+    if (!p->caught_up && p->expected >= p->frozen)
+        tell_end(t, i);
+    tell_unsure(t, i, m->offset);
+    return 0;
+}
+
+/* Beyond the last record may be others that a consumer does not see. */
+static void take_end(struct rt_tail *t, uint32_t i, int64_t offset)
+{
+    struct part *p = &t->parts[i];
+    if (p->state == LOCATING || offset < p->expected)
+        return;
+    bool further = offset > p->expected;
+    p->expected = offset;
+    if (p->state == NAMING)
+        named_or_asking(t, i, offset);
+    else if (offset >= p->frozen && (further || !p->caught_up))
+        tell_end(t, i);
+}
+
+static void take_error(struct rt_tail *t, const rd_kafka_message_t *m)
+{
+    uint32_t i = (uint32_t)m->partition;
+    switch (m->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        take_end(t, i, m->offset);
+        break;
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+        relocate(t, i, 0);
+        break;
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        rt_log(RT_LOG_ERROR, "kafka", "a partition cannot be read: is the topic gone?",
+               rt_kv_c("topic", t->name), rt_kv_u64("partition", i),
+               rt_kv_c("text", rd_kafka_err2str(m->err)));
+        relocate(t, i, RETRY_MS);
+        break;
+    default: /* it tries again by itself */
+        rt_log(RT_LOG_WARN, "kafka", "reading is disturbed", rt_kv_u64("partition", i),
+               rt_kv_c("text", rd_kafka_message_errstr(m)));
+        break;
+    }
+}
+
+/* ---- the thread --------------------------------------------------------------------------------------------- */
+
+static rd_kafka_message_t *next_message(struct rt_tail *t, int wait_ms)
+{
+    rd_kafka_message_t *m = t->kept;
+    t->kept = NULL;
+    return m ? m : rd_kafka_consume_queue(t->queue, wait_ms);
+}
+
+/* False: no memory, try again later. */
+static bool take_message(struct rt_tail *t, rd_kafka_message_t *m)
+{
+    if (m->rkt && m->partition >= 0 && (uint32_t)m->partition < t->partitions) {
+        if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            take_error(t, m);
+        } else if (take_record(t, m) < 0) {
+            t->kept = m;
+            return false;
+        }
+    }
+    rd_kafka_message_destroy(m);
+    return true;
+}
+
+/* Fills a batch with what is there. */
+static void fill(struct rt_tail *t)
+{
+    int wait_ms = t->batch->count > 0 ? 0 : POLL_MS;
+    while (t->batch && !full(t)) {
+        rd_kafka_message_t *m = next_message(t, wait_ms);
+        if (!m)
+            break;
+        if (!take_message(t, m)) {
+            (void)poll(NULL, 0, NO_MEMORY_MS);
+            break;
+        }
+        wait_ms = 0;
+    }
+    post(t);
+}
+
+void rt_tail_run(void *tail)
+{
+    struct rt_tail *t = tail;
+    while (!atomic_load(&t->stopping)) {
+        if (!have_batch(t))
+            continue;
+        locate_due(t);
+        fill(t);
+    }
+    if (t->kept)
+        rd_kafka_message_destroy(t->kept);
+    t->kept = NULL;
+    for (uint32_t i = 0; i < t->partitions; i++)
+        stop_consuming(t, i);
+    rd_kafka_queue_destroy(t->queue);
+    t->queue = NULL;
+    rd_kafka_topic_destroy(t->topic);
+    t->topic = NULL;
+    rd_kafka_destroy(t->rk);
+    t->rk = NULL;
+    t->ended(t->arg);
+}
+
+void rt_tail_return(struct rt_tail *t, struct rt_tail_batch *batch)
+{
+    rt_list_init(&batch->task.link);
+    batch->task.bytes = 0;
+    (void)rt_queue_push(t->returned, &batch->task); /* has room for all */
+}
+
+void rt_tail_stop(struct rt_tail *t)
+{
+    atomic_store(&t->stopping, true);
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+static int open_consumer(struct rt_tail *t, const struct rt_tail_options *options,
+                         struct rt_err *err)
+{
+    char text[256] = "";
+    rd_kafka_conf_t *conf = NULL;
+    int code = rt_kafka_conf_make(&options->conf, RT_KAFKA_TAIL, false, &conf, err);
+    if (code < 0)
+        return code;
+    t->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
+    if (!t->rk) {
+        rd_kafka_conf_destroy(conf);
+        return rt_err_set(err, RT_EINVAL, "kafka.conf: %s", text);
+    }
+    t->topic = rd_kafka_topic_new(t->rk, options->topic, NULL);
+    if (!t->topic)
+        return rt_err_set(err, RT_EINVAL, "kafka.topic \"%s\": %s", options->topic,
+                          rd_kafka_err2str(rd_kafka_last_error()));
+    t->queue = rd_kafka_queue_new(t->rk);
+    return 0;
+}
+
+static int make_batches(struct rt_tail *t, struct rt_err *err)
+{
+    if (rt_queue_new(RT_TAIL_BATCHES, SIZE_MAX, &t->returned) < 0)
+        return rt_err_nomem(err);
+    for (uint32_t i = 0; i < RT_TAIL_BATCHES; i++) {
+        struct rt_tail_batch *b = rt_malloc(sizeof(*b));
+        if (!b)
+            return rt_err_nomem(err);
+        rt_buf_init(&b->names);
+        rt_tail_return(t, b);
+    }
+    return 0;
+}
+
+int rt_tail_new(const struct rt_tail_options *options, struct rt_tail **ret_tail,
+                struct rt_err *err)
+{
+    struct rt_tail *t = rt_calloc(1, sizeof(*t) + options->partitions * sizeof(struct part));
+    if (!t)
+        return rt_err_nomem(err);
+    t->partitions = options->partitions;
+    t->warm = options->warm;
+    t->window = options->window;
+    t->batches = options->batches;
+    t->ended = options->ended;
+    t->arg = options->arg;
+    atomic_init(&t->stopping, false);
+    t->name = rt_strdup(options->topic);
+    int code = t->name ? make_batches(t, err) : rt_err_nomem(err);
+    if (code == 0)
+        code = open_consumer(t, options, err);
+    if (code < 0) {
+        rt_tail_free(t);
+        return code;
+    }
+    *ret_tail = t;
+    return 0;
+}
+
+static void free_batch(struct rt_tail_batch *b)
+{
+    if (!b)
+        return;
+    for (size_t i = 0; i < b->count; i++)
+        rt_stored_unref(b->entries[i].message);
+    rt_buf_deinit(&b->names);
+    rt_free(b);
+}
+
+void rt_tail_free(struct rt_tail *t)
+{
+    struct rt_list taken;
+    if (!t)
+        return;
+    rt_list_init(&taken);
+    if (t->returned) {
+        (void)rt_queue_take(t->returned, &taken, 0);
+        for (struct rt_list *node = rt_list_pop(&taken); node; node = rt_list_pop(&taken)) {
+            struct rt_tail_batch *b = RT_CONTAINER(node, struct rt_tail_batch, task.link);
+            b->count = 0; /* what it held was taken */
+            free_batch(b);
+        }
+        rt_queue_free(t->returned);
+    }
+    free_batch(t->batch);
+    if (t->queue)
+        rd_kafka_queue_destroy(t->queue);
+    if (t->topic)
+        rd_kafka_topic_destroy(t->topic);
+    if (t->rk)
+        rd_kafka_destroy(t->rk);
+    rt_free(t->name);
+    rt_free(t);
+}

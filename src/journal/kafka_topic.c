@@ -1,0 +1,297 @@
+#include "journal/kafka_topic.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#define TIMEOUT_MS    10000u
+#define TRY_MS        1000
+#define PARTITIONS    16
+#define REPLICAS      3
+#define PARTITION_MAX 65535
+
+struct checking {
+    rd_kafka_t *rk;
+    const struct rt_kafka_topic *topic;
+    uint64_t deadline;
+    char why[160]; /* of the last try */
+    int brokers, partitions, replicas;
+    uint32_t weak; /* weaknesses found */
+    struct rt_err first;
+};
+
+static int left_ms(const struct checking *c)
+{
+    uint64_t now = rt_mono_ms();
+    return now < c->deadline ? (int)(c->deadline - now) : 0;
+}
+
+/* Waits a little: polls the handle's queue, which also serves its callbacks. */
+static void pause_briefly(const struct checking *c)
+{
+    int left = left_ms(c);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(c->rk);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, left < 100 ? left : 100);
+    if (event)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+}
+
+/* ---- what there is ------------------------------------------------------------------------------------------ */
+
+static void read_topic(struct checking *c, const struct rd_kafka_metadata_topic *t)
+{
+    c->partitions = t->partition_cnt;
+    c->replicas = INT32_MAX;
+    for (int i = 0; i < t->partition_cnt; i++)
+        if (t->partitions[i].replica_cnt < c->replicas)
+            c->replicas = t->partitions[i].replica_cnt;
+}
+
+/* RT_OK there, RT_ENOENT not, RT_EAGAIN: no answer yet, why has the reason. */
+static int look(struct checking *c)
+{
+    const struct rd_kafka_metadata *m = NULL;
+    int left = left_ms(c);
+    rd_kafka_topic_t *rkt = rd_kafka_topic_new(c->rk, c->topic->name, NULL);
+    if (!rkt)
+        return RT_EINVAL;
+    rd_kafka_resp_err_t e = rd_kafka_metadata(c->rk, 0, rkt, &m, left < TRY_MS ? left + 1 : TRY_MS);
+    rd_kafka_topic_destroy(rkt);
+    if (e == RD_KAFKA_RESP_ERR_NO_ERROR && m->topic_cnt != 1)
+        e = RD_KAFKA_RESP_ERR__BAD_MSG;
+    else if (e == RD_KAFKA_RESP_ERR_NO_ERROR)
+        e = m->topics[0].err;
+    int code = RT_EAGAIN;
+    if (e == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        code = RT_ENOENT;
+    else if (e == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION)
+        code = RT_EINVAL;
+    else if (e == RD_KAFKA_RESP_ERR_NO_ERROR && m->topics[0].partition_cnt > 0)
+        code = RT_OK;
+    snprintf(c->why, sizeof(c->why), "%s", rd_kafka_err2str(e));
+    if (code == RT_OK)
+        read_topic(c, &m->topics[0]);
+    if (m) {
+        c->brokers = m->broker_cnt;
+        rd_kafka_metadata_destroy(m);
+    }
+    return code;
+}
+
+/* ---- making it ---------------------------------------------------------------------------------------------- */
+
+static rd_kafka_event_t *await_admin(struct checking *c, rd_kafka_queue_t *queue,
+                                     rd_kafka_event_type_t type)
+{
+    for (;;) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, left_ms(c) + 1);
+        if (!event || rd_kafka_event_type(event) == type)
+            return event;
+        rd_kafka_event_destroy(event);
+    }
+}
+
+static rd_kafka_AdminOptions_t *admin_options(struct checking *c, rd_kafka_admin_op_t op)
+{
+    char text[128];
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(c->rk, op);
+    int ms = left_ms(c);
+    if (options)
+        (void)rd_kafka_AdminOptions_set_request_timeout(options, ms < 1000 ? 1000 : ms, text,
+                                                        sizeof(text));
+    return options;
+}
+
+static rd_kafka_NewTopic_t *describe_new(struct checking *c)
+{
+    char text[128] = "";
+    int partitions = c->topic->partitions ? (int)c->topic->partitions : PARTITIONS;
+    int replicas = c->brokers < 1 ? 1 : c->brokers > REPLICAS ? REPLICAS : c->brokers;
+    rd_kafka_NewTopic_t *topic =
+        rd_kafka_NewTopic_new(c->topic->name, partitions, replicas, text, sizeof(text));
+    if (!topic) {
+        snprintf(c->why, sizeof(c->why), "%s", text);
+        return NULL;
+    }
+    (void)rd_kafka_NewTopic_set_config(topic, "min.insync.replicas", replicas > 2 ? "2" : "1");
+    (void)rd_kafka_NewTopic_set_config(topic, "unclean.leader.election.enable", "false");
+    return topic;
+}
+
+/* RT_OK made by us or by another node, RT_EAGAIN try again, RT_EPERM refused. */
+static int read_created(struct checking *c, rd_kafka_event_t *event)
+{
+    rd_kafka_resp_err_t e = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    const char *text = event ? rd_kafka_event_error_string(event) : rd_kafka_err2str(e);
+    size_t count = 0;
+    if (e == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        const rd_kafka_topic_result_t **topics =
+            rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+        e = count == 1 ? rd_kafka_topic_result_error(topics[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
+        text = count == 1 ? rd_kafka_topic_result_error_string(topics[0]) : NULL;
+    }
+    if (e == RD_KAFKA_RESP_ERR_NO_ERROR)
+        rt_log(RT_LOG_INFO, "kafka", "the topic was made", rt_kv_c("topic", c->topic->name));
+    if (e == RD_KAFKA_RESP_ERR_NO_ERROR || e == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+        return RT_OK;
+    snprintf(c->why, sizeof(c->why), "%s", text ? text : rd_kafka_err2str(e));
+    bool passing =
+        e == RD_KAFKA_RESP_ERR__TIMED_OUT || e == RD_KAFKA_RESP_ERR__TRANSPORT ||
+        e == RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT || e == RD_KAFKA_RESP_ERR_NOT_CONTROLLER ||
+        e == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR; /* brokers are still joining */
+    return passing ? RT_EAGAIN : RT_EPERM;
+}
+
+static int create(struct checking *c)
+{
+    rd_kafka_NewTopic_t *topic = describe_new(c);
+    rd_kafka_AdminOptions_t *options = admin_options(c, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(c->rk);
+    int code = RT_EPERM;
+    if (topic && options) {
+        rd_kafka_CreateTopics(c->rk, &topic, 1, options, queue);
+        rd_kafka_event_t *event = await_admin(c, queue, RD_KAFKA_EVENT_CREATETOPICS_RESULT);
+        code = read_created(c, event);
+        if (event)
+            rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    if (options)
+        rd_kafka_AdminOptions_destroy(options);
+    if (topic)
+        rd_kafka_NewTopic_destroy(topic);
+    return code;
+}
+
+/* ---- is it safe? -------------------------------------------------------------------------------------------- */
+
+static void weak(struct checking *c, const char *what, const char *promise)
+{
+    if (c->weak++ == 0)
+        rt_err_set(&c->first, RT_EINVAL,
+                   "topic \"%s\": %s, on which a promise rests (%s); kafka.require_safe_topic "
+                   "refuses that",
+                   c->topic->name, what, promise);
+    if (!c->topic->require_safe)
+        rt_log(RT_LOG_WARN, "kafka", "the topic is weaker than a promise needs",
+               rt_kv_c("topic", c->topic->name), rt_kv_c("what", what),
+               rt_kv_c("promise", promise));
+}
+
+static void check_config(struct checking *c, const char *name, const char *value)
+{
+    char text[160];
+    uint64_t number;
+    if (strcmp(name, "min.insync.replicas") == 0 && rt_str_to_u64(rt_str_c(value), &number) == 0) {
+        snprintf(text, sizeof(text), "min.insync.replicas is %s, needed are 2 or more", value);
+        if (number < 2)
+            weak(c, text, "acknowledged means stored");
+        else if ((int64_t)number >= c->replicas)
+            weak(c,
+                 "min.insync.replicas is not below the number of replicas: one lost broker "
+                 "stops all publishing",
+                 "it goes on");
+    } else if (strcmp(name, "unclean.leader.election.enable") == 0 &&
+               strcasecmp(value, "true") == 0) {
+        weak(c, "unclean.leader.election.enable is true", "acknowledged means stored");
+    } else if (strcmp(name, "cleanup.policy") == 0 && strstr(value, "compact")) {
+        weak(c, "cleanup.policy has compact: of each channel only the last message would stay",
+             "a gap is never silent");
+    }
+}
+
+static void read_configs(struct checking *c, rd_kafka_event_t *event)
+{
+    size_t count = 0;
+    const rd_kafka_ConfigResource_t **resources = NULL;
+    if (event && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        resources = rd_kafka_DescribeConfigs_result_resources(
+            rd_kafka_event_DescribeConfigs_result(event), &count);
+    if (count != 1 || rd_kafka_ConfigResource_error(resources[0]) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        weak(c, "the cluster does not tell its settings", "acknowledged means stored");
+        return;
+    }
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resources[0], &count);
+    for (size_t i = 0; i < count; i++) {
+        const char *value = rd_kafka_ConfigEntry_value(entries[i]);
+        if (value)
+            check_config(c, rd_kafka_ConfigEntry_name(entries[i]), value);
+    }
+}
+
+static void check_safety(struct checking *c)
+{
+    char text[80];
+    rd_kafka_AdminOptions_t *options = admin_options(c, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(c->rk);
+    rd_kafka_ConfigResource_t *resource =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, c->topic->name);
+    if (c->replicas < 3) {
+        snprintf(text, sizeof(text), "it has %d replica(s), needed are 3", c->replicas);
+        weak(c, text, "acknowledged means stored");
+    }
+    if (options && resource) {
+        rd_kafka_DescribeConfigs(c->rk, &resource, 1, options, queue);
+        rd_kafka_event_t *event = await_admin(c, queue, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT);
+        read_configs(c, event);
+        if (event)
+            rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    if (resource)
+        rd_kafka_ConfigResource_destroy(resource);
+    if (options)
+        rd_kafka_AdminOptions_destroy(options);
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------------------- */
+
+static int find_or_create(struct checking *c, struct rt_err *err)
+{
+    for (;;) {
+        int code = look(c);
+        if (code == RT_OK)
+            return 0;
+        if (code == RT_ENOENT)
+            code = create(c);
+        if (code == RT_EPERM)
+            return rt_err_set(err, RT_EIO, "cannot make the topic \"%s\": %s", c->topic->name,
+                              c->why);
+        if (code == RT_EINVAL)
+            return rt_err_set(err, RT_EINVAL, "kafka.topic: \"%s\" is no name of a topic",
+                              c->topic->name);
+        if (left_ms(c) == 0)
+            return rt_err_set(err, RT_EIO, "Kafka does not answer: %s", c->why);
+        if (code == RT_EAGAIN)
+            pause_briefly(c);
+    }
+}
+
+int rt_kafka_topic_check(rd_kafka_t *rk, const struct rt_kafka_topic *topic,
+                         uint32_t *ret_partitions, struct rt_err *err)
+{
+    struct checking c = {.rk = rk, .topic = topic};
+    c.deadline = rt_mono_ms() + (topic->timeout_ms ? topic->timeout_ms : TIMEOUT_MS);
+    int code = find_or_create(&c, err);
+    if (code < 0)
+        return code;
+    if (c.partitions > PARTITION_MAX)
+        return rt_err_set(err, RT_EINVAL, "topic \"%s\" has %d partitions, allowed are %d",
+                          topic->name, c.partitions, PARTITION_MAX);
+    if (topic->partitions > 0 && c.partitions != (int)topic->partitions)
+        rt_log(RT_LOG_INFO, "kafka",
+               "the topic's number of partitions counts, not kafka.partitions",
+               rt_kv_c("topic", topic->name), rt_kv_i64("partitions", c.partitions));
+    check_safety(&c);
+    if (c.weak > 0 && topic->require_safe) {
+        if (err)
+            *err = c.first;
+        return RT_EINVAL;
+    }
+    *ret_partitions = (uint32_t)c.partitions;
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* The topic at boot: waits for the cluster, makes the topic when it is not there, checks that what it promises can be kept.
+ *
+ * A topic that we make has as many replicas as there are brokers up to 3, min.insync.replicas 2 when there are 3 (else 1), no unclean election. One that is there is only looked at: each
+ * weakness is a warning with its promise, or an error with `require_safe`. When the cluster does not tell (no permission, an old version) that is a weakness itself.
+ * Blocks. Thread: any but the serving loop. */
+#ifndef RT_JOURNAL_KAFKA_TOPIC_H
+#define RT_JOURNAL_KAFKA_TOPIC_H
+
+#include <librdkafka/rdkafka.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct rt_kafka_topic {
+    const char *name;
+    uint32_t partitions; /* when it has to be made; 0: 16 */
+    bool require_safe;
+    uint32_t timeout_ms; /* for all of it; 0: 10 s */
+};
+
+/* RT_EIO: the cluster does not answer or refuses; RT_EINVAL: the topic does not fit. */
+int rt_kafka_topic_check(rd_kafka_t *rk, const struct rt_kafka_topic *topic,
+                         uint32_t *ret_partitions, struct rt_err *err);
+
+#endif

@@ -1,0 +1,544 @@
+/* The Kafka journal against librdkafka's mock cluster: the way of a message, several nodes, injected errors, outages, caps, closing. */
+#include "kafka_test.h"
+
+static void test_way_of_a_message(void **state)
+{
+    (void)state;
+    struct mock mock;
+    struct node n;
+    struct pub p;
+    mock_init(&mock, 4);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    assert_string_equal(rt_journal_name(n.journal), "kafka");
+    assert_true(rt_journal_delivers(n.journal));
+    assert_true(healthy(&n));
+    assert_int_equal(rt_journal_kafka_partitions(n.journal), 4);
+    struct rt_message m = {
+        .kind = RT_KIND_JSON, .data = RT_STR("{\"a\":1}"), .event = RT_STR("say"), .except = 77};
+    append_message(&n, &p, "chat:lobby", &m);
+    assert_int_equal(p.answered, 0);
+    await(&p);
+    assert_int_equal(p.append.status, RT_OK);
+    assert_true(p.append.position.offset > 0);
+    uint32_t partition = rt_partition_of(RT_STR("chat:lobby"), 4);
+    assert_string_equal(p.append.position.epoch, rt_journal_kafka_epoch(n.journal, partition));
+    WAIT(&n, n.count == 1);
+    assert_string_equal(n.got[0].channel, "chat:lobby");
+    assert_string_equal(n.got[0].data, "{\"a\":1}");
+    assert_string_equal(n.got[0].epoch, p.append.position.epoch);
+    assert_int_equal(n.got[0].offset, p.append.position.offset);
+    assert_int_equal(n.got[0].except, 77); /* not in the log: it is the object that was appended */
+    assert_ptr_equal(n.got[0].message, p.append.message);
+    assert_int_equal(n.committed, 1);
+    assert_int_equal((int)sample(&n, "rtbroker_journal_appends_total{result=\"ok\"}"), 1);
+    assert_int_equal((int)sample(&n, "rtbroker_storage_up"), 1);
+    release(&p);
+    close_node(&n);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+static void test_order_and_restart(void **state)
+{
+    (void)state;
+    enum { MANY = 600 };
+    static struct pub pubs[MANY];
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 3);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    for (unsigned i = 0; i < MANY; i++) {
+        char channel[24], data[24];
+        snprintf(channel, sizeof(channel), "c%u", i % 7);
+        snprintf(data, sizeof(data), "m%u", i);
+        append_text(&n, &pubs[i], channel, data);
+        assert_int_equal(pubs[i].returned, RT_PENDING);
+    }
+    WAIT(&n, n.answers == MANY && n.count == MANY);
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(pubs[i].append.status, RT_OK);
+        if (i >= 7)
+            assert_true(pubs[i].append.position.offset > pubs[i - 7].append.position.offset);
+        release(&pubs[i]);
+    }
+    expect_order(&n);
+    char epoch[RT_EPOCH_MAX + 1];
+    snprintf(epoch, sizeof(epoch), "%s", rt_journal_kafka_epoch(n.journal, 1));
+    close_node(&n);
+    n.count = 0;
+    open_node(&n); /* warm from the log, the same positions */
+    assert_int_equal(n.count, MANY);
+    expect_order(&n);
+    assert_string_equal(rt_journal_kafka_epoch(n.journal, 1), epoch);
+    for (unsigned i = 0; i < MANY; i++) {
+        char data[24];
+        snprintf(data, sizeof(data), "m%u", i);
+        assert_true(has(&n, data));
+    }
+    close_node(&n);
+    n.options.warm = 10; /* the window of keys reaches further than that */
+    n.options.journal.idempotency_window = 0;
+    n.count = 0;
+    open_node(&n);
+    assert_int_equal(n.count, 30);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+static void turn_both(struct node *a, struct node *b)
+{
+    rt_loop_turn(a->loop, 5);
+    rt_loop_turn(b->loop, 5);
+}
+
+#define WAIT_BOTH(a, b, condition)                                            \
+    do {                                                                      \
+        uint64_t wait_until = rt_mono_ms() + DEADLINE_MS;                     \
+        while (!(condition)) {                                                \
+            turn_both(a, b);                                                  \
+            if (rt_mono_ms() > wait_until)                                    \
+                fail_msg("%s:%d: never: %s", __FILE__, __LINE__, #condition); \
+        }                                                                     \
+    } while (0)
+
+/* Two nodes that start at the same time on an empty topic agree on names and order. */
+static void test_two_nodes(void **state)
+{
+    (void)state;
+    enum { MANY = 200 };
+    static struct pub pubs[2 * MANY];
+    struct mock mock;
+    struct node a, b;
+    mock_init(&mock, 2);
+    node_init(&a, mock.brokers);
+    node_init(&b, mock.brokers);
+    assert_int_equal(try_open(&a), 0);
+    assert_int_equal(try_open(&b), 0);
+    WAIT_BOTH(&a, &b, a.ready && b.ready);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_string_equal(rt_journal_kafka_epoch(a.journal, i),
+                            rt_journal_kafka_epoch(b.journal, i));
+    for (unsigned i = 0; i < 2 * MANY; i++) {
+        char channel[24], data[24];
+        snprintf(channel, sizeof(channel), "c%u", i / 2 % 5);
+        snprintf(data, sizeof(data), "m%u", i);
+        append_text(i % 2 ? &a : &b, &pubs[i], channel, data);
+        if (i % 20 == 0)
+            turn_both(&a, &b);
+    }
+    WAIT_BOTH(&a, &b, a.count == 2 * MANY && b.count == 2 * MANY);
+    expect_order(&a);
+    expect_order(&b);
+    for (unsigned i = 0; i < 2 * MANY; i++) { /* every partition in the same order */
+        bool found = false;
+        for (unsigned k = 0; k < 2 * MANY; k++)
+            found |= a.got[i].offset == b.got[k].offset &&
+                     strcmp(a.got[i].epoch, b.got[k].epoch) == 0 &&
+                     strcmp(a.got[i].data, b.got[k].data) == 0;
+        assert_true(found);
+    }
+    WAIT_BOTH(&a, &b, a.answers == MANY && b.answers == MANY);
+    for (unsigned i = 0; i < 2 * MANY; i++)
+        release(&pubs[i]);
+    node_deinit(&a);
+    node_deinit(&b);
+    mock_deinit(&mock);
+}
+
+/* What Redis brings: in order at once, of another epoch not at all, twice once. */
+static void test_early_records(void **state)
+{
+    (void)state;
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    uint64_t top = store(&n, "c", "first");
+    WAIT(&n, n.count == 1);
+    const char *epoch = rt_journal_kafka_epoch(n.journal, 0);
+    struct rt_message m = {.kind = RT_KIND_TEXT, .data = RT_STR("early"), .offset = top + 1};
+    struct rt_record r = {0, top + 1, RT_STR("c"), rt_stored_new(&m)};
+    rt_journal_kafka_early(n.journal, RT_STR("another.0"), &r);
+    assert_int_equal(n.count, 1);
+    r.message = rt_stored_new(&m);
+    rt_journal_kafka_early(n.journal, rt_str_c(epoch), &r);
+    assert_int_equal(n.count, 2);
+    r.message = rt_stored_new(&m);
+    rt_journal_kafka_early(n.journal, rt_str_c(epoch), &r);
+    r.partition = 9;
+    r.message = rt_stored_new(&m);
+    rt_journal_kafka_early(n.journal, rt_str_c(epoch), &r);
+    assert_int_equal(n.count, 2);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+static void test_keys(void **state)
+{
+    (void)state;
+    struct mock mock;
+    struct node a, b;
+    struct pub first, again, other;
+    mock_init(&mock, 1);
+    node_init(&a, mock.brokers);
+    node_init(&b, mock.brokers);
+    open_node(&a);
+    append_key(&a, &first, "c", "one", "k1");
+    await(&first);
+    assert_int_equal(first.append.status, RT_OK);
+    assert_false(first.append.duplicate);
+    append_key(&a, &again, "c", "one", "k1"); /* known: at once */
+    assert_int_equal(again.returned, RT_OK);
+    assert_int_equal(again.answered, 0);
+    assert_true(again.append.duplicate);
+    assert_int_equal(again.append.position.offset, first.append.position.offset);
+    assert_string_equal(again.append.position.epoch, first.append.position.epoch);
+    release(&again);
+    open_node(&b); /* another node knows it from the log */
+    append_key(&b, &again, "c", "one", "k1");
+    assert_int_equal(again.returned, RT_OK);
+    assert_true(again.append.duplicate);
+    append_key(&b, &other, "c", "two", "k2");
+    await(&other);
+    assert_int_equal(other.append.status, RT_OK);
+    release(&first);
+    release(&again);
+    release(&other);
+    /* Two at once: both are stored, one is delivered, by both nodes the same. */
+    append_key(&a, &first, "c", "three", "k3");
+    append_key(&b, &again, "c", "3", "k3");
+    WAIT_BOTH(&a, &b, first.answered && again.answered);
+    assert_int_equal(first.append.status, RT_OK);
+    assert_int_equal(again.append.status, RT_OK);
+    release(&first);
+    release(&again);
+    append_text(&a, &first, "c", "end");
+    WAIT_BOTH(&a, &b, first.answered && has(&a, "end") && has(&b, "end"));
+    release(&first);
+    assert_int_equal(a.count, 4);
+    assert_int_equal(b.count, 4);
+    assert_string_equal(a.got[2].data, b.got[2].data);
+    assert_int_equal((int)sample(&a, "rtbroker_kafka_skipped_total"), 1);
+    assert_int_equal((int)sample(&b, "rtbroker_kafka_skipped_total"), 1);
+    node_deinit(&a);
+    node_deinit(&b);
+    mock_deinit(&mock);
+}
+
+/* A permanent error: certainly not stored, and what was behind it in its channel is not simply "ok". */
+static void test_failed_append(void **state)
+{
+    (void)state;
+    const char *const conf[] = {"batch.num.messages=1", "max.in.flight=1"};
+    const struct rt_strings strings = {(const char **)(uintptr_t)conf, 2};
+    struct mock mock;
+    struct node n;
+    struct pub one, two, other;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    n.options.conf = &strings;
+    open_node(&n);
+    rd_kafka_mock_push_request_errors(mock.cluster, API_PRODUCE, 1,
+                                      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    append_text(&n, &one, "a", "1");
+    append_text(&n, &other, "b", "x");
+    append_text(&n, &two, "a", "2");
+    WAIT(&n, one.answered && two.answered && other.answered);
+    assert_int_equal(one.append.status, RT_EAGAIN);
+    assert_true(one.append.text[0] != '\0');
+    assert_true(other.append.status == RT_OK || other.append.status == RT_EAGAIN);
+    assert_true(two.append.status == RT_EUNKNOWN || two.append.status == RT_EAGAIN);
+    if (two.append.status == RT_EUNKNOWN)
+        WAIT(&n, has(&n, "2")); /* it says that it may be stored, and it is */
+    assert_false(has(&n, "1"));
+    release(&one);
+    release(&two);
+    release(&other);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+/* Errors that pass are only latency. */
+static void test_passing_errors(void **state)
+{
+    (void)state;
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 2);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    rd_kafka_mock_push_request_errors(
+        mock.cluster, API_PRODUCE, 3, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, RD_KAFKA_RESP_ERR__TRANSPORT);
+    rd_kafka_mock_push_request_errors(mock.cluster, API_FETCH, 2,
+                                      RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+                                      RD_KAFKA_RESP_ERR__TRANSPORT);
+    for (int i = 0; i < 20; i++) {
+        char data[24];
+        snprintf(data, sizeof(data), "m%d", i);
+        store(&n, "c", data);
+        WAIT(&n, has(&n, data));
+    }
+    assert_true(healthy(&n));
+    expect_order(&n);
+    assert_int_equal((int)sample(&n, "rtbroker_kafka_producer_restarts_total"), 0);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+static void test_fatal_error(void **state)
+{
+    (void)state;
+    struct mock mock;
+    struct node n;
+    struct pub p;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    store(&n, "c", "before");
+    rd_kafka_mock_push_request_errors(mock.cluster, API_PRODUCE, 1,
+                                      RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    append_text(&n, &p, "c", "lost");
+    await(&p);
+    assert_true(p.append.status == RT_EUNKNOWN || p.append.status == RT_EAGAIN);
+    release(&p);
+    uint64_t since = rt_mono_ms();
+    WAIT(&n, sample(&n, "rtbroker_kafka_producer_restarts_total") == 1);
+    assert_true(rt_mono_ms() - since < 5000);
+    WAIT(&n, healthy(&n));
+    store(&n, "c", "after");
+    WAIT(&n, has(&n, "after"));
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+/* The brokers are gone: "retry" at once after 5 s, also when nothing is waiting any more; it heals by itself. */
+static void test_outage(void **state)
+{
+    (void)state;
+    const char *const conf[] = {"message.timeout.ms=8000"};
+    const struct rt_strings strings = {(const char **)(uintptr_t)conf, 1};
+    struct mock mock;
+    struct node n;
+    struct pub first, p;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    n.options.conf = &strings;
+    open_node(&n);
+    store(&n, "c", "before");
+    assert_int_equal(rd_kafka_mock_broker_set_down(mock.cluster, -1), 0);
+    append_text(&n, &first, "c", "during");
+    assert_int_equal(first.returned, RT_PENDING);
+    uint64_t since = rt_mono_ms();
+    WAIT(&n, !healthy(&n));
+    assert_in_range(rt_mono_ms() - since, 4000, 7000);
+    append_text(&n, &p, "c", "no");
+    assert_int_equal(p.returned, RT_EAGAIN);
+    assert_true(p.append.text[0] != '\0');
+    release(&p);
+    WAIT(&n, first.answered);
+    assert_true(first.append.status == RT_EAGAIN || first.append.status == RT_EUNKNOWN);
+    release(&first);
+    append_text(&n, &p, "c", "still no");
+    assert_int_equal(p.returned, RT_EAGAIN);
+    release(&p);
+    assert_int_equal(rd_kafka_mock_broker_set_up(mock.cluster, -1), 0);
+    WAIT(&n, healthy(&n));
+    store(&n, "c", "after");
+    WAIT(&n, has(&n, "after"));
+    expect_order(&n);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+static void test_caps(void **state)
+{
+    (void)state;
+    enum { MOST = 200 };
+    static struct pub pubs[MOST];
+    const char *const conf[] = {"queue.buffering.max.messages=100"};
+    const struct rt_strings strings = {(const char **)(uintptr_t)conf, 1};
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    n.options.conf = &strings;
+    open_node(&n);
+    rd_kafka_mock_broker_set_rtt(mock.cluster, -1, 300);
+    int count = 0;
+    for (int code = RT_PENDING; code == RT_PENDING && count < MOST; count++) {
+        append_text(&n, &pubs[count], "c", "x");
+        code = pubs[count].returned;
+        if (count + 1 < 80)
+            assert_false(rt_journal_congested(n.journal));
+    }
+    count--;
+    assert_in_range(count, 95, 100);
+    assert_int_equal(pubs[count].returned, RT_EAGAIN);
+    release(&pubs[count]);
+    assert_true(rt_journal_congested(n.journal));
+    assert_int_equal(n.relieved, 0);
+    WAIT(&n, n.answers == (unsigned)count);
+    assert_int_equal(n.relieved, 1);
+    assert_false(rt_journal_congested(n.journal));
+    assert_int_equal((int)sample(&n, "rtbroker_journal_queue_bytes"), 0);
+    for (int i = 0; i < count; i++)
+        release(&pubs[i]);
+    rd_kafka_mock_broker_set_rtt(mock.cluster, -1, 0);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+/* Closing waits for what is in flight, but not longer than told; then all is answered. */
+static void test_close(void **state)
+{
+    (void)state;
+    enum { MANY = 100 };
+    static struct pub pubs[MANY];
+    struct mock mock;
+    struct node n;
+    struct pub late;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    for (int i = 0; i < MANY; i++)
+        append_text(&n, &pubs[i], "c", "x");
+    rt_journal_close(n.journal, on_journal_closed, &n);
+    append_text(&n, &late, "c", "late");
+    assert_int_equal(late.returned, RT_ECLOSED);
+    release(&late);
+    WAIT(&n, n.closed);
+    rt_journal_free(n.journal);
+    n.journal = NULL;
+    assert_int_equal(n.answers, MANY);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(pubs[i].append.status, RT_OK);
+        release(&pubs[i]);
+    }
+    n.options.close_timeout = 500;
+    open_node(&n);
+    rd_kafka_mock_broker_set_down(mock.cluster, -1);
+    for (int i = 0; i < MANY; i++)
+        append_text(&n, &pubs[i], "c", "y");
+    n.answers = 0;
+    uint64_t since = rt_mono_ms();
+    close_node(&n);
+    assert_true(rt_mono_ms() - since < 8000);
+    assert_int_equal(n.answers, MANY);
+    for (int i = 0; i < MANY; i++) {
+        assert_true(pubs[i].append.status == RT_EAGAIN || pubs[i].append.status == RT_EUNKNOWN);
+        release(&pubs[i]);
+    }
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+/* rt_journal_free() without rt_journal_close(): all is answered, nothing leaks. */
+static void test_free_without_close(void **state)
+{
+    (void)state;
+    long live = rt_alloc_live();
+    struct mock mock;
+    struct node n;
+    struct pub p;
+    mock_init(&mock, 2);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    append_text(&n, &p, "c", "x");
+    rt_journal_free(n.journal);
+    n.journal = NULL;
+    assert_int_equal(p.answered, 1);
+    release(&p);
+    assert_int_equal(try_open(&n), 0); /* and before it is ready */
+    append_text(&n, &p, "c", "x");
+    assert_int_equal(p.returned, RT_EAGAIN);
+    release(&p);
+    assert_false(healthy(&n));
+    rt_journal_free(n.journal);
+    n.journal = NULL;
+    rt_loop_turn(n.loop, 0);
+    node_deinit(&n);
+    mock_deinit(&mock);
+    assert_int_equal(rt_alloc_live(), live);
+}
+
+static void expect_open(struct node *n, int code, const char *text)
+{
+    assert_int_equal(try_open(n), code);
+    if (!strstr(n->error, text))
+        fail_msg("\"%s\" is not in \"%s\"", text, n->error);
+    rt_loop_turn(n->loop, 0);
+}
+
+static void test_refusals_at_boot(void **state)
+{
+    (void)state;
+    const char *const wrong[] = {"no.such.setting=1", "linger.ms=abc", "nothing"};
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    for (size_t i = 0; i < 3; i++) {
+        struct rt_strings strings = {(const char **)(uintptr_t)&wrong[i], 1};
+        n.options.conf = &strings;
+        expect_open(&n, RT_EINVAL, "kafka.conf");
+    }
+    n.options.conf = NULL;
+    n.options.require_safe_topic = true;
+    expect_open(&n, RT_EINVAL, "replica");
+    n.options.require_safe_topic = false;
+    n.options.connect_timeout = 1500;
+    n.options.brokers = "127.0.0.1:1";
+    uint64_t since = rt_mono_ms();
+    expect_open(&n, RT_EIO, "Kafka does not answer");
+    assert_true(rt_mono_ms() - since < 5000);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+/* Settings that a promise rests on stay ours. */
+static void test_kept_settings(void **state)
+{
+    (void)state;
+    const char *const conf[] = {"enable.idempotence=false",
+                                "acks=1",
+                                "auto.offset.reset=latest",
+                                "acks=all",
+                                "linger.ms=3",
+                                "bootstrap.servers=127.0.0.1:1"};
+    const struct rt_strings strings = {(const char **)(uintptr_t)conf, 6};
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    n.options.conf = &strings;
+    open_node(&n);
+    store(&n, "c", "x");
+    WAIT(&n, n.count == 1);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_way_of_a_message),
+        cmocka_unit_test(test_order_and_restart),
+        cmocka_unit_test(test_two_nodes),
+        cmocka_unit_test(test_early_records),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_failed_append),
+        cmocka_unit_test(test_passing_errors),
+        cmocka_unit_test(test_fatal_error),
+        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_caps),
+        cmocka_unit_test(test_close),
+        cmocka_unit_test(test_free_without_close),
+        cmocka_unit_test(test_refusals_at_boot),
+        cmocka_unit_test(test_kept_settings),
+    };
+    return cmocka_run_group_tests_name("kafka_mock", tests, NULL, NULL);
+}
