@@ -29,7 +29,7 @@ struct rt_position {
 struct rt_append {
     struct rt_task task;        /* internal */
     uint64_t failures;          /* internal: failures that the loop knew of when it was handed in */
-    uint64_t handed_in;         /* internal: loop time, ms */
+    uint64_t handed_in;         /* internal: monotonic, ns */
     struct rt_stored *message;  /* the append holds a reference until done */
     struct rt_channel *channel; /* pinned by the caller until done */
     struct rt_str channel_name; /* copied by the caller into memory that lives until done */

@@ -222,6 +222,7 @@ test('idempotency keys survive a restart, belong to their caller, and expire', a
   assert.deepEqual(await publish('k1', 'other data'), { ...first, duplicate: true });
   const theirs = await publish('k1', 'theirs', { key: 'other-key' });
   assert.equal(theirs.offset, 2, 'the key of another caller');
+  assert.equal((await ok(broker, 'publish', { channel: 'log:other', data: 'x', idempotency_key: 'k1' })).offset, 1, 'the key of another channel');
   const started = performance.now();
   await publish('k2');
   await broker.kill();

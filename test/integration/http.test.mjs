@@ -110,6 +110,12 @@ test('publish: an idempotency key', async () => {
   assert.equal((await history(channel)).offset, 1);
 });
 
+test('publish: an idempotency key counts for its channel', async () => {
+  const channels_ = [fresh(), fresh()];
+  for (const channel of channels_) assert.deepEqual((await publish(channel, channel, { idempotency_key: 'same' })).offset, 1);
+  for (const channel of channels_) assert.deepEqual((await history(channel, { limit: -1 })).publications.map((p) => p.data), [channel]);
+});
+
 const wrong = [
   ['no channel', { data: 1 }, 400, 'bad_request', /channel/],
   ['an empty channel', { channel: '', data: 1 }, 400, 'bad_request', /channel/],
