@@ -262,7 +262,7 @@ $(B)/test/%.o: test/%.c $(B)/.flags | $(B)/gen/version.h
 # A name defined twice would be seen only by who happens to link both.
 $(LIB): $(LIB_OBJS) $(B)/.objects
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $(LIB_OBJS)
+	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $(LIB_OBJS)
 	$(Q)twice=$$(nm -g --defined-only $@ 2>/dev/null | awk '$$2 ~ /^[TDBRC]$$/ {print $$3}' | sort | uniq -d); \
 	    [ -z "$$twice" ] || { echo "defined more than once in src/:" $$twice >&2; exit 1; }
 
@@ -274,7 +274,7 @@ $(BIN): $(B)/src/main.o $(LIB)
 
 $(TEST_LIB): $(TEST_LIB_OBJS) $(B)/.objects
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $(TEST_LIB_OBJS)
+	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $(TEST_LIB_OBJS)
 
 $(B)/test/unit/%: $(B)/test/unit/%.o $(TEST_LIB) $(LIB)
 	$(call say,LD,$@)
@@ -288,7 +288,7 @@ $(B)/test/fuzz/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB)
 
 $(BENCH_LIB): $(BENCH_LIB_OBJS) $(B)/.objects
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $(BENCH_LIB_OBJS)
+	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $(BENCH_LIB_OBJS)
 
 # Nothing of the broker is linked: the load generator must not share its mistakes.
 $(BUILD)/bench/%: $(B)/test/bench/%.o $(BENCH_LIB)
