@@ -11,6 +11,7 @@
 enum {
     PENDING_MAX = 64 * 1024, /* bytes of following requests, while one is held */
     FREE_EXCHANGES = 64,     /* kept for reuse */
+    TURN_REQUESTS = 32,      /* of one connection, then the others have theirs */
 };
 
 static const struct rt_http_refusal late = {408, "request_timeout",
@@ -400,11 +401,12 @@ static void stash(struct rt_http_connection *c, const uint8_t *data, size_t len)
 static void serve(struct rt_http_connection *c, uint8_t *data, size_t len)
 {
     bool again = false;
+    unsigned opened = 0;
     c->serving = true;
     c->in = data;
     c->in_len = len;
     while ((again || c->in_len > 0) && !c->closing && !c->taken) {
-        if (c->exchange == NULL && !open_exchange(c))
+        if (c->exchange == NULL && (opened++ == TURN_REQUESTS || !open_exchange(c)))
             break;
         if (c->parser == NULL)
             break; /* a handler holds the request */
@@ -417,9 +419,11 @@ static void serve(struct rt_http_connection *c, uint8_t *data, size_t len)
     }
     if (c->closing)
         return;
-    if (c->in_len > 0) {
+    if (c->in_len > 0)
         stash(c, c->in, c->in_len);
-    } else if (c->exchange == NULL) {
+    if (c->closing)
+        return;
+    if (c->exchange == NULL) {
         go_idle(c);
     } else if (c->eof && c->parser != NULL) {
         abandon(detach(c)); /* the rest of this request will not come */
