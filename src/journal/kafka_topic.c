@@ -9,6 +9,7 @@
 
 #define TIMEOUT_MS    10000u
 #define TRY_MS        1000
+#define SETTINGS_MS   1000 /* for the cluster to tell them, when nothing depends on it */
 #define PARTITIONS    16
 #define REPLICAS      3
 #define PARTITION_MAX 65535
@@ -84,11 +85,11 @@ static int look(struct checking *c)
 
 /* ---- making it ---------------------------------------------------------------------------------------------- */
 
-static rd_kafka_event_t *await_admin(struct checking *c, rd_kafka_queue_t *queue,
-                                     rd_kafka_event_type_t type)
+static rd_kafka_event_t *await_admin(rd_kafka_queue_t *queue, rd_kafka_event_type_t type,
+                                     int timeout_ms)
 {
     for (;;) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, left_ms(c) + 1);
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
         if (!event || rd_kafka_event_type(event) == type)
             return event;
         rd_kafka_event_destroy(event);
@@ -154,7 +155,8 @@ static int create(struct checking *c)
     int code = RT_EPERM;
     if (topic && options) {
         rd_kafka_CreateTopics(c->rk, &topic, 1, options, queue);
-        rd_kafka_event_t *event = await_admin(c, queue, RD_KAFKA_EVENT_CREATETOPICS_RESULT);
+        rd_kafka_event_t *event =
+            await_admin(queue, RD_KAFKA_EVENT_CREATETOPICS_RESULT, left_ms(c) + 1);
         code = read_created(c, event);
         if (event)
             rd_kafka_event_destroy(event);
@@ -226,6 +228,7 @@ static void read_configs(struct checking *c, rd_kafka_event_t *event)
 static void check_safety(struct checking *c)
 {
     char text[80];
+    int ms = c->topic->require_safe || left_ms(c) < SETTINGS_MS ? left_ms(c) + 1 : SETTINGS_MS;
     rd_kafka_AdminOptions_t *options = admin_options(c, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(c->rk);
     rd_kafka_ConfigResource_t *resource =
@@ -236,7 +239,7 @@ static void check_safety(struct checking *c)
     }
     if (options && resource) {
         rd_kafka_DescribeConfigs(c->rk, &resource, 1, options, queue);
-        rd_kafka_event_t *event = await_admin(c, queue, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT);
+        rd_kafka_event_t *event = await_admin(queue, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT, ms);
         read_configs(c, event);
         if (event)
             rd_kafka_event_destroy(event);

@@ -112,7 +112,7 @@ int cnd_timedwait(cnd_t *c, mtx_t *m, const struct timespec *until)
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
-    return "mutex:librdkafka.so\ndeadlock:librdkafka.so\nthread:librdkafka.so\n";
+    return "race:librdkafka.so\nmutex:librdkafka.so\ndeadlock:librdkafka.so\nthread:librdkafka.so\n";
 }
 #endif
 

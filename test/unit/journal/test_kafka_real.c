@@ -1,0 +1,405 @@
+/* The Kafka journal against a real Kafka (scripts/kafka.sh): the topic at boot, other producers, SIGKILL and SIGSTOP of the broker, a topic
+ * that is made anew while nodes run. Left out with the reason where Kafka cannot be had. */
+#include "kafka_test.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct {
+    char dir[64];
+    char brokers[64];
+    char why[200]; /* left out because of this; "" it runs */
+} kafka;
+
+#define REQUIRE_KAFKA()                                 \
+    do {                                                \
+        if (kafka.why[0]) {                             \
+            print_message("left out: %s\n", kafka.why); \
+            skip();                                     \
+        }                                               \
+    } while (0)
+
+/* Runs the script; returns its exit status, the last line of both outputs in `out`. */
+static int script(const char *verb, char *out, size_t size)
+{
+    char command[160], line[256];
+    snprintf(command, sizeof(command), "scripts/kafka.sh %s %s 2>&1", verb, kafka.dir);
+    FILE *f = popen(command, "r");
+    assert_non_null(f);
+    out[0] = '\0';
+    while (fgets(line, sizeof(line), f)) {
+        line[strcspn(line, "\n")] = '\0';
+        snprintf(out, size, "%.*s", (int)size - 1, line);
+    }
+    int status = pclose(f);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int start_kafka(void **state)
+{
+    (void)state;
+    const char *tmp = getenv("TMPDIR");
+    char out[200];
+    snprintf(kafka.dir, sizeof(kafka.dir), "%.40s/kafka.XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
+    if (!mkdtemp(kafka.dir))
+        return -1;
+    int code = script("start", out, sizeof(out));
+    if (code == 77)
+        snprintf(kafka.why, sizeof(kafka.why), "%s", out);
+    else if (code == 0)
+        snprintf(kafka.brokers, sizeof(kafka.brokers), "%.*s", (int)sizeof(kafka.brokers) - 1, out);
+    else
+        fprintf(stderr, "kafka.sh: %d %s\n", code, out);
+    return code == 77 ? 0 : code;
+}
+
+static int stop_kafka(void **state)
+{
+    (void)state;
+    char out[200], command[100];
+    (void)script("kill", out, sizeof(out));
+    snprintf(command, sizeof(command), "rm -rf %s", kafka.dir);
+    return system(command);
+}
+
+static pid_t kafka_pid(void)
+{
+    char path[80];
+    int pid = 0;
+    snprintf(path, sizeof(path), "%s/pid", kafka.dir);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d", &pid), 1);
+    fclose(f);
+    assert_true(pid > 1);
+    return pid;
+}
+
+/* Each test has a topic of its own. */
+static void open_on(struct node *n, const char *topic, uint32_t partitions)
+{
+    node_init(n, kafka.brokers);
+    n->options.topic = topic;
+    n->options.partitions = partitions;
+    n->options.connect_timeout = 30000;
+    open_node(n);
+}
+
+/* ---- a client of the cluster beside the journal ---------------------------------------------------------------- */
+
+static rd_kafka_t *client_new(void)
+{
+    char text[200];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set_log_cb(conf, no_log);
+    assert_int_equal(
+        rd_kafka_conf_set(conf, "bootstrap.servers", kafka.brokers, text, sizeof(text)),
+        RD_KAFKA_CONF_OK);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+    assert_non_null(rk);
+    return rk;
+}
+
+static void foreign_record(rd_kafka_t *rk, const char *topic, const char *key, const char *value)
+{
+    assert_int_equal(rd_kafka_producev(
+                         rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
+                         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                         RD_KAFKA_V_KEY((void *)(uintptr_t)key, key ? strlen(key) : 0),
+                         RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)), RD_KAFKA_V_END),
+                     0);
+    assert_int_equal(rd_kafka_flush(rk, 10000), 0);
+}
+
+static void delete_topic(rd_kafka_t *rk, const char *topic)
+{
+    rd_kafka_DeleteTopic_t *t = rd_kafka_DeleteTopic_new(topic);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_DeleteTopics(rk, &t, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
+    assert_non_null(event);
+    assert_int_equal(rd_kafka_event_error(event), 0);
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_DeleteTopic_destroy(t);
+}
+
+/* RT_OK, or the error of the only topic. */
+static rd_kafka_resp_err_t create_topic(rd_kafka_t *rk, const char *topic, int partitions)
+{
+    char text[200];
+    size_t count = 0;
+    rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(topic, partitions, 1, text, sizeof(text));
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_CreateTopics(rk, &t, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
+    assert_non_null(event);
+    const rd_kafka_topic_result_t **results =
+        rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+    rd_kafka_resp_err_t e =
+        count == 1 ? rd_kafka_topic_result_error(results[0]) : rd_kafka_event_error(event);
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_NewTopic_destroy(t);
+    return e;
+}
+
+/* ---- tests ------------------------------------------------------------------------------------------------------- */
+
+static void test_topic_at_boot(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    struct node n;
+    open_on(&n, "boot", 5); /* made by it */
+    assert_int_equal(rt_journal_kafka_partitions(n.journal), 5);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_true(strlen(rt_journal_kafka_epoch(n.journal, i)) > 5);
+    close_node(&n);
+    n.options.partitions = 9; /* it is there with 5 */
+    open_node(&n);
+    assert_int_equal(rt_journal_kafka_partitions(n.journal), 5);
+    close_node(&n);
+    n.options.require_safe_topic = true;
+    assert_int_equal(try_open(&n), RT_EINVAL);
+    assert_non_null(strstr(n.error, "1 replica"));
+    assert_non_null(strstr(n.error, "acknowledged means stored"));
+    n.options.require_safe_topic = false;
+    n.options.topic = "not/a/topic";
+    assert_int_equal(try_open(&n), RT_EINVAL);
+    assert_non_null(strstr(n.error, "kafka.topic"));
+    rt_loop_turn(n.loop, 0);
+    node_deinit(&n);
+}
+
+static void test_many_and_restart(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    enum { MANY = 3000 };
+    struct pub *pubs = calloc(MANY, sizeof(*pubs));
+    struct node n;
+    open_on(&n, "many", 3);
+    for (unsigned i = 0; i < MANY; i++) {
+        char channel[24], data[24];
+        snprintf(channel, sizeof(channel), "c%u", i % 11);
+        snprintf(data, sizeof(data), "m%u", i);
+        append_text(&n, &pubs[i], channel, data);
+        assert_int_equal(pubs[i].returned, RT_PENDING);
+    }
+    WAIT(&n, n.answers == MANY && n.count == MANY);
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(pubs[i].append.status, RT_OK);
+        assert_true(pubs[i].append.position.offset > 0);
+        if (i >= 11)
+            assert_true(pubs[i].append.position.offset > pubs[i - 11].append.position.offset);
+        release(&pubs[i]);
+    }
+    assert_int_equal(n.committed, MANY);
+    expect_order(&n);
+    char epoch[RT_EPOCH_MAX + 1];
+    snprintf(epoch, sizeof(epoch), "%s", rt_journal_kafka_epoch(n.journal, 2));
+    close_node(&n);
+    n.count = 0;
+    open_node(&n);
+    assert_int_equal(n.count, MANY);
+    expect_order(&n);
+    assert_string_equal(rt_journal_kafka_epoch(n.journal, 2), epoch);
+    node_deinit(&n);
+    free(pubs);
+}
+
+static void test_other_producers(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    struct node n;
+    open_on(&n, "foreign", 1);
+    rd_kafka_t *rk = client_new();
+    foreign_record(rk, "foreign", "news", "{\"a\": 1}");
+    foreign_record(rk, "foreign", NULL, "no channel");
+    foreign_record(rk, "foreign", "news", "plain");
+    WAIT(&n, has(&n, "plain"));
+    assert_int_equal(n.count, 2);
+    assert_string_equal(n.got[0].channel, "news");
+    assert_string_equal(n.got[0].data, "{\"a\": 1}");
+    assert_int_equal(store(&n, "news", "ours"), n.got[1].offset + 1);
+    /* Long runs of theirs do not hide the partition's name. */
+    for (int i = 0; i < 1200; i++)
+        assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("foreign"), RD_KAFKA_V_PARTITION(0),
+                                           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                                           RD_KAFKA_V_KEY("news", 4), RD_KAFKA_V_VALUE("f", 1),
+                                           RD_KAFKA_V_END),
+                         0);
+    assert_int_equal(rd_kafka_flush(rk, 10000), 0);
+    foreign_record(rk, "foreign", "news", "last");
+    WAIT(&n, has(&n, "last"));
+    expect_order(&n);
+    char epoch[RT_EPOCH_MAX + 1];
+    snprintf(epoch, sizeof(epoch), "%s", rt_journal_kafka_epoch(n.journal, 0));
+    close_node(&n);
+    open_node(&n);
+    assert_string_equal(rt_journal_kafka_epoch(n.journal, 0), epoch);
+    rd_kafka_destroy(rk);
+    node_deinit(&n);
+}
+
+/* SIGKILL under load: "retry" after 5 s, healed after the restart, everything acknowledged is there, once. */
+static void test_broker_killed(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    enum { MOST = 5000 };
+    struct pub *pubs = calloc(MOST, sizeof(*pubs));
+    struct node n;
+    char out[200];
+    int count = 0;
+    open_on(&n, "killed", 2);
+    for (; count < 500; count++) {
+        char data[24];
+        snprintf(data, sizeof(data), "m%d", count);
+        append_text(&n, &pubs[count], "c", data);
+        if (count % 50 == 0)
+            rt_loop_turn(n.loop, 1);
+        if (count == 400)
+            assert_int_equal(script("kill", out, sizeof(out)), 0);
+    }
+    WAIT(&n, !healthy(&n));
+    append_text(&n, &pubs[count], "c", "refused");
+    assert_int_equal(pubs[count].returned, RT_EAGAIN);
+    release(&pubs[count]);
+    assert_int_equal(script("start", out, sizeof(out)), 0);
+    assert_string_equal(out, kafka.brokers);
+    WAIT(&n, healthy(&n));
+    store(&n, "c", "after");
+    for (int i = 0; i < count; i++)
+        if (pubs[i].returned == RT_PENDING)
+            WAIT(&n, pubs[i].answered);
+    WAIT(&n, has(&n, "after"));
+    int stored = 0;
+    for (int i = 0; i < count; i++) {
+        char data[24];
+        int times = 0;
+        snprintf(data, sizeof(data), "m%d", i);
+        for (size_t k = 0; k < n.count; k++)
+            times += strcmp(n.got[k].data, data) == 0;
+        if (pubs[i].append.status == RT_OK && pubs[i].returned == RT_PENDING)
+            assert_int_equal(times, 1);
+        else if (pubs[i].append.status == RT_EAGAIN)
+            assert_int_equal(times, 0);
+        assert_true(times <= 1);
+        stored += times;
+        release(&pubs[i]);
+    }
+    assert_true(stored >= 300);
+    expect_order(&n);
+    node_deinit(&n);
+    free(pubs);
+}
+
+/* Its answers come late: only latency. */
+static void test_broker_frozen(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    struct node n;
+    struct pub p;
+    open_on(&n, "frozen", 1);
+    store(&n, "c", "before");
+    pid_t pid = kafka_pid();
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    append_text(&n, &p, "c", "during");
+    uint64_t until = rt_mono_ms() + 2000;
+    while (rt_mono_ms() < until)
+        rt_loop_turn(n.loop, 50);
+    assert_int_equal(p.answered, 0);
+    assert_true(healthy(&n));
+    assert_int_equal(kill(pid, SIGCONT), 0);
+    await(&p);
+    assert_int_equal(p.append.status, RT_OK);
+    release(&p);
+    WAIT(&n, has(&n, "during"));
+    assert_int_equal(n.count, 2);
+    node_deinit(&n);
+}
+
+/* The topic is deleted and made anew while two nodes run: a new epoch, the same on both; nothing of the new log is missing, nothing of the old
+ * comes again. */
+static void test_topic_made_anew(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    enum { OLD = 300, NEW = 50 };
+    struct node a, b;
+    open_on(&a, "anew", 2);
+    open_on(&b, "anew", 2);
+    uint32_t partition = rt_partition_of(RT_STR("c"), 2);
+    char epoch[RT_EPOCH_MAX + 1];
+    snprintf(epoch, sizeof(epoch), "%s", rt_journal_kafka_epoch(a.journal, partition));
+    for (int i = 0; i < OLD; i++)
+        store(&a, "c", "old");
+    WAIT(&a, a.count == OLD);
+    WAIT(&b, b.count == OLD);
+    rd_kafka_t *rk = client_new();
+    delete_topic(rk, "anew");
+    uint64_t until = rt_mono_ms() + DEADLINE_MS;
+    while (create_topic(rk, "anew", 2) != 0) /* still being deleted */
+        assert_true(rt_mono_ms() < until);
+    rd_kafka_destroy(rk);
+    /* Nobody tells it; they find out. Publishes are refused or fail meanwhile. */
+    while (strcmp(rt_journal_kafka_epoch(a.journal, partition), epoch) == 0 ||
+           strcmp(rt_journal_kafka_epoch(b.journal, partition), epoch) == 0) {
+        rt_loop_turn(a.loop, 10);
+        rt_loop_turn(b.loop, 10);
+        assert_true(rt_mono_ms() < until);
+    }
+    WAIT(&a, healthy(&a));
+    int stored = 0;
+    for (int i = 0; stored < NEW; i++) {
+        struct pub p;
+        char data[24];
+        snprintf(data, sizeof(data), "new%d", stored);
+        append_text(&a, &p, "c", data);
+        if (p.returned == RT_PENDING)
+            await(&p);
+        stored += p.append.status == RT_OK;
+        release(&p);
+        rt_loop_turn(a.loop, 5);
+        assert_true(rt_mono_ms() < until);
+    }
+    WAIT(&a, has(&a, "new49"));
+    WAIT(&b, has(&b, "new49"));
+    assert_string_equal(rt_journal_kafka_epoch(a.journal, partition),
+                        rt_journal_kafka_epoch(b.journal, partition));
+    assert_string_not_equal(rt_journal_kafka_epoch(a.journal, partition), epoch);
+    struct node *nodes[] = {&a, &b};
+    for (int k = 0; k < 2; k++) {
+        size_t old = 0;
+        for (size_t i = 0; i < nodes[k]->count; i++) {
+            bool is_old = strcmp(nodes[k]->got[i].data, "old") == 0;
+            old += is_old;
+            assert_int_equal(strcmp(nodes[k]->got[i].epoch, epoch) == 0, is_old);
+        }
+        assert_int_equal(old, OLD);
+        for (int i = 0; i < NEW; i++) {
+            char data[24];
+            snprintf(data, sizeof(data), "new%d", i);
+            assert_true(has(nodes[k], data));
+        }
+        expect_order(nodes[k]);
+        assert_true(sample(nodes[k], "rtbroker_kafka_epoch_changes_total") >= 1);
+    }
+    node_deinit(&a);
+    node_deinit(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_topic_at_boot),   cmocka_unit_test(test_many_and_restart),
+        cmocka_unit_test(test_other_producers), cmocka_unit_test(test_broker_killed),
+        cmocka_unit_test(test_broker_frozen),   cmocka_unit_test(test_topic_made_anew),
+    };
+    return cmocka_run_group_tests_name("kafka_real", tests, start_kafka, stop_kafka);
+}
