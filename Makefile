@@ -164,6 +164,7 @@ lint:
 	@scripts/install-deps.sh lint
 	@python3 scripts/lint.py --self-test
 	@python3 scripts/lint.py
+	@python3 scripts/check_docs.py
 
 format:
 	@scripts/install-deps.sh lint

@@ -3,12 +3,12 @@
 
 run_tests.py [--stage NAME] [--only TEXT] [--verbose]
 
-    lint          scripts/lint.py, its self-test first
+    lint          scripts/lint.py, its self-test first; links of the pages
     compile       the sources under clang's warnings as well
     unit          test/unit/**/test_*.c with ASan, UBSan and LeakSanitizer; a program prints TAP through cmocka
     threads       those of THREADED once more under ThreadSanitizer
     fuzz          the stored corpus of every test/fuzz/fuzz_*.c
-    configs       `rtbroker check` on every configuration that the tree ships
+    configs       `rtbroker check` on every configuration that the tree ships, also within the pages; the list of metrics
     integration   node --test over test/integration/*.test.mjs, against ./rtbroker
     sanitized     the same against a broker with ASan and UBSan, whose leaks make it end badly
 
@@ -124,9 +124,9 @@ def build_and_run(name, paths, variant_args, args_of=lambda path: ()):
 
 def stage_lint(_only):
     results = []
-    for args in (["--self-test"], []):
-        code, output = run([sys.executable, "scripts/lint.py", *args], PROGRAM_TIMEOUT)
-        results.append(Result("lint " + " ".join(args), int(code == 0), int(code != 0), 0, output))
+    for command in (["lint.py", "--self-test"], ["lint.py"], ["check_docs.py"]):
+        code, output = run([sys.executable, f"scripts/{command[0]}", *command[1:]], PROGRAM_TIMEOUT)
+        results.append(Result(" ".join(command), int(code == 0), int(code != 0), 0, output))
     return results
 
 
@@ -161,6 +161,9 @@ def stage_configs(only):
     for path in (f for f in files if only in f):
         code, output = run(["./rtbroker", "check", "--config", path], PROGRAM_TIMEOUT)
         results.append(Result(path, int(code == 0), int(code != 0), 0, output))
+    if only in "docs":
+        code, output = run([sys.executable, "scripts/check_docs.py", "--broker", "./rtbroker"], PROGRAM_TIMEOUT)
+        results.append(Result("docs", int(code == 0), int(code != 0), 0, output))
     return results
 
 

@@ -8,7 +8,7 @@ struct rt_admin {
     struct rt_admin_options options;
     uint64_t started; /* loop time, ms */
     struct {
-        struct rt_metric info, up_seconds, rss, cpu, fds, max_fds, start_time, lag, utilisation;
+        struct rt_metric info, rss, cpu, fds, max_fds, start_time;
         struct rt_metric api_ok, api_refused, api_failed;
     } metrics;
     char info_labels[200];

@@ -98,18 +98,6 @@ static double read_max_fds(void *arg)
     return getrlimit(RLIMIT_NOFILE, &limit) ? 0 : (double)limit.rlim_cur;
 }
 
-static double read_longest_turn(void *arg)
-{
-    struct rt_admin *a = arg;
-    return (double)rt_loop_longest_turn(a->options.loop) / 1000;
-}
-
-static double read_utilisation(void *arg)
-{
-    struct rt_admin *a = arg;
-    return rt_loop_utilisation(a->options.loop);
-}
-
 static void add_gauge(struct rt_admin *a, struct rt_metric *m, const char *name, const char *help,
                       double (*read)(void *arg))
 {
@@ -153,10 +141,6 @@ static void register_metrics(struct rt_admin *a)
     add_gauge(a, &a->metrics.fds, "process_open_fds", "Open descriptors.", read_fds);
     add_gauge(a, &a->metrics.max_fds, "process_max_fds", "Limit of open descriptors.",
               read_max_fds);
-    add_gauge(a, &a->metrics.lag, "loop_longest_turn_seconds",
-              "Longest turn of the loop since the last scrape.", read_longest_turn);
-    add_gauge(a, &a->metrics.utilisation, "loop_utilisation_ratio",
-              "Share of time that the loop was not waiting.", read_utilisation);
     add_api_counter(a, &a->metrics.api_ok, "result=\"ok\"");
     add_api_counter(a, &a->metrics.api_refused, "result=\"refused\"");
     add_api_counter(a, &a->metrics.api_failed, "result=\"failed\"");

@@ -12,7 +12,7 @@ static const struct {
      "rtbroker [serve] [--config FILE | --dev] [--listen ADDR:PORT].. [--set PATH=VALUE]..\n"
      "Runs the broker. Without --config and --dev it runs like --dev.\n"
      "  --config FILE      YAML or JSON; `rtbroker init` prints a sample\n"
-     "  --dev              no file, loopback only, everything allowed, demo page at /\n"
+     "  --dev              no file, loopback only, everything allowed, demo chat at /\n"
      "  --listen ADDR      replaces http.listen; repeatable: 127.0.0.1:8000, [::1]:8000,\n"
      "                     *:8000, unix:/path/to/socket\n"
      "  --set PATH=VALUE   any option: --set limits.message=1MiB; repeatable\n"
@@ -61,14 +61,8 @@ void rt_cli_help(const char *command)
                  "  help     help on a command\n\n"
                  "%s\n"
                  "Other: --help, --version. Exit codes: 0, 1 it failed at run time, 2 usage or\n"
-                 "configuration.\n",
+                 "configuration, 70 the disk failed while serving.\n",
                  RT_VERSION, HELP[0].text);
-}
-
-static const char *port_of(const char *address)
-{
-    const char *colon = strrchr(address, ':');
-    return colon ? colon + 1 : address;
 }
 
 void rt_cli_banner(const struct rt_config *config, const char *const *addresses, size_t count)
@@ -87,14 +81,14 @@ void rt_cli_banner(const struct rt_config *config, const char *const *addresses,
         "API without a key, every origin allowed. Only this machine can connect.\n\n");
     if (!first)
         return;
-    const char *port = port_of(first);
-    (void)printf("  open        http://%s/\n"
-                 "  type        ./rtbroker sub chat:lobby%s%s            (second terminal)\n"
-                 "              ./rtbroker pub chat:lobby '{\"text\":\"hi\"}'%s%s   (third)\n"
+    /* `pub` and `sub` know this one by themselves. */
+    bool usual = strcmp(first, "127.0.0.1:8000") == 0;
+    const char *flag = usual ? "" : " --url http://", *address = usual ? "" : first;
+    (void)printf("  browser     http://%s/\n"
+                 "  terminal 2  ./rtbroker sub chat:lobby%s%s\n"
+                 "  terminal 3  ./rtbroker pub chat:lobby '{\"text\":\"hi\"}'%s%s\n"
                  "  Socket.IO   io(\"http://%s\")\n"
                  "  WebSocket   ws://%s/raw/chat:lobby\n\n",
-                 first, strcmp(port, "8000") ? " --url http://" : "",
-                 strcmp(port, "8000") ? first : "", strcmp(port, "8000") ? " --url http://" : "",
-                 strcmp(port, "8000") ? first : "", first, first);
+                 first, flag, address, flag, address, first, first);
     (void)fflush(stdout);
 }

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Checks the pages: check_docs.py [--broker FILE [--write-metrics]]
+
+Without options: every relative link leads to a file, and to a heading where it has an anchor; every test that
+docs/guarantees.md names is there. With --broker also: the YAML of the pages, as far as it is configuration, passes
+`rtbroker check`, and docs/metrics.md is what a running broker shows; --write-metrics writes that page anew.
+Prints `path:line: message` for each finding and exits 1 when there is one.
+"""
+
+import argparse
+import glob
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PAGES = ["README.md", *sorted(glob.glob("docs/**/*.md", root_dir=ROOT, recursive=True)), "test/bench/README.md"]
+METRICS_PAGE = "docs/metrics.md"
+LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^ *```$", re.M | re.S)
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        return f.read()
+
+
+def line_of(text, position):
+    return text.count("\n", 0, position) + 1
+
+
+def without_code(text):
+    """Same length and lines; code blocks and code spans are blank."""
+    def blank(match):
+        return re.sub(r"[^\n]", " ", match.group(0))
+    text = FENCE.sub(blank, text)
+    return re.sub(r"`[^`\n]*`", blank, text)
+
+
+# ---- links ------------------------------------------------------------------------------------------------------
+
+def anchors(text):
+    """As GitHub makes them of headings."""
+    found = set()
+    for title in re.findall(r"^#+ +(.*?) *#*$", FENCE.sub("", text), re.M):
+        title = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower()
+        anchor = base = re.sub(r"[^\w\- ]", "", title).replace(" ", "-")
+        number = 0
+        while anchor in found:
+            number += 1
+            anchor = f"{base}-{number}"
+        found.add(anchor)
+    return found
+
+
+def check_links():
+    for page in PAGES:
+        text = without_code(read(page))
+        for m in LINK.finditer(text):
+            target, _, anchor = m.group(1).partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            path = os.path.normpath(os.path.join(os.path.dirname(page), target)) if target else page
+            if not os.path.exists(os.path.join(ROOT, path)):
+                yield page, line_of(text, m.start()), f"no such file: {m.group(1)}"
+            elif anchor and anchor not in anchors(read(path)):
+                yield page, line_of(text, m.start()), f"no such heading: {m.group(1)}"
+
+
+def check_tests():
+    """`integration/x` and `unit/x/..` in code spans of the guarantees; a bare `test_x` lies beside the one before."""
+    page = "docs/guarantees.md"
+    text = read(page)
+    folder = ""
+    for m in re.finditer(r"`((?:integration|unit)/[\w/]+|test_\w+)`", text):
+        name = m.group(1)
+        path = os.path.join(folder, name) if name.startswith("test_") else os.path.join("test", name)
+        if not any(os.path.exists(os.path.join(ROOT, path + end)) for end in ("", ".c", ".test.mjs")):
+            yield page, line_of(text, m.start()), f"no such test: {name}"
+        folder = os.path.dirname(path) if "/test_" in path else path
+
+
+# ---- against the broker -----------------------------------------------------------------------------------------
+
+def check_yaml(broker):
+    sample = subprocess.run([broker, "init"], capture_output=True, text=True, check=True).stdout
+    sections = set(re.findall(r"^(\w+):", sample, re.M))
+    for page in PAGES:
+        text = read(page)
+        for m in FENCE.finditer(text):
+            keys = set(re.findall(r"^(\w+):", m.group("body"), re.M))
+            if m.group("language") != "yaml" or not keys or not keys <= sections:
+                continue
+            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+                f.write(m.group("body"))
+                f.flush()
+                # Key files of the examples are not here.
+                checked = subprocess.run([broker, "check", "--config", f.name], capture_output=True, text=True)
+            errors = [line for line in checked.stderr.splitlines() if " error: " in line and "cannot read" not in line]
+            for error in errors:
+                yield page, line_of(text, m.start()), "refused by `rtbroker check`: " + error.split(" error: ", 1)[1]
+
+
+def scrape(broker):
+    with tempfile.TemporaryDirectory() as folder:
+        command = [broker, "--dev", "--listen", "127.0.0.1:0", "--set", f"storage.path={folder}/log.db",
+                   "--set", "shutdown.jitter=0", "--set", "log.format=json"]
+        p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            address = re.search(r'"msg":"listening".*"address":"([^"]+)"', p.stderr.readline())
+            with urllib.request.urlopen(f"http://{address.group(1)}/metrics", timeout=10) as answer:
+                return answer.read().decode()
+        finally:
+            p.terminate()
+            p.communicate(timeout=30)
+
+
+def families(text):
+    """name -> {type, help, labels}; ValueError when a sample stands there twice."""
+    found, seen = {}, set()
+    for line in text.splitlines():
+        head = re.match(r"# (HELP|TYPE) (\S+) (.*)", line)
+        if head:
+            found.setdefault(head.group(2), {"labels": {}})[head.group(1)] = head.group(3)
+            continue
+        sample, name, labels = re.match(r"((\w+)(?:\{(.*)\})?) ", line).groups()
+        if sample in seen:
+            raise ValueError(f"{sample} stands there twice")
+        seen.add(sample)
+        name = name if name in found else re.sub(r"_(bucket|sum|count)$", "", name)
+        for label, value in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or ""):
+            values = found[name]["labels"].setdefault(label, [])
+            if value not in values:
+                values.append(value)
+    return found
+
+
+def metrics_page(text):
+    rows = []
+    for name, family in sorted(families(text).items()):
+        labels = []
+        for label, values in family["labels"].items():
+            if label == "le":
+                continue
+            fixed = label in ("reason", "result", "code", "transport")
+            labels.append(f"{label} ({', '.join(values)})" if fixed else label)
+        name = name.removeprefix("rtbroker_")
+        rows.append(f"| `{name}` | {family['TYPE']} | {'; '.join(labels)} | {family['HELP']} |")
+    return ("# Metrics\n\n"
+            "<!-- Generated from a running broker: scripts/check_docs.py --broker ./rtbroker --write-metrics -->\n\n"
+            "`GET /metrics` answers in Prometheus' text format 0.0.4. Every name begins with `rtbroker_`, which is left\n"
+            "out below; units are seconds and bytes. Labels come from the program and the configuration only, never from\n"
+            "clients. This is a broker with `storage.path` set; with `redis.url` there are more. What deserves an alarm is\n"
+            "in [operations.md](operations.md#logs).\n\n"
+            "| name | type | labels | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n")
+
+
+def check_metrics(broker, write):
+    try:
+        page = metrics_page(scrape(broker))
+    except ValueError as error:
+        yield METRICS_PAGE, 1, str(error)
+        return
+    if write:
+        with open(os.path.join(ROOT, METRICS_PAGE), "w", encoding="utf-8") as f:
+            f.write(page)
+        return
+    here, there = set(read(METRICS_PAGE).splitlines()), set(page.splitlines())
+    for line in sorted(here ^ there):
+        where = "the broker has" if line in there else "the broker does not have"
+        yield METRICS_PAGE, 1, f"{where}: {line}  (--write-metrics writes the page anew)"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--broker", help="the program, to check YAML and metrics with")
+    parser.add_argument("--write-metrics", action="store_true", help="write docs/metrics.md anew")
+    args = parser.parse_args()
+    findings = []
+    if args.broker:
+        broker = os.path.abspath(args.broker)
+        findings += check_metrics(broker, args.write_metrics)
+        findings += check_yaml(broker)
+    findings += check_links()
+    findings += check_tests()
+    for path, line, message in findings:
+        print(f"{path}:{line}: {message}")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
