@@ -18,6 +18,7 @@ static const char profile[] =
     "    - path: \"/raw/{channel}\"\n"
     "  socketio:\n"
     "    cors: {origins: [\"*\"]}\n"
+    "    recovery: 2m\n"
     "socketio:\n"
     "  namespaces: [\"/\"]\n"
     "  events:\n"

@@ -249,8 +249,10 @@ static const struct rt_option rows[] = {
     ENGINE_TIMES("protocols.socketio.", struct rt_config, socketio.engine),
     TOP(DURATION, "protocols.socketio.connect_timeout", socketio.engine.connect_timeout, "45s",
         "A session that has not connected to a namespace by then is closed.", RANGE(1, HOUR)),
-    TOP(DURATION, "protocols.socketio.recovery", socketio.recovery, "2m",
-        "How long a lost session can be recovered with its rooms and what it missed; 0: off.",
+    TOP(DURATION, "protocols.socketio.recovery", socketio.recovery, "0",
+        "How long a lost session can be recovered with its rooms and what it missed; 0: off. With "
+        "it every event carries one more argument, a text, which handlers with a fixed number of "
+        "parameters (Python) must expect; `2m` is what Socket.IO's documentation suggests.",
         RANGE(0, 7 * DAY)),
     TOP(INT, "protocols.socketio.max_attachments", socketio.max_attachments, "10",
         "Binary attachments of one packet.", RANGE(0, 1000)),

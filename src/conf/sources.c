@@ -286,8 +286,13 @@ static int merge_listen(const struct rt_sources *s, struct rt_node *root)
 /* ---- demo profile ---- */
 
 /* Each of these comes as a whole, and only when the tree has nothing there. */
-static const char *const dev_parts[] = {
-    "origins", "channels", "protocols.raw", "protocols.socketio.cors.origins", "socketio", NULL};
+static const char *const dev_parts[] = {"origins",
+                                        "channels",
+                                        "protocols.raw",
+                                        "protocols.socketio.cors.origins",
+                                        "protocols.socketio.recovery",
+                                        "socketio",
+                                        NULL};
 
 static int merge_dev(const struct rt_sources *s, struct rt_node *root)
 {

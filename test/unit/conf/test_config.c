@@ -60,7 +60,7 @@ static void test_defaults(void **state)
     assert_string_equal(c->socketio.path, "/socket.io/");
     assert_engine_defaults(&c->socketio.engine);
     assert_int_equal(c->socketio.engine.connect_timeout, 45000);
-    assert_int_equal(c->socketio.recovery, 120000);
+    assert_int_equal(c->socketio.recovery, 0);
     assert_int_equal(c->socketio.max_attachments, 10);
     assert_string_equal(c->socketio.client_dir, "");
     assert_list(&c->socketio.namespaces, (const char *[]){"/", NULL});
@@ -111,7 +111,7 @@ static void test_everything_set(void **state)
         "origins: https://*.example.com\n"
         "protocols:\n"
         "  socketio: {enabled: false, path: /s/, ping_interval: 300ms, transports: [websocket],\n"
-        "    recovery: 0, cors: {origins: [\"*\"], max_age: 1h}, cookie: io}\n"
+        "    recovery: 2m, cors: {origins: [\"*\"], max_age: 1h}, cookie: io}\n"
         "  raw:\n"
         "    - {path: \"/raw/{channel}\"}\n"
         "    - {path: /echo, publish: no, max_message: 16MiB}\n"
@@ -137,7 +137,7 @@ static void test_everything_set(void **state)
     assert_int_equal(c->socketio.engine.ping_interval, 300);
     assert_false(c->socketio.engine.polling);
     assert_true(c->socketio.engine.websocket);
-    assert_int_equal(c->socketio.recovery, 0);
+    assert_int_equal(c->socketio.recovery, 120000);
     assert_list(&c->socketio.engine.cors_origins, (const char *[]){"*", NULL});
     assert_int_equal(c->socketio.engine.cors_max_age, 3600000);
     assert_string_equal(c->socketio.engine.cookie, "io");
