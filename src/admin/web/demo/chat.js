@@ -371,16 +371,20 @@ rt.onstate = (state, detail) => {
   setTimeout(measure, 500); // when what comes with a connection is through
 };
 
+// The best of three: what is slow in the others is this page, busy with something else.
 async function measure() {
-  if (document.hidden) return;
-  const start = performance.now();
+  if (document.hidden || rt.state !== 'online') return;
+  let best = Infinity;
   try {
-    await rt.call('ping', []);
+    for (let i = 0; i < 3; i++) {
+      const start = performance.now();
+      await rt.call('ping', []);
+      best = Math.min(best, performance.now() - start);
+    }
   } catch {
     return;
   }
-  const ms = performance.now() - start;
-  const words = `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  const words = `${best < 10 ? best.toFixed(1) : Math.round(best)} ms`;
   byId('rtt').textContent = words;
   byId('extra').textContent = words;
 }

@@ -73,12 +73,12 @@ function stamp(item, ms, author) {
   Object.assign(item.dataset, { author, ms });
 }
 
-// Behind the last stored one.
-function append(item) {
+// Behind the last one of the list.
+function append(item, list = messages) {
   const { author, ms } = item.dataset;
-  const before = messages.lastElementChild?.dataset;
+  const before = list.lastElementChild?.dataset;
   item.classList.toggle('same', before?.author === author && ms - before.ms < TOGETHER);
-  messages.append(item);
+  list.append(item);
 }
 
 export function show(message, { replayed } = {}) {
@@ -100,7 +100,7 @@ export function note(text, kind = '') {
 export function pending(message) {
   const item = build(message);
   stamp(item, message.time, message.author);
-  change(() => outbox.append(item), true);
+  change(() => append(item, outbox), true);
   return item;
 }
 
