@@ -2,13 +2,15 @@
  * `rtbroker sub`.
  *
  * Each message is `id: EPOCH:OFFSET` (logged channels) and `data: {publication}`; a client that reconnects with Last-Event-ID goes on where it was.
- * Replay without a hole: the stream subscribes first and holds back what comes; then it reads the log after `since`, sends that, and lets go of what was held,
- * skipping by offset what the log has brought already. `event: gap` comes first when the log no longer reaches back to `since`. */
+ * Replay without a hole: the stream subscribes first. Then it reads the log after `since` page by page, as fast as its peer takes them. What comes
+ * meanwhile is in the log too, so only what comes while the last page is read has to be held back; it is let go after that page, without what the page
+ * has brought already. `event: gap` comes first when the log no longer reaches back to `since`. */
 #include "admin/internal.h"
 
 #include "base/alloc.h"
 #include "base/codec.h"
 
+#define PAGE       200    /* messages read from the log at once */
 #define KEEP_ALIVE 15000u /* ms between comments on a silent stream */
 
 static const char HEAD[] = "HTTP/1.1 200 OK\r\n"
@@ -32,7 +34,10 @@ struct stream {
     struct rt_conn *conn; /* NULL: gone, but a read of the log is still out */
     struct rt_timer keep_alive;
     struct rt_list held;
-    bool replaying;
+    bool replaying; /* a page is being read, or waits for the peer to take the former */
+    bool reading;
+    struct rt_position position; /* where the next page begins */
+    struct rt_timer next;        /* the next page */
     uint64_t last; /* highest offset sent by the replay; 0: everything that comes is new */
 };
 
@@ -95,6 +100,8 @@ static void deliver(struct rt_subscriber *self, struct rt_bytes *bytes, uint32_t
         send_live(s, bytes, off, len);
         return;
     }
+    if (!s->reading)
+        return; /* it is in the log, and so in the next page */
     struct held *h = rt_malloc(sizeof(*h));
     if (!h) {
         rt_conn_close(s->conn, RT_CLOSE_LOCAL);
@@ -133,7 +140,7 @@ static void beat(struct rt_timer *timer)
 
 static void free_if_done(struct stream *s)
 {
-    if (!s->conn && !s->replaying)
+    if (!s->conn && !s->reading)
         rt_free(s);
 }
 
@@ -152,12 +159,11 @@ static void on_closed(struct rt_conn *conn, void *user, enum rt_close_reason rea
     (void)reason;
     rt_hub_remove(rt_broker_hub(s->admin->options.broker), &s->client.subscriber);
     rt_timer_stop(s->admin->options.loop, &s->keep_alive);
+    rt_timer_stop(s->admin->options.loop, &s->next);
     let_go(s, false);
     s->conn = NULL;
     free_if_done(s);
 }
-
-static const struct rt_conn_handler HANDLER = {.on_data = on_data, .on_closed = on_closed};
 
 static void send_history(struct stream *s, const struct rt_history_result *r)
 {
@@ -180,16 +186,52 @@ static void send_history(struct stream *s, const struct rt_history_result *r)
     rt_buf_deinit(&out);
 }
 
+static void replayed(void *arg, const struct rt_history_result *r);
+
+static void read_page(struct rt_timer *timer)
+{
+    struct stream *s = RT_CONTAINER(timer, struct stream, next);
+    struct rt_history query = {.channel = rt_channel_name(s->channel),
+                               .has_since = true,
+                               .since = s->position,
+                               .limit = PAGE,
+                               .done = replayed,
+                               .arg = s};
+    if (rt_conn_queued(s->conn) > 0)
+        return; /* on_drain comes */
+    s->reading = true;
+    rt_broker_history(s->admin->options.broker, &query);
+}
+
+static void on_drain(struct rt_conn *conn, void *user)
+{
+    struct stream *s = user;
+    (void)conn;
+    if (s->replaying && !s->reading)
+        rt_timer_start(s->admin->options.loop, &s->next, 0, read_page);
+}
+
 static void replayed(void *arg, const struct rt_history_result *r)
 {
     struct stream *s = arg;
-    s->replaying = false;
-    if (s->conn) {
+    s->reading = false;
+    if (s->conn)
         send_history(s, r);
-        let_go(s, true);
+    if (s->conn && r->status == 0 && r->more) {
+        s->position.offset = s->last;
+        memcpy(s->position.epoch, r->top.epoch, sizeof(s->position.epoch));
+        let_go(s, false);
+        rt_timer_start(s->admin->options.loop, &s->next, 0, read_page);
+        return;
     }
+    s->replaying = false;
+    if (s->conn)
+        let_go(s, true);
     free_if_done(s);
 }
+
+static const struct rt_conn_handler HANDLER = {
+    .on_data = on_data, .on_closed = on_closed, .on_drain = on_drain};
 
 /* "OFFSET" or "EPOCH:OFFSET". */
 static int read_position(struct rt_str text, struct rt_position *ret_position)
@@ -243,15 +285,13 @@ static void start(struct rt_admin *a, struct rt_http_request *req, struct rt_str
     s->conn = rt_http_conn(req);
     (void)rt_conn_send_copy(s->conn, HEAD, sizeof(HEAD) - 1);
     rt_timer_start(a->options.loop, &s->keep_alive, KEEP_ALIVE, beat);
-    struct rt_history query = {.channel = channel, .limit = -1, .done = replayed, .arg = s};
-    if (since) {
-        query.has_since = true;
-        query.since = *since;
+    const struct rt_channel_rule *rule = rt_broker_rule(a->options.broker, channel);
+    if (since && rule && rule->log) {
+        s->position = *since;
         s->replaying = true;
+        rt_timer_start(a->options.loop, &s->next, 0, read_page);
     }
     rt_http_take_over(req, &HANDLER, s);
-    if (since)
-        rt_broker_history(a->options.broker, &query);
 }
 
 void rt_admin_handle_stream(struct rt_http_request *req, void *arg)

@@ -106,7 +106,8 @@ struct rt_history_result {
     struct rt_stored *const *messages;
     size_t count;
     struct rt_position top;
-    bool gap; /* messages right after `since` are no longer stored */
+    bool gap;  /* messages right after `since` are no longer stored */
+    bool more; /* the page is full: there is more behind its last message */
     const char *text;
 };
 struct rt_history {

@@ -58,7 +58,7 @@ static void reverse(struct rt_stored **messages, size_t count)
 
 /* Cuts [from, to) of messages in log order to the limit, in the asked direction, and answers. */
 static void answer(const struct rt_history *q, struct rt_stored **messages, size_t count,
-                   const struct rt_position *top, bool gap)
+                   struct rt_history_result *r)
 {
     size_t want = wanted(q), skip = 0;
     if (q->reverse && count > want)
@@ -66,9 +66,11 @@ static void answer(const struct rt_history *q, struct rt_stored **messages, size
     size_t take = count - skip < want ? count - skip : want;
     if (q->reverse)
         reverse(messages + skip, take);
-    struct rt_history_result r = {
-        .messages = messages + skip, .count = take, .top = *top, .gap = gap, .text = ""};
-    q->done(q->arg, &r);
+    r->more |= take < count && take > 0;
+    r->messages = messages + skip;
+    r->count = take;
+    r->text = "";
+    q->done(q->arg, r);
 }
 
 static void position_of(const struct rt_channel *c, struct rt_position *ret_position)
@@ -110,14 +112,14 @@ static void answer_from_memory(const struct rt_channel *c, const struct rt_histo
         fail(q, RT_ENOMEM, "out of memory");
         return;
     }
-    struct rt_position top;
-    position_of(c, &top);
-    bool gap = q->has_since && !q->reverse && !rt_channel_covers_offset(c, q->since.offset);
+    struct rt_history_result r = {.status = 0};
+    position_of(c, &r.top);
+    r.gap = q->has_since && !q->reverse && !rt_channel_covers_offset(c, q->since.offset);
     /* `done` may publish, and so drop kept messages: hold them. */
     for (size_t i = 0; i < count; i++)
         rt_stored_ref(messages[i]);
     struct rt_stored **held = messages;
-    answer(q, messages, count, &top, gap);
+    answer(q, messages, count, &r);
     for (size_t i = 0; i < count; i++)
         rt_stored_unref(held[i]);
     rt_free(messages);
@@ -156,8 +158,12 @@ static void read_done(struct rt_read *read)
             reverse(read->messages, read->count);
         if (!q->has_since)
             start = window_start(read->messages, read->count, r->rule);
-        bool gap = q->has_since && !q->reverse && read->oldest > q->since.offset + 1;
-        answer(q, read->messages + start, read->count - start, &read->top, gap);
+        /* A full page may be the last one: then the next is empty. */
+        struct rt_history_result result = {
+            .top = read->top,
+            .gap = q->has_since && !q->reverse && read->oldest > q->since.offset + 1,
+            .more = read->more || (q->has_since && read->count > 0 && read->count == wanted(q))};
+        answer(q, read->messages + start, read->count - start, &result);
     }
     for (size_t i = 0; i < read->count; i++)
         rt_stored_unref(read->messages[i]);

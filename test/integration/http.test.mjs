@@ -327,6 +327,17 @@ test('stream: cut again and again while messages flow, nothing is missing and no
   assert.deepEqual(got, [...Array(N).keys()].map((i) => i + 1));
 });
 
+test('stream: a long log comes page by page while messages flow, and nothing is missing', async (t) => {
+  const broker = await startBroker(t, { config: CONFIG, set: { 'storage.path': path.join(tempDir(t), 'log.db') } });
+  const channel = fresh();
+  const put = (n) => ok(broker, 'publish', { channel, data: n });
+  for (let n = 0; n < 900; n += 30) await Promise.all([...Array(30).keys()].map((k) => put(n + k)));
+  const s = await stream(t, `channel=${channel}&since=0`, { broker });
+  for (let n = 900; n < 1000; n += 10) await Promise.all([...Array(10).keys()].map((k) => put(n + k)));
+  const events = await streamed(s, 1000);
+  assert.deepEqual(events.map((e) => Number(e.id.split(':')[1])), [...Array(1000).keys()].map((n) => n + 1));
+  assert.equal(new Set(events.map((e) => e.data.data)).size, 1000);
+});
 test('stream: what is refused', async () => {
   const get = (query, headers = { 'x-api-key': 'test-key' }) => request(shared.broker.port, `/api/stream${query}`, { headers });
   assertError(await get('?channel=log:x', {}), 401, 'unauthorized');
