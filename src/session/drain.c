@@ -22,6 +22,7 @@ static void close_some(struct rt_timer *timer)
 void rt_drain_start(struct rt_drain *drain, struct rt_loop *loop, size_t total, uint64_t duration,
                     bool (*close_one)(void *arg), void *arg)
 {
+    rt_drain_stop(drain);
     *drain = (struct rt_drain){.loop = loop,
                                .began = rt_loop_now(loop),
                                .duration = duration,

@@ -17,7 +17,8 @@ struct rt_drain {
     void *arg;
 };
 
-/* Begins with the next turn, and closes `total` clients within `duration` ms, and whoever is left then. */
+/* Begins with the next turn, and closes `total` clients within `duration` ms, and whoever is left then. May be called again, to
+ * hurry. */
 void rt_drain_start(struct rt_drain *drain, struct rt_loop *loop, size_t total, uint64_t duration,
                     bool (*close_one)(void *arg), void *arg);
 void rt_drain_stop(struct rt_drain *drain); /* idempotent; also for one that never started */
