@@ -370,6 +370,42 @@ test('metrics: promtool has nothing to say', { skip: !promtool && 'promtool is n
   assert.equal(result.status, 0);
 });
 
+test('metrics: the text format', async () => {
+  const { text } = await request(shared.broker.port, '/metrics');
+  assert.ok(text.endsWith('\n'));
+  const families = new Map();
+  const series = new Set();
+  let family;
+  for (const line of text.trimEnd().split('\n')) {
+    const [, kind, name, rest] = /^# (HELP|TYPE) ([a-z_]+) (.+)$/.exec(line) ?? [];
+    if (kind === 'HELP') {
+      assert.ok(!families.has(name), `${name} comes twice`);
+      families.set(name, (family = { name }));
+    } else if (kind === 'TYPE') {
+      assert.equal(family.name, name);
+      family.type = rest;
+      assert.match(rest, /^(counter|gauge|histogram)$/);
+      assert.equal(rest === 'counter', name.endsWith('_total'), name);
+    } else {
+      const [, sample, labels = '', value] = /^([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+\})? (\S+)$/.exec(line) ?? assert.fail(line);
+      assert.ok(sample === family.name || (family.type === 'histogram' && sample.startsWith(family.name)), line);
+      assert.ok(Number.isFinite(Number(value)), line);
+      assert.ok(!series.has(sample + labels), `${sample}${labels} comes twice`);
+      series.add(sample + labels);
+      if (family.type !== 'histogram') continue;
+      if (sample.endsWith('_bucket')) {
+        assert.ok(Number(value) >= (family.last ?? 0) || /le="[^"]*"/.exec(labels)[0] === family.first, 'buckets are cumulative');
+        family.first ??= /le="[^"]*"/.exec(labels)[0];
+        family.last = Number(value);
+        family.infinite = /le="\+Inf"/.test(labels) ? family.last : undefined;
+      } else if (sample.endsWith('_count')) {
+        assert.equal(Number(value), family.infinite, `${sample} is its last bucket`);
+      }
+    }
+  }
+  assert.ok(families.size > 20);
+});
+
 test('metrics: prefixes, no channel or user in them, and they move', async () => {
   const read = async () => {
     const { text } = await request(shared.broker.port, '/metrics');

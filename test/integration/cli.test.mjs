@@ -1,0 +1,472 @@
+// The command line: commands, configuration from all its sources, what is printed, exit codes, signals.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, readdirSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+
+import WebSocket from 'ws';
+
+import { call, ok, wholeLog } from './api.mjs';
+import { BINARY, ROOT, configPath, defer, once, startBroker, tempDir, tempFile, test, until, within } from './harness.mjs';
+import { TRANSPORTS, connect, settled } from './socketio.mjs';
+import { Tcp, Ws, readResponse, request, text } from './wire.mjs';
+
+function run(args, { env = {}, cwd = ROOT, input = '' } = {}) {
+  const r = spawnSync(BINARY, args, { encoding: 'utf8', cwd, input, env: { ...process.env, ...env }, timeout: 20_000 });
+  return { code: r.status, out: r.stdout, err: r.stderr };
+}
+
+// A command that goes on; `lines` of its standard output.
+function background(t, args, env = {}) {
+  const child = spawn(BINARY, args, { cwd: ROOT, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const b = { child, out: '', err: '' };
+  child.stdout.on('data', (chunk) => (b.out += chunk));
+  child.stderr.on('data', (chunk) => (b.err += chunk));
+  b.exit = new Promise((resolve) => child.on('close', (code) => resolve(code)));
+  Object.defineProperty(b, 'lines', { get: () => b.out.split('\n').filter(Boolean) });
+  defer(t, () => child.kill('SIGKILL'));
+  return b;
+}
+
+const COMMANDS = ['serve', 'check', 'init', 'config', 'pub', 'sub', 'health'];
+
+// ---- help, version, mistakes ----
+
+test('help: all commands, and each of them', () => {
+  const { code, out, err } = run(['--help']);
+  assert.deepEqual([code, err], [0, '']);
+  for (const command of COMMANDS) {
+    assert.match(out, new RegExp(`^\\s+${command}\\s`, 'm'));
+    const help = run(['help', command]);
+    assert.equal(help.code, 0);
+    assert.equal(run([command, '--help']).out, help.out);
+    assert.match(help.out, /^rtbroker/);
+  }
+  assert.match(out, /Exit codes: 0, 1 .* 2/);
+  assert.equal(run(['-h']).out, out);
+});
+
+test('version', () => {
+  const { code, out, err } = run(['--version']);
+  assert.deepEqual([code, err], [0, '']);
+  assert.match(out, /^rtbroker \d+\.\d+\.\d+/);
+});
+
+const mistakes = [
+  [['--lisen', '127.0.0.1:0'], /unknown option --lisen; did you mean --listen\?/],
+  [['--nothing-like-it'], /unknown option --nothing-like-it/],
+  [['chekc'], /unknown command "chekc"; did you mean check\?/],
+  [['--config'], /--config needs a value/],
+  [['--set'], /--set needs a value/],
+  [['--set', 'nonsense'], /nonsense/],
+  [['--set', 'limits.mesage=5'], /limits\.mesage.*limits\.message/s],
+  [['--set', 'limits.message=many'], /limits\.message.*many/s],
+  [['--listen', 'nowhere'], /nowhere/],
+  [['--listen', '127.0.0.1:99999'], /99999/],
+  [['pub', 'only-a-channel'], /usage: rtbroker pub CHANNEL JSON/],
+  [['pub', 'channel', 'not json'], /no JSON/],
+  [['sub'], /usage: rtbroker sub CHANNEL/],
+  [['sub', 'c', '--count', 'few'], /few/],
+  [['--config', '/does/not/exist.yaml'], /\/does\/not\/exist\.yaml.*No such file/],
+  [['check', '--config', '/'], /\//],
+];
+for (const [args, pattern] of mistakes) {
+  test(`mistake: ${args.join(' ')}`, () => {
+    const { code, out, err } = run(args);
+    assert.equal(code, 2, err);
+    assert.match(err, pattern);
+    assert.equal(out, '');
+  });
+}
+
+test('a port that is taken is a failure at run time', async (t) => {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  defer(t, () => server.close());
+  const { code, err } = run(['--listen', `127.0.0.1:${server.address().port}`]);
+  assert.equal(code, 1);
+  assert.match(err, new RegExp(`127\\.0\\.0\\.1:${server.address().port}`));
+});
+
+// ---- configuration ----
+
+test('check: all mistakes at once, each with its place, what was seen and what is allowed', (t) => {
+  const file = tempFile(t, 'bad.yaml', `http:
+  listen: ["127.0.0.1:99999"]
+limits:
+  mesage: 64KiB
+  connections: -5
+log: {level: loud}
+protocols:
+  socketio: {ping_interval: soon, max_payload: 3}
+channels:
+  - {match: "x", subscribe: everyone}
+  - {log: true}
+socketio:
+  events:
+    - event: a
+      do:
+        - publsh: {channel: x}
+    - event: b
+      if: {value: $1.x, equalz: 1}
+      do:
+        - join: $undefined.variable
+`);
+  const { code, err, out } = run(['check', '--config', file]);
+  assert.equal(code, 2);
+  assert.equal(out, '');
+  const errors = err.split('\n').filter((line) => line.includes('error:'));
+  const expected = [
+    [2, /99999/], [4, /"mesage" in limits.*did you mean message/], [5, /-5.*0 to 10000000/], [6, /loud.*debug.*info.*warn/], [8, /soon/], [8, /max_payload/],
+    [10, /everyone.*anyone/], [11, /match/], [16, /publsh.*publish/], [18, /equalz.*equals/], [20, /undefined/],
+  ];
+  for (const [line, pattern] of expected) {
+    const found = errors.find((e) => e.startsWith(`${file}:${line}:`) && pattern.test(e));
+    assert.ok(found, `line ${line}, ${pattern} in:\n${err}`);
+    assert.match(found, /:\d+:\d+: error: /);
+  }
+  assert.equal(errors.length, expected.length, err);
+  const places = errors.map((e) => Number(/:(\d+):\d+: error/.exec(e)[1]));
+  assert.deepEqual(places, [...places].sort((a, b) => a - b), 'in the order of the file');
+});
+
+test('serve refuses the same', (t) => {
+  const file = tempFile(t, 'bad.yaml', 'limits: {mesage: 1}\n');
+  const { code, err } = run(['--config', file]);
+  assert.equal(code, 2);
+  assert.match(err, /bad\.yaml:1:10: error: .*mesage/);
+});
+
+const documents = [
+  ['broken YAML', 'http: [1, 2\nlimits: {', /:\d+:\d+: error/],
+  ['an anchor', 'http: &a {listen: []}\n', /anchor/i],
+  ['an alias', 'http: {listen: []}\nlimits: *a\n', /alias|anchor/i],
+  ['a tag', 'node: {name: !!str x}\n', /tag/i],
+  ['two documents', 'node: {name: a}\n---\nnode: {name: b}\n', /document/i],
+  ['a key twice', 'node: {name: a}\nnode: {name: b}\n', /second time/],
+  ['an IPv6 address without quotes', 'http: {trusted_proxies: [::1]}\n', /quot/i],
+  ['a list where a map is', 'http: [1]\n', /http/],
+  ['a missing variable', 'node: {name: "${RTB_TEST_MISSING}"}\n', /RTB_TEST_MISSING/],
+  ['what this build does not have', 'postgres: {url: "postgres://x"}\n', /postgres/],
+  ['a public address', 'http: {listen: ["0.0.0.0:8000"]}\n', /http\.insecure_public/],
+  ['a file that is not there', 'api: {keys: [{name: a, key_file: /does/not/exist}]}\n', /\/does\/not\/exist/],
+];
+for (const [name, yaml, pattern] of documents) {
+  test(`check refuses ${name}`, (t) => {
+    const { code, err } = run(['check', '--config', tempFile(t, 'c.yaml', yaml)]);
+    assert.equal(code, 2, err);
+    assert.match(err, pattern);
+  });
+}
+
+test('check accepts JSON, variables, an empty file, and a byte order mark', (t) => {
+  for (const body of ['{"node": {"name": "a"}, "limits": {"message": "1MiB"}}', 'node: {name: "${RTB_TEST_SET}-${RTB_TEST_UNSET:-fallback}"}', '', '\ufeffnode: {name: x}\n', '# only a comment\n']) {
+    const { code, err, out } = run(['check', '--config', tempFile(t, 'c.yaml', body)], { env: { RTB_TEST_SET: 'yes' } });
+    assert.equal(code, 0, `${body}: ${err}`);
+    assert.match(out, /ok$/m);
+  }
+});
+
+test('every configuration that is shipped is accepted', () => {
+  const files = ['docs/examples', 'test/conformance', 'test/integration/config'].flatMap((dir) => readdirSync(path.join(ROOT, dir)).filter((f) => f.endsWith('.yaml')).map((f) => path.join(dir, f)));
+  assert.ok(files.length >= 8);
+  for (const file of files) {
+    const { code, err } = run(['check', '--config', file], { env: { STORAGE: path.join('/tmp', 'unused.db') } });
+    assert.equal(code, 0, `${file}: ${err}`);
+  }
+});
+
+test('init: the sample is valid, and has every option', (t) => {
+  const { code, out } = run(['init']);
+  assert.equal(code, 0);
+  const checked = run(['check', '--config', tempFile(t, 'sample.yaml', out)]);
+  assert.equal(checked.code, 0, checked.err);
+  const defaults = run(['config', '--defaults']).out.split('\n').filter(Boolean).map((line) => line.split(' ')[0]);
+  assert.ok(defaults.length > 40);
+  for (const option of defaults.filter((name) => !name.includes('[]'))) assert.match(out, new RegExp(`^\\s*#? ?-? ?${option.split('.').pop()}:`, 'm'), option);
+});
+
+test('flags win over the environment, that over the file, that over the default', (t) => {
+  const file = tempFile(t, 'c.yaml', 'log: {level: warn}\nlimits: {message: 10KiB, channel_name: 100}\n');
+  const env = { RTBROKER_LIMITS_MESSAGE: '20KiB', RTBROKER_LIMITS_CHANNEL_NAME: '50' };
+  const { code, out, err } = run(['config', '--effective', '--config', file, '--set', 'limits.message=30KiB'], { env });
+  assert.equal(code, 0, err);
+  const line = (option) => out.split('\n').find((l) => l.startsWith(`${option} = `));
+  assert.match(line('limits.message'), /= 30KiB +# .*--set/);
+  assert.match(line('limits.channel_name'), /= 50 +# .*RTBROKER_LIMITS_CHANNEL_NAME/);
+  assert.match(line('log.level'), /= warn +# .*c\.yaml:1:\d+/);
+  assert.match(line('log.format'), /= auto +# default/);
+});
+
+test('--listen replaces the list and may be repeated', async (t) => {
+  const file = tempFile(t, 'c.yaml', 'http: {listen: ["127.0.0.1:1"]}\n');
+  const { out } = run(['config', '--config', file, '--listen', '127.0.0.1:7001', '--listen=[::1]:7002']);
+  assert.match(out, /^http\.listen = \["127\.0\.0\.1:7001", "\[::1\]:7002"\]/m);
+  assert.match(run(['--config', file, '--listen', '127.0.0.1:7001', '--listen', '127.0.0.1:7001']).err, /twice/);
+  const two = await startBroker(t, { config: file, listen: ['127.0.0.1:0', '127.0.0.2:0'] });
+  for (const address of two.addresses) {
+    const [host, port] = address.split(':');
+    assert.equal((await request(Number(port), '/healthz', { host })).status, 200);
+  }
+});
+
+test('secrets are not shown', (t) => {
+  const dir = tempDir(t);
+  const keyFile = path.join(dir, 'key');
+  writeFileSync(keyFile, 'secret-from-file\n');
+  const file = path.join(dir, 'c.yaml');
+  writeFileSync(file, `api: {keys: [{name: a, key: secret-inline}, {name: b, key_file: ${keyFile}}, {name: c, key: "\${SECRET}"}]}\n`);
+  for (const dump of ['--effective', '--env', '--defaults']) {
+    const { code, out, err } = run(['config', dump, '--config', file], { env: { SECRET: 'secret-from-env' } });
+    assert.equal(code, 0, err);
+    assert.doesNotMatch(out + err, /secret-/);
+  }
+});
+
+test('a file with secrets that everybody can read is warned of', (t) => {
+  const file = tempFile(t, 'c.yaml', 'api: {keys: [{name: a, key: inline}]}\n');
+  chmodSync(file, 0o644);
+  assert.match(run(['check', '--config', file]).err, /c\.yaml:1:\d+: warning: .*secret/);
+  chmodSync(file, 0o600);
+  assert.doesNotMatch(run(['check', '--config', file]).err, /secret/);
+});
+
+test('a key in a file opens the API', async (t) => {
+  const keyFile = tempFile(t, 'key', 'file-key\n');
+  const broker = await startBroker(t, { text: `http: {listen: ["127.0.0.1:0"]}\napi: {keys: [{name: a, key_file: ${keyFile}}]}\n` });
+  assert.equal((await call(broker, 'info', {}, { key: 'file-key' })).status, 200);
+  assert.equal((await call(broker, 'info', {}, { key: 'file-key\n'.trim().slice(1) })).status, 401);
+});
+
+// ---- the first minute ----
+
+test('--dev says what it is, and what it prints to type works', async (t) => {
+  const broker = await startBroker(t, { dev: true });
+  await until('the banner is printed', () => /WebSocket/.test(broker.stdout));
+  const banner = broker.stdout;
+  assert.match(banner, /^rtbroker \d/m);
+  assert.match(banner, new RegExp(`listening\\s+127\\.0\\.0\\.1:${broker.port}`));
+  assert.match(banner, /Insecure on purpose/);
+  assert.match(banner, new RegExp(`browser\\s+http://127\\.0\\.0\\.1:${broker.port}/`));
+  // The lines to type, as a shell would take them.
+  const [sub, pub] = ['sub', 'pub'].map((c) => new RegExp(`\\./rtbroker (${c} .*)$`, 'm').exec(banner)[1]);
+  const words = (line) => line.match(/'[^']*'|\S+/g).map((w) => w.replace(/^'|'$/g, ''));
+  const subscriber = background(t, [...words(sub), '--count', '1']);
+  await until('it is subscribed', async () => (await ok(broker, 'channels', {}, { key: null })).channels['chat:lobby']);
+  const published = run(words(pub));
+  assert.equal(published.code, 0, published.err);
+  assert.match(published.out, /"offset":1/);
+  assert.equal(await within(5000, 'sub ends after one', subscriber.exit), 0);
+  assert.deepEqual(subscriber.lines, ['{"text":"hi"}']);
+});
+
+test('without a file it runs like --dev, and says so', async (t) => {
+  const broker = await startBroker(t, {});
+  await until('the banner is printed', () => /Insecure on purpose/.test(broker.stdout));
+  assert.ok(broker.log.some((line) => /no --config/.test(line)), broker.tail());
+  const page = await request(broker.port, '/');
+  assert.ok([200, 404].includes(page.status)); // the demo page is tested in a browser
+});
+
+test('with a file nothing is open', async (t) => {
+  const broker = await startBroker(t, { text: 'http: {listen: ["127.0.0.1:0"]}\n' });
+  assert.equal((await request(broker.port, '/')).status, 404);
+  assert.equal((await call(broker, 'info', {})).status, 403);
+  assert.equal(broker.stdout, '');
+});
+
+test('the log is JSON where it is no terminal, text when asked for, and its level is kept', async (t) => {
+  const json = await startBroker(t, { text: 'http: {listen: ["127.0.0.1:0"]}\nnode: {name: n1}\n' });
+  const [entry] = json.logged('listening');
+  assert.deepEqual([entry.level, entry.comp, entry.node], ['info', 'app', 'n1']);
+  assert.match(entry.ts, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  const plain = background(t, ['--dev', '--listen', '127.0.0.1:0', '--set', 'log.format=text', '--set', 'node.name=n2']);
+  await until('a line', () => /listening/.test(plain.err));
+  assert.match(plain.err, /^\d{4}-\d\d-\d\dT\S+Z info +app +listening\b.*address=127\.0\.0\.1:\d+/m);
+  const quiet = background(t, ['--dev', '--listen', '127.0.0.1:0', '--set', 'log.level=off']);
+  await until('it listens', () => /listening/.test(quiet.out));
+  assert.equal(quiet.err, '');
+});
+
+// ---- pub, sub, health ----
+
+const API = `http: {listen: ["127.0.0.1:0"]}
+api: {keys: [{name: a, key: test-key}]}
+channels:
+  - {match: "log:*", log: true, history: {size: 5}, subscribe: anyone, publish: anyone}
+  - {match: "loose:*", subscribe: anyone, publish: anyone}
+`;
+
+test('pub: prints the answer, or why not', async (t) => {
+  const broker = await startBroker(t, { text: API });
+  const at = ['--url', broker.url];
+  const first = run(['pub', 'log:x', '{"a": 1}', ...at, '--key', 'test-key', '--event', 'created', '--idempotency-key', 'k']);
+  assert.equal(first.code, 0, first.err);
+  assert.equal(JSON.parse(first.out).offset, 1);
+  assert.equal(JSON.parse(run(['pub', 'log:x', '2', ...at, '--idempotency-key', 'k'], { env: { RTBROKER_API_KEY: 'test-key' } }).out).duplicate, true);
+  assert.equal(run(['pub', 'loose:x', '"text"', '--key', 'test-key'], { env: { RTBROKER_URL: broker.url } }).out, '{}\n');
+  const [message] = (await wholeLog(broker, 'log:x')).publications;
+  assert.deepEqual([message.data, message.tags], [{ a: 1 }, { event: 'created' }]);
+  const noKey = run(['pub', 'log:x', '1', ...at]);
+  assert.equal(noKey.code, 1);
+  assert.match(noKey.err, /401.*X-API-Key/);
+  const noRule = run(['pub', 'other', '1', ...at, '--key', 'test-key']);
+  assert.equal(noRule.code, 1);
+  assert.match(noRule.err, /404.*channels/);
+  assert.equal(run(['pub', 'log:x', '1', '--url', 'https://x']).code, 2);
+});
+
+test('sub: live, from a position, as whole publications', async (t) => {
+  const broker = await startBroker(t, { text: API });
+  const env = { RTBROKER_URL: broker.url, RTBROKER_API_KEY: 'test-key' };
+  for (let n = 1; n <= 3; n++) await ok(broker, 'publish', { channel: 'log:s', data: { n } });
+  const since = background(t, ['sub', 'log:s', '--since', '1', '--count', '2'], env);
+  assert.equal(await within(5000, 'it ends', since.exit), 0);
+  assert.deepEqual(since.lines, ['{"n":2}', '{"n":3}']);
+  const live = background(t, ['sub', 'log:s', '--json'], env);
+  await until('it is subscribed', async () => (await ok(broker, 'channels', {})).channels['log:s']);
+  await ok(broker, 'publish', { channel: 'log:s', data: 'é "x"', event: 'e' });
+  await until('a line', () => live.lines.length === 1);
+  const message = JSON.parse(live.lines[0]);
+  assert.deepEqual([message.data, message.offset, message.tags], ['é "x"', 4, { event: 'e' }]);
+  for (let n = 0; n < 10; n++) await ok(broker, 'publish', { channel: 'log:s', data: n });
+  const gap = background(t, ['sub', 'log:s', '--since', '1', '--count', '1'], env);
+  assert.equal(await within(5000, 'it ends', gap.exit), 0);
+  assert.match(gap.err, /no longer reaches back/);
+  await broker.stop();
+  await within(5000, 'sub ends with the broker', live.exit);
+  const refused = background(t, ['sub', 'log:s'], env);
+  assert.equal(await within(5000, 'it fails', refused.exit), 1);
+  assert.match(refused.err, /is the broker running/);
+});
+
+test('health: ready, not there, over a UNIX socket', async (t) => {
+  const socket = path.join(tempDir(t), 's.sock');
+  const broker = await startBroker(t, { text: API, listen: ['127.0.0.1:0', `unix:${socket}`] });
+  assert.equal(run(['health', '--url', broker.url]).code, 0);
+  assert.equal(run(['health', '--url', `unix:${socket}`]).code, 0);
+  await broker.stop();
+  const { code, err } = run(['health', '--url', broker.url]);
+  assert.equal(code, 1);
+  assert.notEqual(err, '');
+});
+
+// ---- stopping ----
+
+for (const signal of ['SIGTERM', 'SIGINT']) {
+  test(`${signal}: clients are closed so that they come back, exit code 0`, async (t) => {
+    const broker = await startBroker(t, { config: configPath('socketio.yaml') });
+    const clients = {};
+    for (const [name, options] of Object.entries(TRANSPORTS)) clients[name] = await settled(await connect(t, broker.url, options));
+    const reasons = {};
+    for (const [name, socket] of Object.entries(clients)) socket.on('disconnect', (reason) => (reasons[name] = reason));
+    const start = performance.now();
+    await broker.stop({ signal });
+    assert.ok(performance.now() - start < 4000, 'it took too long');
+    assert.equal(broker.logged('shutting down').length, 1);
+    await broker.restart();
+    for (const [name, socket] of Object.entries(clients)) {
+      await until(`${name} is back`, () => reasons[name] && socket.connected, 10_000);
+      assert.notEqual(reasons[name], 'io server disconnect', name);
+      assert.equal(await socket.timeout(5000).emitWithAck('message-with-ack', 1), 1);
+    }
+  });
+}
+
+test('SIGTERM: raw peers get 1001, held polls and streams end', async (t) => {
+  const broker = await startBroker(t, { config: configPath('raw.yaml') });
+  const plain = new WebSocket(`ws://127.0.0.1:${broker.port}/raw/open:x`);
+  await once(plain, 'open');
+  const closed = once(plain, 'close');
+  const { sid } = JSON.parse((await request(broker.port, '/engine.io/?EIO=4&transport=polling')).text.slice(1));
+  const held = request(broker.port, `/engine.io/?EIO=4&transport=polling&sid=${sid}`);
+  const stream = request(broker.port, '/api/stream?channel=open:x', { headers: { 'x-api-key': 'test-key' } });
+  await until('the stream is there', async () => (await ok(broker, 'channels', {})).channels['open:x']?.num_clients === 2);
+  await broker.stop();
+  assert.equal((await closed)[0], 1001);
+  const last = await held;
+  assert.ok(last.text === '6' || last.status >= 400, `${last.status} ${last.text}`); // `1` is final for some clients
+  assert.equal((await stream).status, 200);
+});
+
+test('SIGTERM: what is in flight is stored and answered, or certainly not stored', async (t) => {
+  const dir = tempDir(t);
+  const broker = await startBroker(t, { config: configPath('durable.yaml'), env: { STORAGE: path.join(dir, 'log.db') } });
+  const socket = await connect(t, broker.url);
+  const answers = [];
+  for (let n = 0; n < 3000; n++) socket.timeout(10_000).emitWithAck('store', 'log:d', { n }).then((a) => answers.push({ n, ...a }), () => {});
+  await until('some were answered', () => answers.length > 50);
+  await broker.stop();
+  await broker.restart();
+  const stored = new Map((await wholeLog(broker, 'log:d')).publications.map((p) => [p.data.n, p.offset]));
+  for (const { n, ok: fine, error, offset } of answers) {
+    if (fine) assert.equal(stored.get(n), offset, `${n} was acknowledged`);
+    else if (error === 'retry') assert.ok(!stored.has(n), `${n} was said not to be stored`);
+  }
+});
+
+test('while it drains: not ready, alive, no new sessions; clients leave spread over the time', async (t) => {
+  const broker = await startBroker(t, { config: configPath('socketio.yaml'), set: { 'shutdown.jitter': '1500ms' } });
+  const times = [];
+  const peers = [];
+  for (let i = 0; i < 20; i++) peers.push(await Ws.open(broker.port, '/socket.io/?EIO=4&transport=websocket'));
+  for (const ws of peers) {
+    await ws.nextText();
+    ws.send(text('40'));
+    await ws.nextText();
+  }
+  const watcher = await Tcp.open(broker.port);
+  const start = performance.now();
+  const leaving = peers.map(async (ws) => {
+    await ws.nextClose(10_000);
+    times.push(performance.now() - start);
+    ws.destroy();
+  });
+  const stopped = broker.stop();
+  await until('it drains', () => broker.logged('shutting down').length > 0);
+  watcher.send('GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n');
+  const ready = await readResponse(watcher);
+  assert.equal(ready.status, 503);
+  assert.equal(JSON.parse(ready.text).serving, false);
+  await Promise.all(leaving);
+  watcher.destroy();
+  await stopped;
+  times.sort((a, b) => a - b);
+  assert.ok(times[0] < 500, `the first after ${Math.round(times[0])} ms`);
+  assert.ok(times.at(-1) > 700 && times.at(-1) < 3000, `the last after ${Math.round(times.at(-1))} ms`);
+  const gaps = times.slice(1).map((time, i) => time - times[i]);
+  assert.ok(Math.max(...gaps) < 700, 'all at once');
+});
+
+test('a second signal stops at once', async (t) => {
+  const broker = await startBroker(t, { config: configPath('socketio.yaml'), set: { 'shutdown.jitter': '60s', 'shutdown.drain': '60s' } });
+  const peers = [];
+  for (let i = 0; i < 5; i++) peers.push(await Ws.open(broker.port, '/socket.io/?EIO=4&transport=websocket'));
+  defer(t, () => peers.forEach((ws) => ws.destroy()));
+  broker.child.kill('SIGTERM');
+  await until('it drains', () => broker.logged('shutting down').length > 0);
+  const start = performance.now();
+  await broker.stop();
+  assert.ok(performance.now() - start < 3000);
+});
+
+test('peers that do not answer cannot hold it up', async (t) => {
+  const broker = await startBroker(t, { config: configPath('raw.yaml'), set: { 'shutdown.drain': '500ms' } });
+  const mute = [];
+  for (let i = 0; i < 10; i++) mute.push(await Ws.open(broker.port, '/raw/open:x'));
+  for (let i = 0; i < 10; i++) mute.push({ tcp: await Tcp.open(broker.port), destroy() { this.tcp.destroy(); } });
+  for (const ws of mute) ws.tcp.socket.pause();
+  defer(t, () => mute.forEach((ws) => ws.destroy()));
+  const start = performance.now();
+  await broker.stop();
+  const elapsed = performance.now() - start;
+  assert.ok(elapsed < 5000, `${Math.round(elapsed)} ms`);
+});
+
+test('SIGTERM before anybody came', async (t) => {
+  const broker = await startBroker(t, { config: configPath('raw.yaml') });
+  const start = performance.now();
+  await broker.stop();
+  assert.ok(performance.now() - start < 1000);
+});
