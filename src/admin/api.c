@@ -33,16 +33,23 @@ static void refuse(struct rt_admin *a, struct rt_http_request *req, int status, 
     rt_http_error(req, status, code, text, NULL);
 }
 
+/* An error in the one shape, with header lines of its own. */
+static void refuse_with(struct rt_http_request *req, int status, struct rt_str headers,
+                        const char *code, const char *text)
+{
+    struct rt_buf body = RT_BUF_INIT;
+    rt_buf_printf(&body, "{\"code\":\"%s\",\"message\":", code);
+    rt_json_add_string(&body, rt_str_c(text));
+    rt_buf_printf(&body, ",\"request_id\":\"%s\"}", rt_http_request_id(req));
+    rt_http_respond(req, status, JSON, headers, rt_buf_str(&body));
+    rt_buf_deinit(&body);
+}
+
 /* Certainly not stored: the caller may send it again in a moment. */
 static void refuse_retry(struct rt_admin *a, struct rt_http_request *req, const char *text)
 {
-    struct rt_buf body = RT_BUF_INIT;
     a->metrics.api_failed.value++;
-    rt_buf_add_c(&body, "{\"code\":\"retry\",\"message\":");
-    rt_json_add_string(&body, rt_str_c(text));
-    rt_buf_printf(&body, ",\"request_id\":\"%s\"}", rt_http_request_id(req));
-    rt_http_respond(req, 503, JSON, RT_STR("Retry-After: 1\r\n"), rt_buf_str(&body));
-    rt_buf_deinit(&body);
+    refuse_with(req, 503, RT_STR("Retry-After: 1\r\n"), "retry", text);
 }
 
 /* The status and code word of an error of ours. */
@@ -119,8 +126,7 @@ static struct rt_envelope *open_call(struct rt_admin *a, struct rt_http_request 
     struct rt_err err = {0};
     if (req->method != RT_POST) {
         a->metrics.api_refused.value++;
-        rt_http_respond(req, 405, JSON, RT_STR("Allow: POST\r\n"),
-                        RT_STR("{\"code\":\"method_not_allowed\",\"message\":\"use POST\"}"));
+        refuse_with(req, 405, RT_STR("Allow: POST\r\n"), "method_not_allowed", "use POST");
         return NULL;
     }
     if (!rt_admin_authorised(a, req))

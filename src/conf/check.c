@@ -142,11 +142,6 @@ static void check_engine(const struct rt_check *c, const char *where, const char
             "%s.cors.credentials: browsers refuse credentials with the origin *: list the "
             "origins",
             shown);
-    if (engine->enforce_origin && engine->cors_origins.count == 0)
-        rt_conf_error(c->warnings, place(c, "%s.enforce_origin", where),
-                      "%s.enforce_origin: cors.origins is empty, so that every request with an "
-                      "Origin is refused",
-                      shown);
 }
 
 static bool begins_and_ends_with_slash(const char *path)

@@ -124,8 +124,8 @@ static const struct rt_choice transports[] = {
             "How long browsers may remember a preflight; 0 says nothing about it.",                     \
             RANGE(0, 30 * DAY)),                                                                        \
         ROW(BOOL, prefix_ "enforce_origin", base_, engine_.enforce_origin, "false",                     \
-            "Refuse requests and upgrades whose Origin is not in `cors.origins` with 403. CORS alone "  \
-            "does not protect WebSockets."),                                                            \
+            "Refuse requests and upgrades of pages from elsewhere with 403: their Origin is neither "   \
+            "this host nor in `cors.origins`. CORS alone does not protect WebSockets."),                \
         ROW(STRING, prefix_ "cookie", base_, engine_.cookie, NULL,                                      \
             "Name of a cookie that carries the session id, for sticky load balancing; empty: none.")
 
@@ -237,7 +237,7 @@ static const struct rt_option rows[] = {
     ABSENT("http.tls.key_file", NULL),
 
     TOP(STRINGS, "origins", origins, NULL,
-        "Origins whose pages may connect to WebSocket endpoints: `https://example.com`, with `*` "
+        "Origins whose pages may connect to raw endpoints: `https://example.com`, with `*` "
         "as a wildcard (`https://*.example.com`), or `*`. Empty: pages of the same origin only."),
 
     ABSENT("protocols.centrifuge.enabled", NULL),

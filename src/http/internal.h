@@ -28,6 +28,7 @@ struct rt_http_exchange {
 
 struct rt_http_connection {
     struct rt_http_server *server;
+    struct rt_list link; /* server->open */
     struct rt_conn *conn;
     struct rt_http_exchange *exchange; /* NULL between requests */
     struct rt_http_parser *parser;     /* borrowed while bytes of the request are awaited */
@@ -54,6 +55,7 @@ struct rt_http_server {
     uint64_t request_timeout, idle_timeout;
     struct rt_http_exchange *free_exchanges;
     struct rt_http_parser *free_parsers[4]; /* nearly always one is in use at a time */
+    struct rt_list open;                    /* rt_http_connection.link: all that are ours */
     uint32_t free_exchange_count, free_parser_count;
     uint32_t connections, open_exchanges;
     struct rt_buf scratch; /* response heads are built here */

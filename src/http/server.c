@@ -109,6 +109,7 @@ static void free_connection(struct rt_http_connection *c)
     return_parser(c);
     rt_buf_deinit(&c->pending);
     c->server->connections--;
+    rt_list_remove(&c->link);
     rt_free(c);
 }
 
@@ -529,6 +530,7 @@ static void accept_connection(struct rt_http_server *s, struct rt_conn *conn, bo
     c->conn = conn;
     c->internal = internal;
     s->connections++;
+    rt_list_push(&s->open, &c->link);
     rt_conn_set_handler(conn, &handler, c);
     start_timer(c, s->request_timeout);
 }
@@ -597,6 +599,7 @@ int rt_http_server_new(struct rt_loop *loop, const struct rt_http_options *optio
     s->loop = loop;
     s->internal_listener = options->internal_listener;
     s->request_timeout = options->request_timeout;
+    rt_list_init(&s->open);
     s->idle_timeout = options->idle_timeout;
     int rc = set_prefix(s, options->path_prefix, err);
     if (rc == 0)
@@ -621,6 +624,14 @@ int rt_http_route_add(struct rt_http_server *server, const struct rt_http_route 
 void rt_http_server_drain(struct rt_http_server *server)
 {
     server->draining = true;
+    rt_list_for(node, &server->open) {
+        struct rt_http_connection *c = RT_CONTAINER(node, struct rt_http_connection, link);
+        if (c->exchange == NULL && c->parser == NULL && !c->taken && !c->closing) {
+            c->closing = true;
+            rt_timer_stop(server->loop, &c->timer);
+            rt_conn_finish(c->conn); /* what was answered still goes out */
+        }
+    }
 }
 
 void rt_http_server_free(struct rt_http_server *server)

@@ -78,7 +78,7 @@ int rt_http_server_new(struct rt_loop *loop, const struct rt_http_options *optio
                        struct rt_http_server **ret_server, struct rt_err *err);
 /* Every connection must have closed. A request that was aborted without on_abort and never answered must have been. */
 void rt_http_server_free(struct rt_http_server *server);
-/* From now on every response closes its connection (draining). */
+/* From now on every response closes its connection, and those between requests are closed (draining). */
 void rt_http_server_drain(struct rt_http_server *server);
 /* For rt_net_listen(): serves this connection. */
 void rt_http_accept(void *server, struct rt_conn *conn);
