@@ -621,16 +621,25 @@ int rt_http_route_add(struct rt_http_server *server, const struct rt_http_route 
     return rt_http_routes_add(&server->routes, route, err);
 }
 
+/* There is nothing of the peer's to read, so that a plain close loses nothing. */
+static void close_idle(struct rt_http_connection *c)
+{
+    if (rt_conn_queued(c->conn) == 0) {
+        close_hard(c);
+        return;
+    }
+    c->closing = true;
+    rt_timer_stop(c->server->loop, &c->timer);
+    rt_conn_finish(c->conn);
+}
+
 void rt_http_server_drain(struct rt_http_server *server)
 {
     server->draining = true;
     rt_list_for(node, &server->open) {
         struct rt_http_connection *c = RT_CONTAINER(node, struct rt_http_connection, link);
-        if (c->exchange == NULL && c->parser == NULL && !c->taken && !c->closing) {
-            c->closing = true;
-            rt_timer_stop(server->loop, &c->timer);
-            rt_conn_finish(c->conn); /* what was answered still goes out */
-        }
+        if (c->exchange == NULL && c->parser == NULL && !c->taken && !c->closing)
+            close_idle(c);
     }
 }
 
