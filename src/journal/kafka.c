@@ -85,14 +85,18 @@ static void set_text(struct rt_kafka *k, const char *text)
 
 static bool able(const struct rt_kafka *k)
 {
-    return k->ready && !k->down && !k->fatal && k->producer && !k->closing;
+    return k->ready && k->unnamed == 0 && !k->down && !k->fatal && k->producer && !k->closing;
 }
+
+static const char reading_text[] = "the log is still being read";
+static const char another_text[] =
+    "the log cannot be read, or is another one: it is being looked at";
 
 static bool kafka_healthy(const struct rt_journal *j, const char **ret_text)
 {
     const struct rt_kafka *k = rt_kafka_of(j);
     if (ret_text)
-        *ret_text = k->text[0] || able(k) ? k->text : "the log is still being read";
+        *ret_text = k->text[0] || able(k) ? k->text : k->ready ? another_text : reading_text;
     return able(k);
 }
 
@@ -141,13 +145,13 @@ static void check_age(struct rt_kafka *k)
 static const char *refusal(const struct rt_kafka *k, const struct rt_kafka_part *part, size_t cost)
 {
     if (!k->ready)
-        return "the log is still being read";
+        return reading_text;
     if (!k->producer || k->fatal)
         return "Kafka's producer is being replaced";
     if (k->down)
         return k->text[0] ? k->text : "Kafka does not answer";
     if (!part->named)
-        return "the log is another one than before: it is being looked at";
+        return another_text;
     if (k->records > 0 && (k->bytes + cost > k->max_bytes || k->records >= k->max_records))
         return "too much is waiting to be stored: slow down";
     return NULL;
@@ -268,7 +272,6 @@ static void stored(struct rt_kafka *k, struct rt_append *a, uint64_t position)
     }
     if (after_failed)
         fail(a, RT_EUNKNOWN, "stored, but a message of the channel before it was not");
-    come_up(k);
 }
 
 static void answer(struct rt_kafka *k, struct rt_append *a, const struct rt_report *r)
@@ -276,6 +279,7 @@ static void answer(struct rt_kafka *k, struct rt_append *a, const struct rt_repo
     if (r->status == RT_OK) {
         stored(k, a, r->position); /* while it is in flight: the tail's copy gives way to it */
         remove_from_flight(k, a);
+        come_up(k);
     } else {
         remove_from_flight(k, a);
         fail(a, r->status, r->text);

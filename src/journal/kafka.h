@@ -36,7 +36,7 @@ struct rt_kafka_options {
     bool
         require_safe_topic; /* replication, min.insync.replicas, unclean election: refuse instead of warn */
     const struct rt_strings *
-        conf; /* kafka.conf.*: "name=value", to librdkafka as it is; lives as long as the journal */
+        conf; /* kafka.conf.*: "name=value", to librdkafka as it is; like brokers and topic it lives as long as the journal */
     uint32_t warm;            /* records per partition read back at start */
     uint32_t connect_timeout; /* ms for rt_journal_kafka(); 0: 10 s */
     uint32_t close_timeout;   /* ms that rt_journal_close() lets the producer flush; 0: 10 s */

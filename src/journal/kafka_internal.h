@@ -12,7 +12,7 @@
 struct rt_kafka_part {
     struct rt_epoch_name name;
     char epoch[RT_EPOCH_TEXT + 1]; /* "" until named for the first time */
-    bool named;                    /* false: appends wait for a marker to come back */
+    bool named;                    /* false: it is being looked at, nothing can be appended */
     bool caught_up;                /* for ready() */
     uint64_t tailed;               /* position that the tail has brought last */
     uint64_t marker_known;         /* nameless: what the marker says that was read */
@@ -39,6 +39,7 @@ struct rt_kafka {
     uint32_t partitions;
     struct rt_sequencer *sequencer;
     struct rt_kafka_part *parts;
+    uint32_t unnamed; /* of them */
     struct rt_buf scratch;
 
     struct rt_list in_flight; /* rt_append.task.link, oldest first */

@@ -52,6 +52,13 @@ static void start_other(struct rt_kafka *k, struct rt_kafka_part *part,
     part->tailed = e->position - 1;
 }
 
+static void set_named(struct rt_kafka *k, struct rt_kafka_part *part, bool named)
+{
+    if (part->named != named)
+        k->unnamed += named ? -1u : 1u;
+    part->named = named;
+}
+
 static void take_start(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
     struct rt_kafka_part *part = &k->parts[e->partition];
@@ -62,7 +69,7 @@ static void take_start(struct rt_kafka *k, const struct rt_tail_entry *e)
         if (k->options.gap)
             k->options.gap(k->options.arg, e->partition);
     }
-    part->named = true;
+    set_named(k, part, true);
     part->marker_at = 0;
     rt_sequencer_start(k->sequencer, e->partition, e->position);
 }
@@ -70,7 +77,7 @@ static void take_start(struct rt_kafka *k, const struct rt_tail_entry *e)
 static void take_nameless(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
     struct rt_kafka_part *part = &k->parts[e->partition];
-    part->named = false;
+    set_named(k, part, false);
     part->marker_known = e->position;
     part->marker_at = 1; /* due */
 }
@@ -119,6 +126,9 @@ static void take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
                rt_kv_u64("partition", e->partition), rt_kv_c("was", part->name.text),
                rt_kv_c("is", e->name.text));
         set_name(k, part, e);
+        break;
+    case RT_TAIL_LOST:
+        set_named(k, part, false);
         break;
     case RT_TAIL_NAMELESS:
         take_nameless(k, e);
@@ -195,6 +205,7 @@ int rt_kafka_order_init(struct rt_kafka *k)
         .partitions = k->partitions, .deliver = on_deliver, .arg = k};
     uint32_t entries = k->options.dedupe_entries ? k->options.dedupe_entries : RT_DEDUPE_ENTRIES;
     k->parts = rt_calloc(k->partitions, sizeof(*k->parts));
+    k->unnamed = k->partitions;
     if (!k->parts)
         return RT_ENOMEM;
     for (uint32_t i = 0; i < k->partitions; i++)

@@ -443,6 +443,14 @@ static void take_end(struct rt_tail *t, uint32_t i, int64_t offset)
         tell_end(t, i);
 }
 
+static void lose(struct rt_tail *t, uint32_t i, uint64_t delay_ms)
+{
+    struct part *p = &t->parts[i];
+    if (p->told.text[0] && p->state != LOCATING)
+        (void)add_entry(t, RT_TAIL_LOST, i, p->read);
+    relocate(t, i, delay_ms);
+}
+
 static void take_error(struct rt_tail *t, const rd_kafka_message_t *m)
 {
     uint32_t i = (uint32_t)m->partition;
@@ -452,7 +460,7 @@ static void take_error(struct rt_tail *t, const rd_kafka_message_t *m)
         break;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
-        relocate(t, i, 0);
+        lose(t, i, 0);
         break;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
@@ -461,7 +469,7 @@ static void take_error(struct rt_tail *t, const rd_kafka_message_t *m)
         rt_log(RT_LOG_ERROR, "kafka", "a partition cannot be read: is the topic gone?",
                rt_kv_c("topic", t->name), rt_kv_u64("partition", i),
                rt_kv_c("text", rd_kafka_err2str(m->err)));
-        relocate(t, i, RETRY_MS);
+        lose(t, i, RETRY_MS);
         break;
     default: /* it tries again by itself */
         rt_log(RT_LOG_WARN, "kafka", "reading is disturbed", rt_kv_u64("partition", i),

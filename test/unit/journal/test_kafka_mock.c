@@ -522,6 +522,167 @@ static void test_kept_settings(void **state)
     mock_deinit(&mock);
 }
 
+/* ---- another producer on the same topic ------------------------------------------------------------------------ */
+
+static rd_kafka_t *client_new(const struct mock *mock)
+{
+    char text[200];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set_log_cb(conf, no_log);
+    assert_int_equal(
+        rd_kafka_conf_set(conf, "bootstrap.servers", mock->brokers, text, sizeof(text)),
+        RD_KAFKA_CONF_OK);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+    assert_non_null(rk);
+    return rk;
+}
+
+static void client_record(rd_kafka_t *rk, const char *key, const char *value, const char *evidence)
+{
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
+    if (evidence)
+        rd_kafka_header_add(headers, "rt-epoch", -1, evidence, -1);
+    assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(TOPIC), RD_KAFKA_V_PARTITION(0),
+                                       RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                                       RD_KAFKA_V_KEY((void *)(uintptr_t)key, strlen(key)),
+                                       RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)),
+                                       RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END),
+                     0);
+    assert_int_equal(rd_kafka_flush(rk, 10000), 0);
+}
+
+/* Evidence that contradicts the log: somebody had read further than it goes. Whoever reads that begins a new epoch; nothing is lost or
+ * delivered twice. */
+static void test_broken_evidence(void **state)
+{
+    (void)state;
+    char epoch[RT_EPOCH_MAX + 1];
+    char evidence[40];
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    rd_kafka_t *rk = client_new(&mock);
+    uint64_t before = store(&n, "c", "before");
+    snprintf(epoch, sizeof(epoch), "%s", rt_journal_kafka_epoch(n.journal, 0));
+    snprintf(evidence, sizeof(evidence), "%.10s@99999", epoch);
+    client_record(rk, "c", "beyond", evidence);
+    WAIT(&n, has(&n, "beyond") && healthy(&n));
+    assert_string_not_equal(rt_journal_kafka_epoch(n.journal, 0), epoch);
+    uint64_t after = store(&n, "c", "after");
+    WAIT(&n, has(&n, "after"));
+    assert_true(after > before);
+    assert_int_equal(n.count, 3);
+    assert_string_equal(n.got[0].epoch, epoch);
+    assert_string_equal(n.got[1].data, "beyond");
+    assert_string_equal(n.got[1].epoch, n.got[2].epoch);
+    assert_string_not_equal(n.got[1].epoch, epoch);
+    assert_int_equal((int)sample(&n, "rtbroker_kafka_epoch_changes_total"), 1);
+    rd_kafka_destroy(rk);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+/* Somebody who has read our name says another one: we follow. Somebody who has not: we do not. */
+static void test_other_names(void **state)
+{
+    (void)state;
+    char epoch[RT_EPOCH_MAX + 1];
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    rd_kafka_t *rk = client_new(&mock);
+    store(&n, "c", "before");
+    snprintf(epoch, sizeof(epoch), "%s", rt_journal_kafka_epoch(n.journal, 0));
+    client_record(rk, "c", "void", "zzzzzzzzzz@0");
+    WAIT(&n, has(&n, "void"));
+    assert_string_equal(rt_journal_kafka_epoch(n.journal, 0), epoch);
+    client_record(rk, "c", "real", "zzzzzzzzzz@3");
+    WAIT(&n, has(&n, "real"));
+    assert_string_equal(rt_journal_kafka_epoch(n.journal, 0), "zzzzzzzzzz.0");
+    assert_string_equal(n.got[n.count - 1].epoch, "zzzzzzzzzz.0");
+    store(&n, "c", "after");
+    WAIT(&n, has(&n, "after"));
+    close_node(&n);
+    open_node(&n);
+    assert_string_equal(rt_journal_kafka_epoch(n.journal, 0), "zzzzzzzzzz.0");
+    rd_kafka_destroy(rk);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+/* Memory is out for a while: appends are refused, what others publish comes when there is memory again. */
+static void test_memory_out(void **state)
+{
+    (void)state;
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    rd_kafka_t *rk = client_new(&mock);
+    rt_alloc_fail_at(1, 1);
+    for (int i = 0; i < 50; i++) {
+        char value[24];
+        snprintf(value, sizeof(value), "m%d", i);
+        client_record(rk, "c", value, NULL);
+        rt_loop_turn(n.loop, 1);
+    }
+    uint64_t until = rt_mono_ms() + 300;
+    while (rt_mono_ms() < until)
+        rt_loop_turn(n.loop, 20);
+    assert_int_equal(n.count, 0);
+    rt_alloc_fail_at(0, 0);
+    WAIT(&n, n.count == 50);
+    expect_order(&n);
+    rd_kafka_destroy(rk);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
+/* The n-th allocation fails: opening, storing and closing work or fail cleanly, nothing leaks. */
+static void test_allocation_failures(void **state)
+{
+    (void)state;
+    long live = rt_alloc_live();
+    struct mock mock;
+    mock_init(&mock, 1);
+    for (unsigned i = 1; i <= 36; i++) {
+        struct node n;
+        struct pub p;
+        node_init(&n, mock.brokers);
+        n.options.connect_timeout = 300;
+        n.options.close_timeout = 2000;
+        rt_alloc_fail_at(i, 0);
+        int code = try_open(&n);
+        if (code == 0) {
+            uint64_t until = rt_mono_ms() + DEADLINE_MS;
+            while (!n.ready && rt_mono_ms() < until)
+                rt_loop_turn(n.loop, 10);
+            assert_int_equal(n.ready, 1);
+            struct rt_message m = {.kind = RT_KIND_TEXT, .data = RT_STR("x"), .time = 1};
+            memset(&p, 0, sizeof(p));
+            p.node = &n;
+            p.append.channel_name = RT_STR("c");
+            p.append.message = rt_stored_new(&m);
+            p.append.done = on_append;
+            if (p.append.message && rt_journal_append(n.journal, &p.append) == RT_PENDING)
+                WAIT(&n, p.answered);
+            rt_stored_unref(p.append.message);
+        } else {
+            assert_true(code == RT_ENOMEM || code == RT_EIO);
+            rt_loop_turn(n.loop, 0);
+        }
+        rt_alloc_fail_at(0, 0);
+        node_deinit(&n);
+    }
+    mock_deinit(&mock);
+    assert_int_equal(rt_alloc_live(), live);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -537,6 +698,10 @@ int main(void)
         cmocka_unit_test(test_caps),
         cmocka_unit_test(test_close),
         cmocka_unit_test(test_free_without_close),
+        cmocka_unit_test(test_broken_evidence),
+        cmocka_unit_test(test_other_names),
+        cmocka_unit_test(test_memory_out),
+        cmocka_unit_test(test_allocation_failures),
         cmocka_unit_test(test_refusals_at_boot),
         cmocka_unit_test(test_kept_settings),
     };
