@@ -367,6 +367,9 @@ test('another room is another conversation; names come and go', async (t) => {
   await bob.press('#room', 'Enter');
   await until('Bobby is there', () => has(ada, 'Bobby'));
   await until('what he missed', async () => (await shown(bob)).length === 2);
+  await bob.click('#cut');
+  await until('his connection is missed', async () => /1 name above lost theirs/.test(await ada.textContent('#count')), 12_000);
+  await until('and back', async () => /^2 connections in this room, says the broker\.$/.test(await ada.textContent('#count')), 20_000);
   await bob.close();
   await until('Bobby is gone', async () => !(await has(ada, 'Bobby')));
 });

@@ -281,9 +281,10 @@ function counted(all, named) {
   return `${total}.`;
 }
 
+// The count is asked for again when it may have changed, or is at odds with the names.
 let soon;
 function hearOf(who) {
-  if (!presence.hear(who)) return;
+  if (!presence.hear(who) && connections === presence.people.size + 1) return;
   clearTimeout(soon);
   soon = setTimeout(count, 300);
 }
