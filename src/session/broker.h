@@ -102,7 +102,7 @@ int rt_broker_may_publish(struct rt_broker *b, struct rt_client *client, struct 
  * from its newest with `reverse`. With `since`: what follows that position in the log (precedes it with `reverse`), as far as it is stored.
  * Answers from memory when that covers it, else from the journal. */
 struct rt_history_result {
-    int status; /* 0; RT_ENOENT no rule or not logged; RT_ERANGE since.epoch is another or the position is gone; RT_EIO, RT_ENOMEM */
+    int status; /* 0; RT_EINVAL bad name; RT_ENOENT no rule or not logged; RT_ERANGE since.epoch is another, or since lies ahead of the log; RT_EIO, RT_ENOMEM */
     struct rt_stored *const *messages;
     size_t count;
     struct rt_position top;

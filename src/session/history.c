@@ -142,16 +142,32 @@ static bool covered(const struct rt_channel *c, const struct rt_history *q,
     return rt_channel_kept(c) >= rule->history_size || rt_channel_covers_offset(c, 0);
 }
 
+/* Why nothing can be read from the position that is asked for; NULL: it can. */
+static const char *fault_of(const struct rt_history *q, const struct rt_position *top)
+{
+    if (q->has_since && q->since.epoch[0] != '\0' && strcmp(q->since.epoch, top->epoch) != 0)
+        return "the position is of another epoch";
+    /* A log that was put back to an earlier state would say that there is nothing new, and give these positions again. */
+    if (q->has_since && !q->reverse && q->since.offset > top->offset)
+        return "the position lies ahead of the log";
+    return NULL;
+}
+
+/* Is something that followed `since` gone? */
+static bool is_gap(const struct rt_read *read, uint64_t since)
+{
+    if (read->oldest == 0)
+        return read->top.offset > since;
+    return read->oldest - 1 > since;
+}
+
 static void read_done(struct rt_read *read)
 {
     struct reading *r = RT_CONTAINER(read, struct reading, read);
     const struct rt_history *q = &r->query;
-    bool stale =
-        q->has_since && q->since.epoch[0] != '\0' && strcmp(q->since.epoch, read->top.epoch) != 0;
-    if (read->status) {
-        fail(q, read->status, read->text);
-    } else if (stale) {
-        fail(q, RT_ERANGE, "the position is of another epoch");
+    const char *fault = read->status ? read->text : fault_of(q, &read->top);
+    if (fault) {
+        fail(q, read->status ? read->status : RT_ERANGE, fault);
     } else {
         size_t start = 0;
         if (read->reverse)
@@ -161,7 +177,7 @@ static void read_done(struct rt_read *read)
         /* A full page may be the last one: then the next is empty. */
         struct rt_history_result result = {
             .top = read->top,
-            .gap = q->has_since && !q->reverse && read->oldest > q->since.offset + 1,
+            .gap = q->has_since && !q->reverse && is_gap(read, q->since.offset),
             .more = read->more || (q->has_since && read->count > 0 && read->count == wanted(q))};
         answer(q, read->messages + start, read->count - start, &result);
     }
@@ -188,6 +204,8 @@ static int ask_journal(struct rt_broker *b, const struct rt_history *q,
     if (q->has_since) {
         r->read.since = q->since.offset;
         r->read.reverse = q->reverse;
+        if (q->reverse && q->since.offset == 0)
+            r->read.limit = 0; /* nothing precedes it; to the journal 0 is the top */
     } else if (want > 0) {
         r->read.limit = rule->history_size < HISTORY_MAX ? rule->history_size : HISTORY_MAX;
         r->read.reverse = true;
@@ -217,7 +235,7 @@ void rt_broker_history(struct rt_broker *b, const struct rt_history *q)
     struct rt_err err = {0};
     const struct rt_channel_rule *rule = rt_broker_rule(b, q->channel);
     if (rt_broker_check_name(b, q->channel, &err)) {
-        fail(q, err.code, err.text);
+        fail(q, RT_EINVAL, err.text);
         return;
     }
     if (!rule || !rule->log) {
@@ -241,10 +259,11 @@ void rt_broker_history(struct rt_broker *b, const struct rt_history *q)
             return;
         }
     }
-    if (q->has_since && q->since.epoch[0] != '\0' &&
-        strcmp(q->since.epoch, rt_channel_epoch(c)) != 0) {
-        fail(q, RT_ERANGE, "the position is of another epoch");
-        return;
-    }
-    answer_from_memory(c, q, rule);
+    struct rt_position top;
+    position_of(c, &top);
+    const char *fault = fault_of(q, &top);
+    if (fault)
+        fail(q, RT_ERANGE, fault);
+    else
+        answer_from_memory(c, q, rule);
 }
