@@ -130,6 +130,10 @@ static void take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
     case RT_TAIL_LOST:
         set_named(k, part, false);
         break;
+    case RT_TAIL_GONE:
+        for (uint32_t i = 0; i < k->partitions; i++)
+            set_named(k, &k->parts[i], false);
+        break;
     case RT_TAIL_NAMELESS:
         take_nameless(k, e);
         break;

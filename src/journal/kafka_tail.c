@@ -11,6 +11,7 @@
 #define POLL_MS      100
 #define QUERY_MS     1000
 #define RETRY_MS     500
+#define CHECK_MS     2000
 #define NO_MEMORY_MS 20
 #define HEADERS_MAX  128
 #define MESSAGE_COST 256u /* of an entry besides its bytes */
@@ -56,6 +57,8 @@ struct rt_tail {
     struct rt_tail_batch *batch; /* being filled */
     rd_kafka_message_t *kept;    /* could not be handed over yet */
     uint64_t unreadable;
+    uint64_t check_at;
+    uint32_t checked; /* partitions, one after another */
     struct part parts[];
 };
 
@@ -443,12 +446,22 @@ static void take_end(struct rt_tail *t, uint32_t i, int64_t offset)
         tell_end(t, i);
 }
 
-static void lose(struct rt_tail *t, uint32_t i, uint64_t delay_ms)
+static void lose(struct rt_tail *t, uint32_t i)
 {
     struct part *p = &t->parts[i];
     if (p->told.text[0] && p->state != LOCATING)
         (void)add_entry(t, RT_TAIL_LOST, i, p->read);
-    relocate(t, i, delay_ms);
+    relocate(t, i, 0);
+}
+
+/* What comes back under its name may be another topic, whatever its length. */
+static void lose_topic(struct rt_tail *t, const char *text)
+{
+    rt_log(RT_LOG_ERROR, "kafka", "the topic cannot be read: is it gone?",
+           rt_kv_c("topic", t->name), rt_kv_c("text", text));
+    for (uint32_t i = 0; i < t->partitions; i++)
+        relocate(t, i, RETRY_MS);
+    (void)add_entry(t, RT_TAIL_GONE, 0, 0);
 }
 
 static void take_error(struct rt_tail *t, const rd_kafka_message_t *m)
@@ -460,22 +473,42 @@ static void take_error(struct rt_tail *t, const rd_kafka_message_t *m)
         break;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
-        lose(t, i, 0);
+        lose(t, i);
         break;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-        rt_log(RT_LOG_ERROR, "kafka", "a partition cannot be read: is the topic gone?",
-               rt_kv_c("topic", t->name), rt_kv_u64("partition", i),
-               rt_kv_c("text", rd_kafka_err2str(m->err)));
-        lose(t, i, RETRY_MS);
+        lose_topic(t, rd_kafka_err2str(m->err));
         break;
     default: /* it tries again by itself */
         rt_log(RT_LOG_WARN, "kafka", "reading is disturbed", rt_kv_u64("partition", i),
                rt_kv_c("text", rd_kafka_message_errstr(m)));
         break;
     }
+}
+
+/* A topic that is gone, or shorter than what was read, shows in no record: the consumer waits for it in silence. One partition
+ * at a time is asked for. */
+static void check(struct rt_tail *t)
+{
+    uint64_t now = rt_mono_ms();
+    int64_t low, high;
+    if (now < t->check_at)
+        return;
+    t->check_at = now + CHECK_MS;
+    uint32_t i = t->checked++ % t->partitions;
+    struct part *p = &t->parts[i];
+    if (p->state != READING)
+        return;
+    rd_kafka_resp_err_t e =
+        rd_kafka_query_watermark_offsets(t->rk, t->name, (int32_t)i, &low, &high, QUERY_MS);
+    bool gone = e == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+                e == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || e == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+    if (gone)
+        lose_topic(t, rd_kafka_err2str(e));
+    else if (e == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 && high < p->expected)
+        lose(t, i);
 }
 
 /* ---- the thread --------------------------------------------------------------------------------------------- */
@@ -526,6 +559,7 @@ void rt_tail_run(void *tail)
         if (!have_batch(t))
             continue;
         locate_due(t);
+        check(t);
         fill(t);
     }
     if (t->kept)

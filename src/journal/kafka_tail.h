@@ -34,6 +34,7 @@ enum rt_tail_kind {
     RT_TAIL_START,    /* reading begins at `position`, in the incarnation `name` */
     RT_TAIL_NAMED,    /* from here on the incarnation is called `name` */
     RT_TAIL_LOST,     /* the partition cannot be read, or is not what it was: START will follow */
+    RT_TAIL_GONE,     /* the same of all partitions: the topic is not there */
     RT_TAIL_NAMELESS, /* a marker is needed: the log was read up to `position` and has no name */
     RT_TAIL_UNSURE, /* a marker with the name that it has would be good: nobody of ours has appended for long */
     RT_TAIL_END, /* nothing of the partition lies below `position` any more, and this was its end */

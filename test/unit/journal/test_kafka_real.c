@@ -394,12 +394,98 @@ static void test_topic_made_anew(void **state)
     node_deinit(&b);
 }
 
+static void delete_records(rd_kafka_t *rk, const char *topic, int64_t before)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = before;
+    rd_kafka_DeleteRecords_t *records = rd_kafka_DeleteRecords_new(list);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_DeleteRecords(rk, &records, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
+    assert_non_null(event);
+    assert_int_equal(rd_kafka_event_error(event), 0);
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_DeleteRecords_destroy(records);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* The loop stands still: the tail stops by its credits, and retention overtakes it. The node goes on behind the hole, tells it, and the epoch is the
+ * same: other nodes have no hole. */
+static void test_overtaken_by_retention(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    enum { MANY = 60000 };
+    struct node n;
+    open_on(&n, "overtaken", 1);
+    store(&n, "c", "before");
+    WAIT(&n, n.count == 1);
+    char epoch[RT_EPOCH_MAX + 1];
+    snprintf(epoch, sizeof(epoch), "%s", rt_journal_kafka_epoch(n.journal, 0));
+    rd_kafka_t *rk = client_new();
+    for (int i = 0; i < MANY; i++) {
+        char value[800];
+        memset(value, 'x', sizeof(value));
+        rd_kafka_resp_err_t e;
+        while (
+            (e = rd_kafka_producev(rk, RD_KAFKA_V_TOPIC("overtaken"), RD_KAFKA_V_PARTITION(0),
+                                   RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY("c", 1),
+                                   RD_KAFKA_V_VALUE(value, sizeof(value)), RD_KAFKA_V_END)) ==
+            RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            rd_kafka_poll(rk, 50);
+        assert_int_equal(e, 0);
+    }
+    assert_int_equal(rd_kafka_flush(rk, 30000), 0);
+    delete_records(rk, "overtaken", MANY - 100);
+    foreign_record(rk, "overtaken", "c", "after");
+    WAIT(&n, has(&n, "after"));
+    assert_int_equal(n.gaps, 1);
+    assert_in_range(n.count, 100, MANY / 2);
+    assert_string_equal(rt_journal_kafka_epoch(n.journal, 0), epoch);
+    expect_order(&n);
+    WAIT(&n, healthy(&n));
+    store(&n, "c", "goes on");
+    WAIT(&n, has(&n, "goes on"));
+    rd_kafka_destroy(rk);
+    node_deinit(&n);
+}
+
+/* A topic that is gone: not ready, publishes get "retry"; it is made anew by somebody, and all goes on. */
+static void test_topic_gone(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    struct node n;
+    struct pub p;
+    open_on(&n, "gone", 1);
+    store(&n, "c", "before");
+    rd_kafka_t *rk = client_new();
+    delete_topic(rk, "gone");
+    WAIT(&n, !healthy(&n));
+    append_text(&n, &p, "c", "no");
+    assert_int_equal(p.returned, RT_EAGAIN);
+    release(&p);
+    uint64_t until = rt_mono_ms() + DEADLINE_MS;
+    while (create_topic(rk, "gone", 1) != 0)
+        assert_true(rt_mono_ms() < until);
+    WAIT(&n, healthy(&n));
+    WAIT(&n, (append_text(&n, &p, "c", "after"), p.returned == RT_PENDING) || (release(&p), false));
+    await(&p);
+    assert_int_equal(p.append.status, RT_OK);
+    release(&p);
+    WAIT(&n, has(&n, "after"));
+    rd_kafka_destroy(rk);
+    node_deinit(&n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_topic_at_boot),   cmocka_unit_test(test_many_and_restart),
-        cmocka_unit_test(test_other_producers), cmocka_unit_test(test_broker_killed),
-        cmocka_unit_test(test_broker_frozen),   cmocka_unit_test(test_topic_made_anew),
+        cmocka_unit_test(test_topic_at_boot),          cmocka_unit_test(test_many_and_restart),
+        cmocka_unit_test(test_other_producers),        cmocka_unit_test(test_broker_killed),
+        cmocka_unit_test(test_broker_frozen),          cmocka_unit_test(test_topic_made_anew),
+        cmocka_unit_test(test_overtaken_by_retention), cmocka_unit_test(test_topic_gone),
     };
     return cmocka_run_group_tests_name("kafka_real", tests, start_kafka, stop_kafka);
 }
