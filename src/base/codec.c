@@ -172,7 +172,7 @@ static void repair_utf8(struct rt_buf *out, size_t from)
     rt_buf_deinit(&copy);
 }
 
-void rt_url_decode(struct rt_buf *out, struct rt_str text)
+static void percent_decode(struct rt_buf *out, struct rt_str text, char plus)
 {
     size_t from = out->len;
     uint8_t *to = rt_buf_reserve(out, text.len);
@@ -186,12 +186,22 @@ void rt_url_decode(struct rt_buf *out, struct rt_str text)
             *to++ = (uint8_t)(high << 4 | low);
             i += 2;
         } else {
-            *to++ = c == '+' ? ' ' : (uint8_t)c;
+            *to++ = (uint8_t)(c == '+' ? plus : c);
         }
     }
     out->len = (size_t)(to - out->data);
     if (!rt_utf8_valid(out->data + from, out->len - from))
         repair_utf8(out, from);
+}
+
+void rt_url_decode(struct rt_buf *out, struct rt_str text)
+{
+    percent_decode(out, text, ' ');
+}
+
+void rt_path_decode(struct rt_buf *out, struct rt_str text)
+{
+    percent_decode(out, text, '+');
 }
 
 static bool is_unreserved(char c)

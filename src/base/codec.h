@@ -16,6 +16,8 @@ int rt_base64_decode(struct rt_buf *out, struct rt_str text);
 /* application/x-www-form-urlencoded as the WHATWG URL standard decodes it: '+' is a space, a
  * broken escape stays as it is; bytes that are no UTF-8 become U+FFFD. */
 void rt_url_decode(struct rt_buf *out, struct rt_str text);
+/* The same outside of queries and forms, in paths and user names: a plus is a plus. */
+void rt_path_decode(struct rt_buf *out, struct rt_str text);
 /* Everything but ALPHA DIGIT - . _ ~ is escaped. */
 void rt_url_encode(struct rt_buf *out, struct rt_str text);
 /* Lower case. */

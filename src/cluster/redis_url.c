@@ -16,23 +16,14 @@ static int copy(char *out, size_t size, struct rt_str text, const char *what, st
     return 0;
 }
 
-/* Percent-decoded; a plus is a plus, unlike in forms. */
 static int copy_decoded(char *out, size_t size, struct rt_str text, const char *what,
                         struct rt_err *err)
 {
-    struct rt_buf plain = RT_BUF_INIT, encoded = RT_BUF_INIT;
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] == '+')
-            rt_buf_add_c(&encoded, "%2B");
-        else
-            rt_buf_add_byte(&encoded, (uint8_t)text.ptr[i]);
-    }
-    rt_url_decode(&plain, rt_buf_str(&encoded));
-    int status = rt_buf_ok(&plain) && rt_buf_ok(&encoded)
-                     ? copy(out, size, rt_buf_str(&plain), what, err)
-                     : rt_err_nomem(err);
+    struct rt_buf plain = RT_BUF_INIT;
+    rt_path_decode(&plain, text);
+    int status =
+        rt_buf_ok(&plain) ? copy(out, size, rt_buf_str(&plain), what, err) : rt_err_nomem(err);
     rt_buf_deinit(&plain);
-    rt_buf_deinit(&encoded);
     return status;
 }
 

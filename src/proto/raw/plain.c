@@ -126,29 +126,12 @@ static bool match_path(const struct rt_raw_config *config, struct rt_str path,
     return true;
 }
 
-static void decode(struct rt_str chosen, struct rt_buf *out)
-{
-    /* A plus is a plus in a path, unlike in a query. */
-    for (size_t i = 0; i < chosen.len; i++) {
-        char c = chosen.ptr[i];
-        if (c == '+')
-            rt_buf_add_c(out, "%2B");
-        else
-            rt_buf_add_byte(out, (uint8_t)c);
-    }
-    struct rt_buf encoded = *out;
-    rt_buf_init(out);
-    rt_url_decode(out, rt_buf_str(&encoded));
-    out->failed |= encoded.failed;
-    rt_buf_deinit(&encoded);
-}
-
 static struct rt_raw_plain *new_plain(struct rt_raw_endpoint *e, struct rt_str segment)
 {
     struct rt_buf chosen = RT_BUF_INIT, channel = RT_BUF_INIT;
     char sid[RT_ID_LEN + 1];
     rt_random_id(sid);
-    decode(segment, &chosen);
+    rt_path_decode(&chosen, segment);
     rt_raw_channel(e->config, sid, rt_buf_str(&chosen), &channel);
     struct rt_raw_plain *p = NULL;
     if (rt_buf_ok(&chosen) && rt_buf_ok(&channel))

@@ -100,6 +100,13 @@ static void test_base64_round_trip(void **state)
     }
 }
 
+static void test_path_decode(void **state)
+{
+    (void)state;
+    rt_path_decode(&out, RT_STR("a+b%2Bc%20d%"));
+    assert_true(rt_str_eq(rt_buf_str(&out), RT_STR("a+b+c d%")));
+}
+
 static void test_url_decode(void **state)
 {
     (void)state;
@@ -192,6 +199,7 @@ int main(void)
         cmocka_unit_test_teardown(test_base64_refuses, reset),
         cmocka_unit_test_teardown(test_base64_round_trip, reset),
         cmocka_unit_test_teardown(test_url_decode, reset),
+        cmocka_unit_test_teardown(test_path_decode, reset),
         cmocka_unit_test_teardown(test_url_encode, reset),
         cmocka_unit_test_teardown(test_hex, reset),
 #ifdef RT_TEST
