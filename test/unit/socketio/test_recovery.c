@@ -19,7 +19,9 @@
     "    - {event: ask, do: [{emit: {event: q, ack: {}}}]}\n"                                    \
     "    - {event: all, do: [{publish: {channel: /, event: a, args: $args}}]}\n"
 
-static const char config[] = RULES;
+#define RECOVERY "protocols: {socketio: {recovery: 2m}}\n"
+
+static const char config[] = RECOVERY RULES;
 
 struct peer {
     struct rt_eio_session *s;
@@ -193,7 +195,7 @@ static void test_offset_aged_out(void **state)
     struct rig rig;
     struct peer p, other;
     struct rt_buf text = RT_BUF_INIT;
-    rig_init(&rig, "limits: {memory_log: 1MiB}\n" RULES);
+    rig_init(&rig, RECOVERY "limits: {memory_log: 1MiB}\n" RULES);
     arrive(&rig, &p, RT_EIO_WEBSOCKET);
     arrive(&rig, &other, RT_EIO_WEBSOCKET);
     rig_in(other.s, "2[\"all\",1]");
@@ -340,7 +342,7 @@ static void test_gap(void **state)
     (void)state;
     struct rig rig;
     struct peer p, other;
-    rig_init(&rig, "limits: {memory_log: 1MiB}\n" RULES);
+    rig_init(&rig, RECOVERY "limits: {memory_log: 1MiB}\n" RULES);
     arrive(&rig, &p, RT_EIO_WEBSOCKET);
     arrive(&rig, &other, RT_EIO_WEBSOCKET);
     struct rt_buf text = RT_BUF_INIT;
@@ -554,7 +556,7 @@ static void test_too_much_missed(void **state)
     (void)state;
     struct rig rig;
     struct peer p, other;
-    rig_init(&rig, "limits: {send_queue: 64KiB}\n" RULES);
+    rig_init(&rig, RECOVERY "limits: {send_queue: 64KiB}\n" RULES);
     arrive(&rig, &p, RT_EIO_WEBSOCKET);
     arrive(&rig, &other, RT_EIO_WEBSOCKET);
     struct rt_buf text = RT_BUF_INIT;
