@@ -5,6 +5,7 @@
 #include "proto/socketio/recovery.h"
 
 static const char yaml[] =
+    "protocols: {socketio: {recovery: 2m}}\n"
     "socketio:\n"
     "  namespaces: [/, '/n*']\n"
     "  on_connect:\n"
