@@ -58,6 +58,9 @@ set_test() {
     want_unless redis-server have_command redis-server
     # The pages are tested in a real browser.
     want_unless chromium have_command chromium
+    # scripts/kafka.sh
+    want_unless default-jre-headless have_command java
+    want_unless maven have_command mvn
 }
 
 set_node() {

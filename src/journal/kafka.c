@@ -512,6 +512,16 @@ static void kafka_free(struct rt_journal *j)
     rt_free(k);
 }
 
+static double read_waiting(void *arg)
+{
+    return (double)rt_sequencer_stats(((const struct rt_kafka *)arg)->sequencer).waiting;
+}
+
+static double read_overflowed(void *arg)
+{
+    return (double)rt_sequencer_stats(((const struct rt_kafka *)arg)->sequencer).dropped_as_full;
+}
+
 static const double second_bounds[] = {.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 5, 30};
 
 static struct rt_metric counter(const char *name, const char *help)
@@ -538,8 +548,18 @@ static void init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
         counter("kafka_epoch_changes_total", "Partitions that were not the ones they had been.");
     k->restarts = counter("kafka_producer_restarts_total", "Producers made after a fatal error.");
     k->early = counter("kafka_early_records_total", "Records that other nodes brought early.");
-    struct rt_metric *all[] = {&k->produce, &k->tailed,   &k->skipped,
-                               &k->epochs,  &k->restarts, &k->early};
+    k->waiting = (struct rt_metric){.name = "kafka_reorder_waiting",
+                                    .help = "Early records that wait for what is before them.",
+                                    .type = RT_GAUGE,
+                                    .read = read_waiting,
+                                    .arg = k};
+    k->overflowed =
+        counter("kafka_reorder_dropped_total",
+                "Early records given up because too many waited: the tail brings them.");
+    k->overflowed.read = read_overflowed;
+    k->overflowed.arg = k;
+    struct rt_metric *all[] = {&k->waiting, &k->overflowed, &k->produce,  &k->tailed,
+                               &k->skipped, &k->epochs,     &k->restarts, &k->early};
     for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
         rt_metrics_register(metrics, all[i]);
 }

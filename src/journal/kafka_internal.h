@@ -59,7 +59,7 @@ struct rt_kafka {
     void *closed_arg;
 
     struct rt_journal_meter meter;
-    struct rt_metric produce, tailed, skipped, epochs, restarts, early;
+    struct rt_metric produce, tailed, skipped, epochs, restarts, early, waiting, overflowed;
 };
 
 static inline struct rt_kafka *rt_kafka_of(const struct rt_journal *j)

@@ -12,6 +12,7 @@
 #define QUERY_MS     1000
 #define RETRY_MS     500
 #define CHECK_MS     2000
+#define WINDOW_SLACK 60000 /* ms by which clocks of nodes may differ */
 #define NO_MEMORY_MS 20
 #define HEADERS_MAX  128
 #define MESSAGE_COST 256u /* of an entry besides its bytes */
@@ -180,7 +181,7 @@ static bool plan_start(struct rt_tail *t, uint32_t i)
 {
     struct part *p = &t->parts[i];
     int64_t by_time = p->high;
-    int64_t since = (int64_t)rt_wall_ms() - (int64_t)t->window;
+    int64_t since = (int64_t)rt_wall_ms() - (int64_t)t->window - WINDOW_SLACK;
     if (t->window > 0 && p->high > p->low &&
         !offset_of_time(t, i, since < 0 ? 0 : since, p->high, &by_time))
         return false;

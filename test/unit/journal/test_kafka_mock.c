@@ -260,6 +260,29 @@ static void test_failed_append(void **state)
     mock_deinit(&mock);
 }
 
+/* A repeated request of which Kafka says that it has it: stored, but nobody says where. */
+static void test_duplicate_sequence(void **state)
+{
+    (void)state;
+    struct mock mock;
+    struct node n;
+    struct pub p;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    rd_kafka_mock_push_request_errors(mock.cluster, API_PRODUCE, 1,
+                                      RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER);
+    append_text(&n, &p, "c", "there");
+    await(&p);
+    assert_int_equal(p.append.status, RT_OK);
+    assert_int_equal(p.append.position.offset, 0);
+    assert_int_equal(n.committed, 0);
+    assert_true(store(&n, "c", "next") > 0);
+    release(&p);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
 /* Errors that pass are only latency. */
 static void test_passing_errors(void **state)
 {
@@ -692,6 +715,7 @@ int main(void)
         cmocka_unit_test(test_early_records),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_failed_append),
+        cmocka_unit_test(test_duplicate_sequence),
         cmocka_unit_test(test_passing_errors),
         cmocka_unit_test(test_fatal_error),
         cmocka_unit_test(test_outage),
