@@ -38,6 +38,8 @@ struct rt_raw_peer {
     struct rt_list publishing; /* rt_raw_publish.link */
     struct rt_relief relief;
     struct rt_str channel; /* points into memory of the peer */
+    bool paused;           /* the log cannot keep up: nothing is read from it */
+    bool refused;          /* what it sends is ignored */
     /* Refused or failed: the peer is closed with this WebSocket code. */
     void (*fail)(struct rt_raw_peer *peer, uint16_t code, const char *reason);
     void (*pause)(struct rt_raw_peer *peer, bool paused);

@@ -24,6 +24,7 @@ void rt_raw_channel(const struct rt_raw_config *config, const char *sid, struct 
 static void relieved(struct rt_relief *relief)
 {
     struct rt_raw_peer *peer = RT_CONTAINER(relief, struct rt_raw_peer, relief);
+    peer->paused = false;
     peer->pause(peer, false);
 }
 
@@ -91,7 +92,7 @@ static void published(void *arg, const struct rt_publish_result *result)
 void rt_raw_peer_message(struct rt_raw_peer *peer, bool text, struct rt_str data)
 {
     struct rt_broker *broker = peer->client.broker;
-    if (!peer->endpoint->config->publish)
+    if (!peer->endpoint->config->publish || peer->refused)
         return;
     struct rt_raw_publish *p = rt_malloc(sizeof(*p));
     if (!p) {
@@ -110,6 +111,7 @@ void rt_raw_peer_message(struct rt_raw_peer *peer, bool text, struct rt_str data
     struct rt_publish_result result;
     if (rt_broker_publish(broker, &publish, &result) == RT_PENDING) {
         if (rt_broker_congested(broker)) {
+            peer->paused = true;
             peer->pause(peer, true);
             rt_broker_on_relief(broker, &peer->relief);
         }

@@ -43,6 +43,7 @@ static void fail(struct rt_raw_peer *peer, uint16_t code, const char *reason)
     struct rt_raw_plain *p = RT_CONTAINER(peer, struct rt_raw_plain, peer);
     rt_hub_catch_up(rt_broker_hub(peer->client.broker), &peer->client.subscriber);
     rt_ws_close(&p->ws, code, reason);
+    rt_conn_resume(p->ws.conn); /* its answer has to be read, whatever the log does */
 }
 
 static void set_paused(struct rt_raw_peer *peer, bool paused)
@@ -81,7 +82,7 @@ static void look(struct rt_timer *timer)
     struct rt_raw_plain *p = RT_CONTAINER(timer, struct rt_raw_plain, idle);
     struct rt_raw_endpoint *e = p->peer.endpoint;
     uint64_t received = rt_conn_received(p->ws.conn);
-    bool silent = received == p->seen;
+    bool silent = received == p->seen && !p->peer.paused; /* then it is us who do not listen */
     p->seen = received;
     if (silent && p->pinged) {
         rt_ws_abort(&p->ws);
@@ -209,9 +210,11 @@ static void handle(struct rt_http_request *req, void *arg)
     /* Joined before the 101: what is published from now on is not missed. A refusal is told by a close frame, which browsers show,
      * unlike an HTTP status. */
     int status = rt_raw_peer_join(&p->peer, &err);
+    p->peer.refused = status != 0;
     uint64_t max = e->config->max_message;
     rt_ws_accept(req, raw->pool, &p->ws, &HANDLER, max > UINT32_MAX ? UINT32_MAX : (uint32_t)max,
                  RT_STR_NONE);
+    p->seen = rt_conn_received(p->ws.conn); /* the request */
     rt_timer_start(raw->loop, &p->idle, e->config->engine.ping_interval, look);
     if (status)
         rt_ws_close(&p->ws, rt_raw_close_code(status), err.text);

@@ -53,7 +53,8 @@ struct rt_eio_user {
     int (*on_open)(struct rt_eio_session *s);
     /* One message packet. `data` is valid during the call and may be changed in place. */
     void (*on_message)(struct rt_eio_session *s, bool binary, uint8_t *data, size_t len);
-    /* The session now sends in this form. Whatever was queued before has been converted. */
+    /* From the return on the session sends in this form. What is sent until then is still in the former one (rt_eio_transport() says
+     * so): it is converted with what was queued. */
     void (*on_transport)(struct rt_eio_session *s, enum rt_eio_transport transport);
     /* Last callback. May come from inside rt_http or rt_ws callbacks, but never from inside a rt_eio_* call of the user. */
     void (*on_close)(struct rt_eio_session *s, enum rt_eio_reason reason);

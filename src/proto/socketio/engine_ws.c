@@ -114,6 +114,8 @@ void rt_eio_link_release(struct rt_eio_link *l, uint16_t code)
     }
     rt_timer_stop(l->mount->loop, &l->timer);
     rt_ws_close(&l->ws, code, NULL);
+    rt_conn_resume(
+        l->ws.conn); /* the peer's answer has to be read, also of a session that is paused */
 }
 
 /* ---- receiving ---- */
@@ -123,8 +125,13 @@ static int switch_transport(struct rt_eio_session *s, struct rt_eio_link *l)
     struct rt_eio_mount *m = s->mount;
     rt_timer_stop(m->loop, &l->timer);
     l->probing = false;
-    /* A GET that is still held gets its noop; what is queued goes over the new transport, in order. */
+    /* A GET that is still held gets its noop; what is queued, and what the user still had pending in the form of polling, goes over the
+     * new transport, in order. */
     rt_eio_poll_release(s);
+    if (s->user_open)
+        m->options.user->on_transport(s, RT_EIO_WEBSOCKET);
+    if (s->state != EIO_OPEN)
+        return RT_ECLOSED;
     s->transport = RT_EIO_WEBSOCKET;
     int status = rt_eio_poll_to_websocket(s);
     if (status) {
@@ -138,8 +145,6 @@ static int switch_transport(struct rt_eio_session *s, struct rt_eio_link *l)
     }
     if (s->paused)
         rt_conn_pause(l->ws.conn);
-    if (s->user_open)
-        m->options.user->on_transport(s, RT_EIO_WEBSOCKET);
     return 0;
 }
 

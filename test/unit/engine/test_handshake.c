@@ -477,7 +477,7 @@ static void check_handshake(struct rt_eio_session *s)
     assert_true(h->xdomain);
     assert_false(h->secure);
     assert_true(h->issued > 0);
-    assert_ptr_equal(rt_eio_loop(s), &t.loop);
+    assert_ptr_equal(rt_eio_loop(s), &w.loop);
 }
 
 static void test_kept_handshake(void **state)
@@ -501,7 +501,7 @@ static void test_labels(void **state)
     t.options.path = path;
     mounted();
     struct rt_buf out = RT_BUF_INIT;
-    rt_metrics_write(&t.metrics, &out);
+    rt_metrics_write(&w.metrics, &out);
     char want[400];
     snprintf(want, sizeof(want), "{path=\"/%.*s\\\"\\\\/\",protocol=\"test\"} 0\n", 250, path + 1);
     assert_non_null(memmem(out.data, out.len, want, strlen(want)));

@@ -17,7 +17,7 @@ static int set_up_open(void **state)
 /* The loop was busy: `ms` have passed, nothing has been looked at. */
 static void stall(uint64_t ms)
 {
-    t.loop.now += ms;
+    w.loop.now += ms;
 }
 
 /* ---- polling ---- */
@@ -58,11 +58,11 @@ static void test_polling_refused_at_deadline(void **state)
     (void)state;
     open_polling(down, sid);
     pass(25000);
-    t.loop.now += 19999;
+    w.loop.now += 19999;
     post(up, sid, "4in time");
     expect_ok(up);
     expect_log("text in time\n");
-    t.loop.now += 1; /* before any timer has fired */
+    w.loop.now += 1; /* before any timer has fired */
     get(down, sid);
     expect_unknown(down);
     expect_log("close ping timeout\n");
@@ -139,7 +139,7 @@ static void test_round_trip(void **state)
     pass(30);
     ws_text(ws, "3");
     expect_log("pong\n");
-    for (const struct rt_metric *m = t.metrics.first; m; m = m->next)
+    for (const struct rt_metric *m = w.metrics.first; m; m = m->next)
         if (strcmp(m->name, "ping_rtt_seconds") == 0) {
             assert_int_equal(m->buckets[3], 1); /* up to 50 ms */
             assert_true(m->sum > 0.029 && m->sum < 0.031);
@@ -238,7 +238,7 @@ static void test_late_judgement(void **state)
     open_websocket(ws, "", sid);
     pass(25000);
     stall(21000);
-    fake_advance(&t.loop, 0);
+    fake_advance(&w.loop, 0);
     ws_text(ws, "3");
     expect_log("pong\n");
     pass(25000);
@@ -256,7 +256,7 @@ static void test_late_judgement_of_post(void **state)
     open_polling(down, sid);
     pass(25000);
     stall(21000);
-    fake_advance(&t.loop, 0);
+    fake_advance(&w.loop, 0);
     post(up, sid, "3");
     expect_ok(up);
     expect_log("pong\n");

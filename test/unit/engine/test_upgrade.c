@@ -40,7 +40,7 @@ static void upgrade(struct peer *p)
 {
     probe(p, sid);
     ws_text(p, "5");
-    expect_log("transport websocket\n");
+    expect_log("transport websocket\n*");
 }
 
 static void test_whole(void **state)
@@ -405,6 +405,45 @@ static void test_pause_across(void **state)
     expect_frames(ws, "T 4x\n");
 }
 
+/* The user hands over what it had pending in the former form. */
+static void send_pending(struct rt_eio_session *s)
+{
+    struct rt_buf run = RT_BUF_INIT;
+    rt_eio_encode(&run, RT_EIO_POLLING, false, RT_STR("pending"));
+    rt_eio_encode(&run, RT_EIO_POLLING, true, RT_STR("\1"));
+    struct rt_bytes *bytes = rt_buf_to_bytes(&run);
+    assert_int_equal(rt_eio_send_encoded(s, bytes, 0, bytes->len), 0);
+    rt_bytes_unref(bytes);
+    rt_buf_deinit(&run);
+    assert_int_equal(rt_eio_send(s, false, RT_STR("direct")), 0);
+}
+
+static void test_pending_of_user(void **state)
+{
+    (void)state;
+    t.on_transport = send_pending;
+    say("queued");
+    upgrade(ws);
+    say("later");
+    expect_frames(ws, "T 4queued\nT 4pending\nB \1\nT 4direct\nT 4later\n");
+}
+
+static void close_it(struct rt_eio_session *s)
+{
+    rt_eio_close(s, RT_EIO_TRANSPORT_ERROR, 0);
+}
+
+static void test_closed_in_between(void **state)
+{
+    (void)state;
+    t.on_transport = close_it;
+    upgrade(ws);
+    expect_frames(ws, "C 1005 \n");
+    get(down, sid);
+    expect_unknown(down);
+    assert_int_equal(metric("session_closes_total", "transport error"), 1);
+}
+
 static void test_gone_after(void **state)
 {
     (void)state;
@@ -441,6 +480,8 @@ int main(void)
         open_test(test_post_lost_across),
         open_test(test_noop_posted),
         open_test(test_pause_across),
+        open_test(test_pending_of_user),
+        open_test(test_closed_in_between),
         open_test(test_gone_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -305,8 +305,8 @@ static void test_drain_spread(void **state)
     }
     pass(110);
     assert_int_equal(t.closes, 10);
-    for (size_t i = 0; i < t.peer_count; i++)
-        drop(&t.peers[i]);
+    for (size_t i = 0; i < w.peer_count; i++)
+        drop(&w.peers[i]);
     assert_true(t.drained);
 }
 
@@ -342,7 +342,7 @@ static void test_drain_after_end(void **state)
     open_polling(p, sid);
     rt_eio_close(t.session, RT_EIO_PARSE_ERROR, 0);
     rt_eio_drain(t.mount, 0, on_drained, NULL);
-    fake_advance(&t.loop, 0);
+    fake_advance(&w.loop, 0);
     assert_false(t.drained); /* on_drained() compares opens with closes */
     end_turn();
     assert_true(t.drained);
@@ -361,8 +361,8 @@ static void test_drain_twice(void **state)
     rt_eio_drain(t.mount, 0, on_drained, NULL);
     end_turn();
     assert_int_equal(t.closes, 5);
-    for (size_t i = 0; i < t.peer_count; i++)
-        drop(&t.peers[i]);
+    for (size_t i = 0; i < w.peer_count; i++)
+        drop(&w.peers[i]);
     assert_true(t.drained);
 }
 

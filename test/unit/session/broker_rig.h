@@ -16,11 +16,12 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "session/broker.h"
+#include "unit/session/fake_journal.h"
 
 /* Not every program needs every helper. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-enum { WAITING_MAX = 64, ROWS_MAX = 64, CLIENTS_MAX = 8, DEADLINE_MS = 10000 };
+enum { CLIENTS_MAX = 8, DEADLINE_MS = 10000 };
 
 /* Turns the loop until the condition holds. */
 #define WAIT_FOR(condition)                                              \
@@ -33,27 +34,6 @@ enum { WAITING_MAX = 64, ROWS_MAX = 64, CLIENTS_MAX = 8, DEADLINE_MS = 10000 };
         }                                                                \
     } while (0)
 
-struct fake_journal {
-    struct rt_journal base;
-    struct rt_append *appends[WAITING_MAX];
-    size_t append_count;
-    struct rt_read *reads[WAITING_MAX];
-    size_t read_count;
-    bool at_once; /* appends are stored within the call */
-    int refuse;   /* the code with which appends are refused within the call */
-    bool no_reads, congested;
-    char epoch[8];
-    uint64_t offset;
-    /* the rows that it can read, in order */
-    struct rt_stored *rows[ROWS_MAX];
-    size_t row_count;
-    uint64_t top, oldest;
-    bool page_cut;
-    void (*closed)(void *arg);
-    void *closed_arg;
-    bool freed;
-};
-
 struct client {
     struct rt_client client;
     struct rt_buf log; /* what it was delivered */
@@ -65,7 +45,6 @@ static struct {
     struct rt_config *config;
     struct rt_metrics metrics;
     struct rt_broker *broker;
-    struct fake_journal journal;
     struct client clients[CLIENTS_MAX];
     size_t client_count;
     struct rt_buf answers; /* of publishes, a line each */
@@ -73,149 +52,6 @@ static struct {
     bool closed;
     long live;
 } t;
-
-/* ---- the log ---- */
-
-static struct fake_journal *fake_of(struct rt_journal *j)
-{
-    return RT_CONTAINER(j, struct fake_journal, base);
-}
-
-static void fake_store(struct fake_journal *j, struct rt_append *a, int status)
-{
-    a->status = status;
-    if (status) {
-        snprintf(a->text, sizeof(a->text), "the log said %d", status);
-        return;
-    }
-    snprintf(a->position.epoch, sizeof(a->position.epoch), "%s", j->epoch);
-    a->position.offset = ++j->offset;
-}
-
-static int fake_append(struct rt_journal *base, struct rt_append *a)
-{
-    struct fake_journal *j = fake_of(base);
-    if (j->refuse) {
-        fake_store(j, a, j->refuse);
-        return j->refuse;
-    }
-    if (j->at_once) {
-        fake_store(j, a, 0);
-        return 0;
-    }
-    assert_true(j->append_count < WAITING_MAX);
-    j->appends[j->append_count++] = a;
-    return RT_PENDING;
-}
-
-static int fake_read(struct rt_journal *base, struct rt_read *read)
-{
-    struct fake_journal *j = fake_of(base);
-    if (j->no_reads)
-        return RT_ENOENT;
-    assert_true(j->read_count < WAITING_MAX);
-    j->reads[j->read_count++] = read;
-    return RT_PENDING;
-}
-
-static bool fake_congested(const struct rt_journal *base)
-{
-    return ((const struct fake_journal *)(const void *)base)->congested;
-}
-
-static bool fake_healthy(const struct rt_journal *base, const char **ret_text)
-{
-    (void)base;
-    if (ret_text)
-        *ret_text = "";
-    return true;
-}
-
-static void fake_close(struct rt_journal *base, void (*closed)(void *arg), void *arg)
-{
-    struct fake_journal *j = fake_of(base);
-    j->closed = closed;
-    j->closed_arg = arg;
-}
-
-static void fake_free(struct rt_journal *base)
-{
-    fake_of(base)->freed = true;
-}
-
-static const struct rt_journal_ops FAKE_OPS = {.name = "fake",
-                                               .append = fake_append,
-                                               .read = fake_read,
-                                               .congested = fake_congested,
-                                               .healthy = fake_healthy,
-                                               .close = fake_close,
-                                               .free = fake_free};
-
-/* Answers the append that waits at `index` (in order of arrival). */
-static void commit_at(size_t index, int status, bool duplicate)
-{
-    struct fake_journal *j = &t.journal;
-    assert_true(index < j->append_count);
-    struct rt_append *a = j->appends[index];
-    memmove(j->appends + index, j->appends + index + 1,
-            (--j->append_count - index) * sizeof(j->appends[0]));
-    fake_store(j, a, status);
-    if (duplicate) {
-        a->duplicate = true;
-        a->position.offset = 1;
-        j->offset--;
-    }
-    a->done(a);
-}
-
-static void commit_all(void)
-{
-    while (t.journal.append_count > 0)
-        commit_at(0, 0, false);
-}
-
-static bool takes(const struct rt_read *read, uint64_t offset)
-{
-    if (read->reverse)
-        return (read->since == 0 || offset < read->since) && offset >= read->until;
-    return offset > read->since && (read->until == 0 || offset <= read->until);
-}
-
-/* Answers the oldest read as a journal would, from `rows`. */
-static void answer_read(int status)
-{
-    struct fake_journal *j = &t.journal;
-    assert_true(j->read_count > 0);
-    struct rt_read *read = j->reads[0];
-    memmove(j->reads, j->reads + 1, --j->read_count * sizeof(j->reads[0]));
-    read->status = status;
-    snprintf(read->text, sizeof(read->text), "%s", status ? "the disk is gone" : "");
-    snprintf(read->top.epoch, sizeof(read->top.epoch), "%s", j->epoch);
-    read->top.offset = j->top;
-    read->oldest = j->oldest;
-    read->more = j->page_cut;
-    read->messages = rt_calloc(ROWS_MAX, sizeof(struct rt_stored *));
-    for (size_t i = 0; !status && i < j->row_count; i++) {
-        size_t at = read->reverse ? j->row_count - 1 - i : i;
-        if (read->count < read->limit && takes(read, j->rows[at]->m.offset))
-            read->messages[read->count++] = rt_stored_ref(j->rows[at]);
-    }
-    read->done(read);
-}
-
-/* One more row in the log, `age` ms old. */
-static void add_row(uint64_t offset, const char *data, uint64_t age)
-{
-    struct rt_message m = {
-        .data = rt_str_c(data), .kind = RT_KIND_TEXT, .offset = offset, .time = rt_wall_ms() - age};
-    assert_true(t.journal.row_count < ROWS_MAX);
-    struct rt_stored *s = rt_stored_new(&m);
-    assert_non_null(s);
-    t.journal.rows[t.journal.row_count++] = s;
-    t.journal.top = offset;
-    if (t.journal.oldest == 0)
-        t.journal.oldest = offset;
-}
 
 /* ---- clients ---- */
 
@@ -386,9 +222,8 @@ static int start_broker(void)
     int status = rt_broker_new(t.config, t.loop, &t.metrics, &t.broker, NULL);
     if (status)
         return status;
-    t.journal.base.ops = &FAKE_OPS;
-    snprintf(t.journal.epoch, sizeof(t.journal.epoch), "E");
-    rt_broker_set_journal(t.broker, &t.journal.base);
+    fake_journal_init();
+    rt_broker_set_journal(t.broker, &fake.base);
     return 0;
 }
 
@@ -415,13 +250,10 @@ static int tear_down(void **state)
         rt_hub_remove(rt_broker_hub(t.broker), &t.clients[i].client.subscriber);
         rt_buf_deinit(&t.clients[i].log);
     }
-    commit_all();
-    while (t.journal.read_count > 0)
-        answer_read(RT_EIO);
+    fake_journal_finish();
     rt_broker_free(t.broker);
-    assert_true(!t.broker || t.journal.freed);
-    for (size_t i = 0; i < t.journal.row_count; i++)
-        rt_stored_unref(t.journal.rows[i]);
+    assert_true(!t.broker || fake.freed);
+    fake_journal_deinit();
     rt_config_free(t.config);
     rt_loop_free(t.loop);
     rt_buf_deinit(&t.answers);

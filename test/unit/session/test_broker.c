@@ -113,7 +113,7 @@ static void test_ephemeral(void **state)
     assert_false(publish(a, "open:nobody there", "two"));
     expect_answers("one ok\ntwo ok\n");
     expect_delivered(b, "one\n");
-    assert_int_equal(t.journal.append_count, 0);
+    assert_int_equal(fake.append_count, 0);
     /* Without a rule: for actions of the configuration only. */
     assert_false(publish(a, "other", "three"));
     assert_false(publish_as((struct rt_publish){.trusted = true, .api = true}, "other", "four"));
@@ -165,19 +165,19 @@ static void test_at_once(void **state)
 {
     (void)state;
     start_with(RULES);
-    t.journal.at_once = true;
+    fake.at_once = true;
     struct rt_client *a = new_client("a", ""), *b = new_client("b", "");
     assert_int_equal(subscribe(b, "log:x", false, NULL), 0);
     assert_false(publish(a, "log:x", "one"));
     expect_answers("one ok E:1\n");
     expect_delivered(b, "one@1\n");
-    t.journal.refuse = RT_EAGAIN;
+    fake.refuse = RT_EAGAIN;
     assert_false(publish(a, "log:x", "two"));
     expect_answers("two retry -6 the log said -6\n");
-    t.journal.refuse = RT_EINVAL;
+    fake.refuse = RT_EINVAL;
     assert_false(publish(a, "log:x", "three"));
     expect_answers("three refused -2 the log said -2\n");
-    t.journal.refuse = RT_EUNKNOWN;
+    fake.refuse = RT_EUNKNOWN;
     assert_false(publish(a, "log:x", "four"));
     expect_answers("four unknown -10 the log said -10\n");
     expect_delivered(b, "");
@@ -225,10 +225,10 @@ static void test_on_publish(void **state)
     expect_delivered(a, "two\n");
     commit_at(0, RT_EAGAIN, false);
     expect_answers("two retry*\n");
-    t.journal.no_reads = true;
+    fake.no_reads = true;
     ask((struct query){.channel = "early:x", .limit = -1});
     expect_history("one@1 top E:1\n");
-    t.journal.at_once = true; /* a log that answers at once: delivered once too */
+    fake.at_once = true; /* a log that answers at once: delivered once too */
     assert_false(publish(a, "early:x", "three"));
     expect_delivered(a, "three@2\n");
 }
@@ -242,8 +242,8 @@ static void test_duplicate(void **state)
     assert_int_equal(subscribe(a, "log:x", false, NULL), 0);
     publish_as((struct rt_publish){.client = a, .message = &m}, "log:x", "first");
     publish_as((struct rt_publish){.client = a, .message = &m}, "log:x", "again");
-    assert_true(rt_str_eq(t.journal.appends[1]->message->m.publisher, RT_STR("a")));
-    assert_true(rt_str_eq(t.journal.appends[1]->message->m.key, RT_STR("k")));
+    assert_true(rt_str_eq(fake.appends[1]->message->m.publisher, RT_STR("a")));
+    assert_true(rt_str_eq(fake.appends[1]->message->m.key, RT_STR("k")));
     commit_at(0, 0, false);
     commit_at(0, 0, true);
     expect_answers("first ok E:1\nagain ok E:1 duplicate\n");
@@ -262,8 +262,8 @@ static void test_stamps(void **state)
     struct rt_message m = {.data = RT_STR("x"), .publisher = RT_STR("somebody"), .offset = 7};
     publish_as((struct rt_publish){.client = a, .message = &m}, "log:x", "x");
     publish(a, "log:x", "y");
-    const struct rt_message *first = &t.journal.appends[0]->message->m;
-    const struct rt_message *second = &t.journal.appends[1]->message->m;
+    const struct rt_message *first = &fake.appends[0]->message->m;
+    const struct rt_message *second = &fake.appends[1]->message->m;
     assert_int_equal(first->offset, 0);
     assert_true(first->time >= before && first->time <= rt_wall_ms());
     assert_true(rt_str_eq(first->publisher, RT_STR("somebody")));
@@ -312,7 +312,7 @@ static void test_relief(void **state)
     (void)state;
     start_with(RULES);
     assert_false(rt_broker_congested(t.broker));
-    t.journal.congested = true;
+    fake.congested = true;
     assert_true(rt_broker_congested(t.broker));
     for (int i = 0; i < 4; i++) {
         r[i] = (struct relief){.relief.fn = relieved};
@@ -359,7 +359,7 @@ static void test_close(void **state)
     commit_all();
     expect_answers("in flight ok E:1\n");
     expect_delivered(a, "in flight@1\n");
-    t.journal.closed(t.journal.closed_arg);
+    fake.closed(fake.closed_arg);
     assert_true(t.closed);
 }
 
@@ -389,7 +389,7 @@ static void test_nobody_listens(void **state)
     commit_all(); /* `done` is NULL */
     assert_int_equal(metric("publishes_total", "\"ok\""), 1);
     assert_ptr_equal(rt_broker_config(t.broker), t.config);
-    assert_ptr_equal(rt_broker_journal(t.broker), &t.journal.base);
+    assert_ptr_equal(rt_broker_journal(t.broker), &fake.base);
     assert_ptr_equal(rt_broker_loop(t.broker), t.loop);
 }
 
@@ -404,10 +404,10 @@ static void play(void)
     publish(b, "early:x", "two");
     publish(b, "open:x", "three");
     commit_all();
-    t.journal.no_reads = true;
+    fake.no_reads = true;
     ask((struct query){.channel = "log:x", .limit = -1});
     ask((struct query){.channel = "log:new", .limit = -1});
-    t.journal.no_reads = false;
+    fake.no_reads = false;
     ask((struct query){.channel = "log:other", .limit = 10, .since = true, .offset = 1});
     rt_hub_flush(rt_broker_hub(t.broker));
 }
@@ -421,7 +421,7 @@ static void check_played(void)
     if (!ok)
         return;
     rt_buf_clear(&t.history);
-    t.journal.no_reads = true;
+    fake.no_reads = true;
     ask((struct query){.channel = "log:x", .limit = -1, .since = true, .offset = 0});
     struct rt_str h = rt_buf_str(&t.history);
     bool found = memmem(h.ptr, h.len, "one@", 4) != NULL;

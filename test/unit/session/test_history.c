@@ -13,7 +13,7 @@ static struct rt_client *someone;
 static void fill(const char *channel, int count)
 {
     static const char *const names[] = {"1", "2", "3", "4", "5", "6", "7", "8", "9"};
-    t.journal.at_once = true;
+    fake.at_once = true;
     if (!someone)
         someone = new_client("p", "");
     for (int i = 0; i < count; i++)
@@ -46,7 +46,7 @@ static void test_refusals(void **state)
     name[399] = '\0';
     ask((struct query){.channel = name, .limit = 1});
     expect_history("-2 *limits.channel_name)\n");
-    assert_int_equal(t.journal.read_count, 0);
+    assert_int_equal(fake.read_count, 0);
 }
 
 /* ---- memory alone ---- */
@@ -71,7 +71,7 @@ static void test_window(void **state)
     };
     (void)state;
     start();
-    t.journal.no_reads = true;
+    fake.no_reads = true;
     fill("c", 3);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         ask((struct query){.channel = "c", .limit = rows[i].limit, .reverse = rows[i].reverse});
@@ -84,7 +84,7 @@ static void test_size(void **state)
 {
     (void)state;
     start();
-    t.journal.no_reads = true;
+    fake.no_reads = true;
     fill("c", 8);
     ask((struct query){.channel = "c", .limit = -1});
     expect_history("4@4 5@5 6@6 7@7 8@8 top E:8\n");
@@ -119,7 +119,7 @@ static void test_since(void **state)
     };
     (void)state;
     start();
-    t.journal.no_reads = true;
+    fake.no_reads = true;
     fill("c", 8);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct query q = rows[i].q;
@@ -134,7 +134,7 @@ static void test_ttl(void **state)
 {
     (void)state;
     start();
-    t.journal.no_reads = true;
+    fake.no_reads = true;
     fill("short:x", 2);
     ask((struct query){.channel = "short:x", .limit = -1});
     expect_history("1@1 2@2 top E:2\n");
@@ -150,7 +150,7 @@ static void test_unseen(void **state)
 {
     (void)state;
     start();
-    t.journal.no_reads = true;
+    fake.no_reads = true;
     ask((struct query){.channel = "c", .limit = -1});
     expect_history("top ????????:0\n");
     ask((struct query){.channel = "c2", .limit = -1, .since = true, .epoch = "E"});
@@ -169,7 +169,7 @@ static void test_publish_inside(void **state)
 {
     (void)state;
     start();
-    t.journal.no_reads = true;
+    fake.no_reads = true;
     fill("c", 3);
     struct rt_history h = {.channel = RT_STR("c"), .limit = -1, .done = publish_inside};
     rt_broker_history(t.broker, &h);
@@ -186,8 +186,8 @@ static void fill_log(void)
 
 static void expect_read(uint64_t since, bool reverse, uint32_t limit)
 {
-    assert_int_equal(t.journal.read_count, 1);
-    const struct rt_read *read = t.journal.reads[0];
+    assert_int_equal(fake.read_count, 1);
+    const struct rt_read *read = fake.reads[0];
     assert_int_equal(read->since, since);
     assert_int_equal(read->reverse, reverse);
     assert_int_equal(read->limit, limit);
@@ -266,7 +266,7 @@ static void test_log_gap(void **state)
 {
     (void)state;
     start();
-    t.journal.oldest = 6;
+    fake.oldest = 6;
     add_row(6, "r", 0);
     add_row(7, "r", 0);
     ask((struct query){.channel = "c", .limit = -1, .since = true, .offset = 5});
@@ -279,10 +279,10 @@ static void test_log_gap(void **state)
     answer_read(0);
     expect_history("top E:7\n");
     /* All of it. */
-    rt_stored_unref(t.journal.rows[0]);
-    rt_stored_unref(t.journal.rows[1]);
-    t.journal.row_count = 0;
-    t.journal.oldest = 0;
+    rt_stored_unref(fake.rows[0]);
+    rt_stored_unref(fake.rows[1]);
+    fake.row_count = 0;
+    fake.oldest = 0;
     ask((struct query){.channel = "c", .limit = -1, .since = true, .offset = 6});
     answer_read(0);
     expect_history("top E:7 gap\n");
@@ -296,7 +296,7 @@ static void test_log_page(void **state)
     (void)state;
     start();
     fill_log();
-    t.journal.page_cut = true; /* by bytes */
+    fake.page_cut = true; /* by bytes */
     ask((struct query){.channel = "c", .limit = 4, .since = true, .offset = 60});
     answer_read(0);
     expect_history("r@70 r@80 top E:80 more\n");
@@ -332,7 +332,7 @@ static void test_which_source(void **state)
         struct query q = rows[i].q;
         q.channel = "c";
         ask(q);
-        assert_int_equal(t.journal.read_count, rows[i].memory ? 0 : 1);
+        assert_int_equal(fake.read_count, rows[i].memory ? 0 : 1);
         if (!rows[i].memory)
             answer_read(0);
         rt_buf_clear(&t.history);
@@ -340,7 +340,7 @@ static void test_which_source(void **state)
     /* Three messages since the start say nothing of what was before. */
     fill("c2", 3);
     ask((struct query){.channel = "c2", .limit = -1});
-    assert_int_equal(t.journal.read_count, 1);
+    assert_int_equal(fake.read_count, 1);
 }
 
 /* After a restart, with somebody subscribed before the first message. */
