@@ -407,7 +407,7 @@ static void test_close_in_on_data(void **state)
     fixture_start(&fx, NULL, "127.0.0.1:0");
     fx.on_data = close_in_data;
     struct served *s = serve_one(&fx, &fd, 0);
-    (void)send(fd, flood, sizeof(flood), MSG_NOSIGNAL);
+    (void)send(fd, flood, sizeof(flood), MSG_NOSIGNAL | MSG_DONTWAIT);
     WAIT_FOR(fx.loop, s->closes == 1);
     assert_int_equal(s->reason, RT_CLOSE_LOCAL);
     assert_in_range(s->received, 1, 65536); /* one call and no more */
