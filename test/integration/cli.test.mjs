@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, readdirSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
+import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 
 import WebSocket from 'ws';
@@ -209,6 +210,14 @@ test('--listen replaces the list and may be repeated', async (t) => {
     const [host, port] = address.split(':');
     assert.equal((await request(Number(port), '/healthz', { host })).status, 200);
   }
+});
+
+const ipv6 = Object.values(networkInterfaces()).flat().some((i) => i.address === '::1');
+test('*:PORT is both IPv4 and IPv6, and takes a word of consent', { skip: !ipv6 && 'there is no IPv6 here' }, async (t) => {
+  const file = tempFile(t, 'c.yaml', 'node: {name: x}\n');
+  assert.equal(run(['--config', file, '--listen', '*:0']).code, 2);
+  const broker = await startBroker(t, { config: file, listen: ['*:0'], set: { 'http.insecure_public': 'true' } });
+  for (const host of ['127.0.0.1', '::1']) assert.equal((await request(broker.port, '/healthz', { host })).status, 200, host);
 });
 
 test('secrets are not shown', (t) => {

@@ -249,6 +249,52 @@ test('without a path the log is in memory, and a restart begins a new epoch', as
   assert.equal(stale.error.code, 'unrecoverable_position');
 });
 
+test('binary attachments are stored and come back', async (t) => {
+  const broker = await start(t);
+  const socket = await connect(t, broker.url);
+  const bytes = [Buffer.from([0, 1, 255]), Buffer.alloc(5000, 7)];
+  const answer = await socket.timeout(5000).emitWithAck('store', 'log:bin', { first: bytes[0], list: [bytes[1], 'text'] });
+  assert.equal(answer.ok, true);
+  const before = await wholeLog(broker, 'log:bin');
+  await broker.kill();
+  await broker.restart();
+  const after = await wholeLog(broker, 'log:bin');
+  assert.deepEqual(after, before);
+  const [p] = after.publications;
+  assert.deepEqual(p.data, { first: { _placeholder: true, num: 0 }, list: [{ _placeholder: true, num: 1 }, 'text'] });
+  assert.deepEqual(p.attachments, bytes.map((b) => b.toString('base64')));
+});
+
+test('deliver: on_publish does not wait for the disk, and is stored all the same', async (t) => {
+  const broker = await start(t);
+  const ws = new WebSocket(`ws://127.0.0.1:${broker.port}/raw/log:fast`);
+  defer(t, () => ws.terminate());
+  const got = [];
+  ws.on('message', (data) => got.push(JSON.parse(data)));
+  await once(ws, 'open');
+  const results = [];
+  for (let n = 0; n < 100; n++) results.push(ok(broker, 'publish', { channel: 'log:fast', data: n }).then((r) => [r.offset, n]));
+  const answers = new Map(await Promise.all(results));
+  await until('all are delivered', () => got.length === 100);
+  await broker.kill();
+  await broker.restart();
+  const stored = (await wholeLog(broker, 'log:fast')).publications;
+  assert.deepEqual(stored.map((p) => p.data), got, 'the order of the log is that of delivery');
+  for (const p of stored) assert.equal(answers.get(p.offset), p.data);
+});
+
+test('retention: what is too old goes, and its absence is a gap', async (t) => {
+  const broker = await start(t, { set: { 'storage.retention': '1s' } });
+  for (let n = 1; n <= 3; n++) await ok(broker, 'publish', { channel: 'log:old', data: n });
+  await broker.stop(); // so that memory does not hold them
+  await broker.restart();
+  await until('they are deleted', async () => (await ok(broker, 'history', { channel: 'log:old', since: { offset: 0 }, limit: -1 })).publications.length === 0, 15_000);
+  const next = await ok(broker, 'publish', { channel: 'log:old', data: 4 });
+  assert.equal(next.offset, 4, 'offsets are not given again');
+  const result = await ok(broker, 'history', { channel: 'log:old', since: { offset: 1 }, limit: -1 });
+  assert.deepEqual([result.gap, result.publications.map((p) => p.data)], [true, [4]]);
+});
+
 // ---- limits ----
 
 const RETRY = (response) => response.status === 503 && response.error?.code === 'retry';

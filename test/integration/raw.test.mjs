@@ -5,8 +5,8 @@ import { after, before } from 'node:test';
 import { Socket as EngineSocket } from 'engine.io-client';
 import WebSocket from 'ws';
 
-import { configPath, defer, once, shareBroker, test, until } from './harness.mjs';
-import { request } from './wire.mjs';
+import { configPath, defer, once, shareBroker, startBroker, test, until } from './harness.mjs';
+import { OP, Ws, request } from './wire.mjs';
 
 const shared = shareBroker({ before, after }, { config: configPath('raw.yaml') });
 
@@ -159,6 +159,46 @@ test('a client that leaves is no subscriber any more', async (t) => {
   assert.deepEqual((await api('channels', { pattern: 'open:leaving' })).channels, { 'open:leaving': { num_clients: 1 } });
   ws.close();
   await until('the channel is empty', async () => !(await api('channels', { pattern: 'open:leaving' })).channels['open:leaving']);
+});
+
+// ---- origins, silent peers ----
+
+async function withOrigin(broker, origin) {
+  const headers = { Host: `127.0.0.1:${broker.port}`, ...(origin ? { Origin: origin } : {}) };
+  const ws = await Ws.open(broker.port, '/raw/open:x', { headers }).catch((error) => error.response);
+  if (!(ws instanceof Ws)) return ws.status;
+  ws.destroy();
+  return 101;
+}
+
+test('origins: pages of the same host, and clients that are no browsers', async () => {
+  const { broker } = shared;
+  for (const [origin, status] of [[undefined, 101], [`http://127.0.0.1:${broker.port}`, 101], ['https://evil.example', 403], [`http://127.0.0.1:${broker.port + 1}`, 403], ['null', 403]])
+    assert.equal(await withOrigin(broker, origin), status, origin);
+});
+
+test('origins: those that are configured', async (t) => {
+  const broker = await startBroker(t, { config: configPath('raw.yaml'), set: { origins: '["https://app.example", "https://*.example.org"]' } });
+  for (const [origin, status] of [
+    ['https://app.example', 101], ['https://a.example.org', 101], ['http://app.example', 403], ['https://app.example.evil', 403], ['https://evilexample.org', 403], ['https://app.example:444', 403],
+    [`http://127.0.0.1:${broker.port}`, 101],
+  ]) assert.equal(await withOrigin(broker, origin), status, origin);
+});
+
+test('a silent peer is pinged, and closed when it does not answer', async (t) => {
+  const broker = await startBroker(t, { text: 'http: {listen: ["127.0.0.1:0"]}\nprotocols: {raw: [{path: /echo, ping_interval: 200ms, ping_timeout: 300ms}]}\n' });
+  const start = performance.now();
+  const [mute, polite] = [await Ws.open(broker.port, '/echo'), new WebSocket(`ws://127.0.0.1:${broker.port}/echo`)];
+  defer(t, () => (mute.destroy(), polite.terminate()));
+  let pings = 0;
+  polite.on('ping', () => pings++);
+  await once(polite, 'open');
+  assert.equal((await mute.next(1000)).opcode, OP.PING);
+  await mute.tcp.until('its end', () => mute.tcp.ended, 2000);
+  const elapsed = performance.now() - start;
+  assert.ok(elapsed > 450 && elapsed < 1200, `after ${Math.round(elapsed)} ms`);
+  await until('more pings', () => pings >= 4);
+  assert.equal(polite.readyState, WebSocket.OPEN);
 });
 
 // ---- bare Engine.IO ----

@@ -300,6 +300,21 @@ test('values: the handshake, as applications know it', async (t) => {
   assert.deepEqual(Object.keys(handshake).filter((key) => key !== 'query' && key !== 'auth').sort(), ['address', 'headers', 'issued', 'secure', 'time', 'url', 'xdomain']);
 });
 
+test('values: the address behind a trusted proxy', ours, async (t) => {
+  const behind = async (headers) => {
+    const handshake = await ask(await connect(t, url(), { extraHeaders: headers }), 'handshake');
+    return [handshake.address, handshake.secure];
+  };
+  assert.deepEqual(await behind({ 'X-Forwarded-For': '203.0.113.7', 'X-Forwarded-Proto': 'https' }), ['203.0.113.7', true]);
+  assert.deepEqual(await behind({ 'X-Forwarded-For': '6.6.6.6, 203.0.113.7, 127.0.0.1' }), ['203.0.113.7', false], 'the last that is no proxy of ours');
+  assert.deepEqual(await behind({ 'X-Forwarded-For': '2001:db8::1' }), ['2001:db8::1', false]);
+  assert.deepEqual(await behind({ 'X-Forwarded-For': 'nonsense' }), ['127.0.0.1', false]);
+  const broker = await startBroker(t, { config: CONFIG, set: { 'http.trusted_proxies': '[]' } });
+  const socket = await connect(t, broker.url, { extraHeaders: { 'X-Forwarded-For': '203.0.113.7', 'X-Forwarded-Proto': 'https' } });
+  const { address, secure } = await ask(socket, 'handshake');
+  assert.deepEqual([address, secure], ['127.0.0.1', false], 'believed from nobody');
+});
+
 test('values: variables, texts and functions', ours, async (t) => {
   const socket = await connect(t, url('/custom'), { query: { name: 'first' }, extraHeaders: { 'User-Agent': 'tests/1' } });
   const before_ = Date.now();
@@ -408,6 +423,23 @@ test('a publish of the API is an event', ours, async (t) => {
   assert.deepEqual(socket.of('news'), [[{ headline: 'é' }]]);
   assert.deepEqual(socket.of('bytes'), [[Buffer.from([0, 1, 2])]]);
   assert.deepEqual(socket.of('message'), [['no event']], 'without an event name it is what socket.send() makes');
+});
+
+test('Socket.IO and plain WebSocket share channels', ours, async (t) => {
+  const socket = await connect(t, url());
+  await ask(socket, 'join', 'cross-1');
+  const ws = await Ws.open(shared.broker.port, '/ws/cross-1');
+  defer(t, () => ws.destroy());
+  await ask(socket, 'say', 'cross-1', { a: 'é' });
+  assert.equal(await ws.nextText(), '{"a":"é"}', 'the argument alone');
+  ws.send(text('plain text'), binary(Buffer.from([1, 2, 255])));
+  assert.deepEqual(await events(socket, 'message', 2), [['plain text'], [Buffer.from([1, 2, 255])]]);
+  await ask(socket, 'say', 'cross-1', Buffer.from([7]));
+  assert.match(await ws.nextText(), /plain text/);
+  for (const expected of [[1, 2, 255], [7]]) {
+    const f = await ws.next();
+    assert.deepEqual([f.opcode, [...f.payload]], [OP.BINARY, expected], 'its own, and the binary argument');
+  }
 });
 
 test('a publish to a client that is in many rooms comes once for each channel', ours, async (t) => {
