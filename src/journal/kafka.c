@@ -16,6 +16,7 @@
 #include "journal/kafka_topic.h"
 
 #define OUTAGE_NS      5000000000u
+#define HELD_NS        2000000000u
 #define TICK_MS        200u
 #define REPORTS_A_TURN 10000u
 #define CLOSE_MS       10000u
@@ -58,10 +59,14 @@ static void put_in_flight(struct rt_kafka *k, struct rt_append *a)
         k->congested = true;
 }
 
-static void remove_from_flight(struct rt_kafka *k, struct rt_append *a)
+static void unindex(struct rt_kafka *k, struct rt_append *a)
 {
     if (rt_map_get(&k->by_id, id_of(a)) == a)
         rt_map_remove(&k->by_id, id_of(a));
+}
+
+static void remove_from_flight(struct rt_kafka *k, struct rt_append *a)
+{
     rt_list_remove(&a->task.link);
     k->records--;
     k->bytes -= a->task.bytes;
@@ -260,11 +265,11 @@ static void stored(struct rt_kafka *k, struct rt_append *a, uint64_t position)
     const struct rt_kafka_part *part = &k->parts[rt_partition_of(a->channel_name, k->partitions)];
     bool after_failed = rt_marks_hit(&k->marks, a->channel_name, a->failures);
     uint64_t first;
-    a->status = RT_OK;
     a->position.offset = part->named ? position : 0;
     snprintf(a->position.epoch, sizeof(a->position.epoch), "%s", part->epoch);
     if (position > 0)
         rt_kafka_own_record(k, a, position);
+    a->status = RT_OK; /* not before: in what is delivered this means that it waits */
     if (position > 0 && part->named && rt_dedupe_find(&part->dedupe, &a->message->m, &first) &&
         first < position) {
         a->duplicate = true;
@@ -274,10 +279,48 @@ static void stored(struct rt_kafka *k, struct rt_append *a, uint64_t position)
         fail(a, RT_EUNKNOWN, "stored, but a message of the channel before it was not");
 }
 
-static void answer(struct rt_kafka *k, struct rt_append *a, const struct rt_report *r)
+static void answer(struct rt_kafka *k, struct rt_append *a)
 {
+    unindex(k, a);
+    rt_metrics_observe(&k->produce, (double)(rt_mono_ns() - a->handed_in) / 1e9);
+    rt_journal_meter_count(&k->meter, a);
+    a->done(a);
+}
+
+/* Whether its key repeats another is only known once everything before it has come. That is soon; the others wait for nothing. */
+static bool must_wait(const struct rt_kafka *k, const struct rt_append *a, uint64_t position)
+{
+    uint32_t partition = rt_partition_of(a->channel_name, k->partitions);
+    return a->status == RT_OK && a->message->m.key.ptr && !a->duplicate && position > 0 &&
+           k->parts[partition].named && !k->closing &&
+           rt_sequencer_next(k->sequencer, partition) <= position;
+}
+
+static void answer_resolved(struct rt_kafka *k)
+{
+    for (struct rt_list *node = rt_list_pop(&k->resolved); node; node = rt_list_pop(&k->resolved))
+        answer(k, RT_CONTAINER(node, struct rt_append, task.link));
+}
+
+/* Those for which nothing came, or all: answered with the position that they have. */
+static void answer_held(struct rt_kafka *k, uint64_t age_ns)
+{
+    uint64_t now = rt_mono_ns();
+    while (!rt_list_empty(&k->held)) {
+        struct rt_append *a = RT_CONTAINER(k->held.next, struct rt_append, task.link);
+        if (age_ns > 0 && now - a->handed_in < age_ns)
+            break;
+        rt_list_remove(&a->task.link);
+        answer(k, a);
+    }
+}
+
+static void settle(struct rt_kafka *k, struct rt_append *a, const struct rt_report *r)
+{
+    bool wait = false;
     if (r->status == RT_OK) {
-        stored(k, a, r->position); /* while it is in flight: the tail's copy gives way to it */
+        stored(k, a, r->position); /* while it is indexed: the tail's copy gives way to it */
+        wait = must_wait(k, a, r->position);
         remove_from_flight(k, a);
         come_up(k);
     } else {
@@ -287,16 +330,17 @@ static void answer(struct rt_kafka *k, struct rt_append *a, const struct rt_repo
     }
     const struct rt_append *next = oldest(k);
     rt_marks_settle(&k->marks, next ? next->failures : k->marks.failures);
-    rt_metrics_observe(&k->produce, (double)(rt_mono_ns() - a->handed_in) / 1e9);
-    rt_journal_meter_count(&k->meter, a);
-    a->done(a);
+    if (wait)
+        rt_list_push(&k->held, &a->task.link);
+    else
+        answer(k, a);
 }
 
 static void on_report(void *arg, const struct rt_report *r)
 {
     struct rt_kafka *k = arg;
     if (r->opaque && r->opaque != k) {
-        answer(k, r->opaque, r);
+        settle(k, r->opaque, r);
         return;
     }
     if (r->opaque == k)
@@ -330,7 +374,7 @@ static void give_up_in_flight(struct rt_kafka *k)
     const struct rt_report r = {.status = RT_EUNKNOWN,
                                 .text = "the producer ended without a report"};
     for (struct rt_append *a = oldest(k); a; a = oldest(k))
-        answer(k, a, &r);
+        settle(k, a, &r);
     k->probe_at = 0;
 }
 
@@ -423,6 +467,9 @@ static void on_wake(void *arg)
     if (poll_reports(k))
         rt_waker_wake(k->waker);
     rt_kafka_take_batches(k);
+    answer_resolved(k);
+    if (k->closing)
+        answer_held(k, 0);
     relieve(k);
     if (k->retire)
         go_on_retiring(k);
@@ -438,6 +485,7 @@ static void on_tick(struct rt_timer *timer)
     struct rt_kafka *k = RT_CONTAINER(timer, struct rt_kafka, tick);
     rt_timer_start(k->loop, &k->tick, TICK_MS, on_tick);
     check_age(k);
+    answer_held(k, HELD_NS);
     rt_kafka_order_tick(k);
     on_wake(k); /* last: it may close */
 }
@@ -492,6 +540,8 @@ static void stop_now(struct rt_kafka *k)
         rt_tail_stop(k->tail);
     if (k->tail_thread)
         finish_tail(k);
+    answer_resolved(k);
+    answer_held(k, 0);
 }
 
 static void kafka_free(struct rt_journal *j)
@@ -569,6 +619,8 @@ static void init(struct rt_kafka *k, const struct rt_kafka_options *options)
     k->options = *options;
     k->loop = options->journal.loop;
     rt_list_init(&k->in_flight);
+    rt_list_init(&k->held);
+    rt_list_init(&k->resolved);
     rt_map_init(&k->by_id, id_of);
     rt_marks_init(&k->marks);
     atomic_init(&k->tail_ended, false);

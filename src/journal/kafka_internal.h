@@ -43,7 +43,10 @@ struct rt_kafka {
     struct rt_buf scratch;
 
     struct rt_list in_flight; /* rt_append.task.link, oldest first */
-    struct rt_map by_id;      /* the same by id of their message */
+    struct rt_list
+        held; /* stored, with a key of which it is not known yet whether it repeats one; status RT_OK */
+    struct rt_list resolved; /* of these, what can be answered */
+    struct rt_map by_id;     /* all three by id of their message */
     size_t records, bytes, max_records, max_bytes;
     struct rt_marks marks;
     bool congested;

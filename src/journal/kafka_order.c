@@ -7,24 +7,37 @@
 
 /* ---- delivering -------------------------------------------------------------------------------------------- */
 
-/* The tail may be faster than the report: then its copy gives way to the message that was appended, which knows more. */
-static struct rt_stored *own_message(struct rt_kafka *k, const struct rt_record *record)
+/* The append of this node that a record comes from; NULL: none that is awaited. */
+static struct rt_append *own_append(struct rt_kafka *k, const struct rt_record *record)
 {
     const struct rt_message *m = &record->message->m;
     struct rt_append *own = rt_map_get(&k->by_id, rt_str_of(m->id, sizeof(m->id)));
-    if (!own || !rt_str_eq(own->channel_name, record->channel))
-        return record->message;
-    own->message->m.offset = record->offset;
-    return own->message;
+    return own && rt_str_eq(own->channel_name, record->channel) ? own : NULL;
+}
+
+/* It is answered once the sequencer has returned. `first`: 0, or the position of the record that it repeats. */
+static void resolve(struct rt_kafka *k, struct rt_append *held, uint64_t first)
+{
+    held->duplicate = first != 0;
+    if (first)
+        held->position.offset = first;
+    rt_list_remove(&held->task.link);
+    rt_list_push(&k->resolved, &held->task.link);
 }
 
 static void on_deliver(void *arg, const struct rt_record *record)
 {
     struct rt_kafka *k = arg;
     struct rt_kafka_part *part = &k->parts[record->partition];
-    struct rt_stored *message = own_message(k, record);
-    uint64_t first;
-    if (rt_dedupe_record(&part->dedupe, &message->m, &first)) {
+    struct rt_append *own = own_append(k, record);
+    /* The tail may be faster than the report: its copy gives way to the message that was appended, which knows more. */
+    struct rt_stored *message = own ? own->message : record->message;
+    uint64_t first = 0;
+    message->m.offset = record->offset;
+    bool repeated = rt_dedupe_record(&part->dedupe, &message->m, &first);
+    if (own && own->status == RT_OK)
+        resolve(k, own, first);
+    if (repeated) {
         k->skipped.value++;
         return;
     }
@@ -199,6 +212,8 @@ void rt_journal_kafka_early(struct rt_journal *j, struct rt_str epoch,
     }
     k->early.value++;
     (void)rt_sequencer_push(k->sequencer, RT_FROM_PEER, record);
+    if (!rt_list_empty(&k->resolved))
+        rt_waker_wake(k->waker);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------- */

@@ -213,6 +213,8 @@ static void test_keys(void **state)
     WAIT_BOTH(&a, &b, first.answered && again.answered);
     assert_int_equal(first.append.status, RT_OK);
     assert_int_equal(again.append.status, RT_OK);
+    assert_true(first.append.duplicate != again.append.duplicate);
+    assert_int_equal(first.append.position.offset, again.append.position.offset);
     release(&first);
     release(&again);
     append_text(&a, &first, "c", "end");
@@ -223,6 +225,44 @@ static void test_keys(void **state)
     assert_string_equal(a.got[2].data, b.got[2].data);
     assert_int_equal((int)sample(&a, "rtbroker_kafka_skipped_total"), 1);
     assert_int_equal((int)sample(&b, "rtbroker_kafka_skipped_total"), 1);
+    node_deinit(&a);
+    node_deinit(&b);
+    mock_deinit(&mock);
+}
+
+/* A resend to another node that has not read the first one yet, and several on one node at once. */
+static void test_keys_in_flight(void **state)
+{
+    (void)state;
+    enum { MANY = 40 };
+    static struct pub pubs[MANY];
+    struct mock mock;
+    struct node a, b;
+    struct pub first, again;
+    mock_init(&mock, 1);
+    node_init(&a, mock.brokers);
+    node_init(&b, mock.brokers);
+    open_node(&a);
+    open_node(&b);
+    append_key(&b, &first, "c", "one", "k");
+    await(&first); /* the loop of a stands still */
+    append_key(&a, &again, "c", "one", "k");
+    await(&again);
+    assert_int_equal(again.append.status, RT_OK);
+    assert_true(again.append.duplicate);
+    assert_int_equal(again.append.position.offset, first.append.position.offset);
+    release(&first);
+    release(&again);
+    for (int i = 0; i < MANY; i++)
+        append_key(&a, &pubs[i], "c", "many", "k2");
+    WAIT(&a, a.answers == MANY + 1);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(pubs[i].append.status, RT_OK);
+        assert_int_equal(pubs[i].append.duplicate, i > 0);
+        assert_int_equal(pubs[i].append.position.offset, pubs[0].append.position.offset);
+        release(&pubs[i]);
+    }
+    assert_int_equal(a.count, 2);
     node_deinit(&a);
     node_deinit(&b);
     mock_deinit(&mock);
@@ -714,6 +754,7 @@ int main(void)
         cmocka_unit_test(test_two_nodes),
         cmocka_unit_test(test_early_records),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_keys_in_flight),
         cmocka_unit_test(test_failed_append),
         cmocka_unit_test(test_duplicate_sequence),
         cmocka_unit_test(test_passing_errors),
