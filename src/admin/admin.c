@@ -1,6 +1,8 @@
 /* Puts the parts of admin/ together. */
 #include "admin/internal.h"
 
+#include <assert.h>
+
 #include "base/alloc.h"
 
 int rt_admin_new(const struct rt_admin_options *options, struct rt_admin **ret_admin,
@@ -11,6 +13,7 @@ int rt_admin_new(const struct rt_admin_options *options, struct rt_admin **ret_a
         return rt_err_nomem(err);
     a->options = *options;
     a->started = rt_loop_now(options->loop);
+    rt_list_init(&a->streams);
     int status = rt_admin_mount_api(a, err);
     if (status == 0)
         status = rt_admin_mount_monitor(a, err);
@@ -24,7 +27,20 @@ int rt_admin_new(const struct rt_admin_options *options, struct rt_admin **ret_a
     return 0;
 }
 
+void rt_admin_drain(struct rt_admin *admin, uint64_t jitter_ms)
+{
+    size_t count = 0;
+    rt_list_for(it, &admin->streams)
+        count++;
+    rt_drain_start(&admin->drain, admin->options.loop, count, jitter_ms, rt_admin_close_stream,
+                   admin);
+}
+
 void rt_admin_free(struct rt_admin *admin)
 {
+    if (!admin)
+        return;
+    assert(rt_list_empty(&admin->streams));
+    rt_drain_stop(&admin->drain);
     rt_free(admin);
 }

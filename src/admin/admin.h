@@ -30,6 +30,9 @@ struct rt_admin_options {
 
 int rt_admin_new(const struct rt_admin_options *options, struct rt_admin **ret_admin,
                  struct rt_err *err);
+/* Ends the streams, spread over `jitter_ms`; `serving` says no already, and no new one opens. */
+void rt_admin_drain(struct rt_admin *admin, uint64_t jitter_ms);
+/* No connection may be left. */
 void rt_admin_free(struct rt_admin *admin);
 
 #endif

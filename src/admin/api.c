@@ -1,6 +1,8 @@
 /* The server API: publish, history, channels, info. See admin.h. */
 #include "admin/internal.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "base/log.h"
@@ -15,11 +17,13 @@ static const char *const PAYLOADS[] = {"data", NULL};
 
 static void respond(struct rt_admin *a, struct rt_http_request *req, struct rt_buf *body)
 {
-    a->metrics.api_ok.value++;
-    if (rt_buf_ok(body))
+    if (rt_buf_ok(body)) {
+        a->metrics.api_ok.value++;
         rt_http_respond(req, 200, JSON, RT_STR_NONE, rt_buf_str(body));
-    else
+    } else {
+        a->metrics.api_failed.value++;
         rt_http_error(req, 500, "out_of_memory", "out of memory", NULL);
+    }
     rt_buf_deinit(body);
 }
 
@@ -41,7 +45,10 @@ static void refuse_with(struct rt_http_request *req, int status, struct rt_str h
     rt_buf_printf(&body, "{\"code\":\"%s\",\"message\":", code);
     rt_json_add_string(&body, rt_str_c(text));
     rt_buf_printf(&body, ",\"request_id\":\"%s\"}", rt_http_request_id(req));
-    rt_http_respond(req, status, JSON, headers, rt_buf_str(&body));
+    if (rt_buf_ok(&body))
+        rt_http_respond(req, status, JSON, headers, rt_buf_str(&body));
+    else
+        rt_http_abort(req);
     rt_buf_deinit(&body);
 }
 
@@ -108,15 +115,17 @@ bool rt_admin_authorised(struct rt_admin *a, struct rt_http_request *req)
     return known;
 }
 
-/* The name that idempotency keys of this caller count under. */
-static const char *caller(const struct rt_admin *a, const struct rt_http_request *req)
+/* The name that idempotency keys of this caller count under: "api:" and that of its key. */
+static struct rt_str caller(const struct rt_admin *a, const struct rt_http_request *req,
+                            struct rt_buf *out)
 {
     const struct rt_config *config = a->options.config;
     struct rt_str key = offered_key(req);
+    rt_buf_add_c(out, "api:");
     for (size_t i = 0; i < config->api.key_count; i++)
         if (key.ptr && rt_str_eq_secret(key, rt_str_c(config->api.keys[i].key)))
-            return config->api.keys[i].name;
-    return "api";
+            rt_buf_add_c(out, config->api.keys[i].name);
+    return rt_buf_str(out);
 }
 
 /* Method, key and body of a call. NULL: answered. */
@@ -162,20 +171,25 @@ struct publishing {
     struct rt_http_request *req; /* stays valid until answered, also when the peer is gone */
 };
 
+/* Without the heap: what is stored is not answered with an error for want of memory. */
+static void answer_stored(struct rt_admin *a, struct rt_http_request *req,
+                          const struct rt_publish_result *r)
+{
+    char text[160] = "{\"result\":{}}";
+    if (r->logged)
+        (void)snprintf(text, sizeof(text), "{\"result\":{\"offset\":%llu,\"epoch\":\"%s\"%s}}",
+                       (unsigned long long)r->position.offset, r->position.epoch,
+                       r->duplicate ? ",\"duplicate\":true" : "");
+    a->metrics.api_ok.value++;
+    rt_http_respond(req, 200, JSON, RT_STR_NONE, rt_str_c(text));
+}
+
 static void answer_publish(struct rt_admin *a, struct rt_http_request *req,
                            const struct rt_publish_result *r)
 {
-    struct rt_buf body = RT_BUF_INIT;
     switch (r->status) {
     case RT_PUBLISH_OK:
-        rt_buf_add_c(&body, "{\"result\":{");
-        if (r->logged)
-            rt_buf_printf(&body, "\"offset\":%llu,\"epoch\":\"%s\"",
-                          (unsigned long long)r->position.offset, r->position.epoch);
-        if (r->duplicate)
-            rt_buf_add_c(&body, ",\"duplicate\":true");
-        rt_buf_add_c(&body, "}}");
-        respond(a, req, &body);
+        answer_stored(a, req, r);
         break;
     case RT_PUBLISH_RETRY:
         refuse_retry(a, req, r->text);
@@ -243,25 +257,26 @@ static void handle_publish(struct rt_http_request *req, void *arg)
     if (!e)
         return;
     struct rt_err err = {0};
-    struct rt_buf bytes = RT_BUF_INIT;
+    struct rt_buf bytes = RT_BUF_INIT, name = RT_BUF_INIT;
     struct rt_message m = {.event = rt_envelope_str(e, "event"),
                            .key = rt_envelope_str(e, "idempotency_key"),
-                           .publisher = rt_str_c(caller(a, req))};
+                           .publisher = caller(a, req, &name)};
     struct rt_publish p = {
         .channel = rt_envelope_str(e, "channel"), .message = &m, .trusted = true, .api = true};
     int status = read_payload(e, &m, &bytes, &err);
-    if (!close_call(a, req, e)) {
-        rt_buf_deinit(&bytes);
-        return;
+    if (close_call(a, req, e)) {
+        if (status == RT_ENOMEM || !rt_buf_ok(&name))
+            refuse_retry(a, req, "out of memory");
+        else if (status)
+            refuse_err(a, req, status, err.text);
+        else if (rt_broker_congested(a->options.broker))
+            refuse_retry(a, req, "the log cannot keep up, nothing was stored");
+        else
+            publish(a, req, &p);
+        rt_envelope_free(e);
     }
-    if (status)
-        refuse_err(a, req, status, err.text);
-    else if (rt_broker_congested(a->options.broker))
-        refuse_retry(a, req, "the log cannot keep up, nothing was stored");
-    else
-        publish(a, req, &p);
-    rt_envelope_free(e);
     rt_buf_deinit(&bytes);
+    rt_buf_deinit(&name);
 }
 
 /* ---- history ---- */

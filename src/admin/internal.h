@@ -3,6 +3,7 @@
 #define RT_ADMIN_INTERNAL_H
 
 #include "admin/admin.h"
+#include "session/drain.h"
 
 struct rt_admin {
     struct rt_admin_options options;
@@ -12,6 +13,8 @@ struct rt_admin {
         struct rt_metric api_ok, api_refused, api_failed;
     } metrics;
     char info_labels[200];
+    struct rt_list streams; /* open ones */
+    struct rt_drain drain;
 };
 
 /* api.c */
@@ -25,6 +28,8 @@ int rt_admin_mount_pages(struct rt_admin *admin, struct rt_err *err);
 bool rt_admin_authorised(struct rt_admin *admin, struct rt_http_request *req);
 /* stream.c: a channel as server-sent events */
 void rt_admin_handle_stream(struct rt_http_request *req, void *arg);
+/* Ends one stream, after what is queued for it; false: there is none. */
+bool rt_admin_close_stream(void *admin);
 
 /* One message as a publication object of the API. */
 void rt_admin_add_publication(struct rt_buf *out, const struct rt_message *m);

@@ -34,8 +34,11 @@ static void handle_ready(struct rt_http_request *req, void *arg)
     rt_buf_printf(&body, "\"up\":%s,\"last_error\":", stored ? "true" : "false");
     rt_json_add_string(&body, rt_str_c(text));
     rt_buf_add_c(&body, "}}}\n");
-    rt_http_respond(req, serving && stored ? 200 : 503, "application/json",
-                    RT_STR("Cache-Control: no-store\r\n"), rt_buf_str(&body));
+    if (rt_buf_ok(&body))
+        rt_http_respond(req, serving && stored ? 200 : 503, "application/json",
+                        RT_STR("Cache-Control: no-store\r\n"), rt_buf_str(&body));
+    else
+        rt_http_error(req, 503, "out_of_memory", "out of memory", NULL);
     rt_buf_deinit(&body);
 }
 

@@ -33,7 +33,9 @@ struct stream {
     struct rt_admin *admin;
     struct rt_conn *conn; /* NULL: gone, but a read of the log is still out */
     struct rt_timer keep_alive;
+    struct rt_list all; /* in admin->streams */
     struct rt_list held;
+    size_t held_bytes;
     bool replaying; /* a page is being read, or waits for the peer to take the former */
     bool reading;
     struct rt_position position; /* where the next page begins */
@@ -102,11 +104,17 @@ static void deliver(struct rt_subscriber *self, struct rt_bytes *bytes, uint32_t
     }
     if (!s->reading)
         return; /* it is in the log, and so in the next page */
+    /* It comes back with Last-Event-ID. */
+    if (s->held_bytes + len > s->admin->options.config->limits.send_queue) {
+        rt_conn_close(s->conn, RT_CLOSE_SLOW);
+        return;
+    }
     struct held *h = rt_malloc(sizeof(*h));
     if (!h) {
         rt_conn_close(s->conn, RT_CLOSE_LOCAL);
         return;
     }
+    s->held_bytes += len;
     *h = (struct held){.bytes = rt_bytes_ref(bytes), .off = off, .len = len};
     rt_list_push(&s->held, &h->link);
 }
@@ -129,6 +137,7 @@ static void let_go(struct stream *s, bool send)
         rt_bytes_unref(h->bytes);
         rt_free(h);
     }
+    s->held_bytes = 0;
 }
 
 static void beat(struct rt_timer *timer)
@@ -161,6 +170,7 @@ static void on_closed(struct rt_conn *conn, void *user, enum rt_close_reason rea
     rt_timer_stop(s->admin->options.loop, &s->keep_alive);
     rt_timer_stop(s->admin->options.loop, &s->next);
     let_go(s, false);
+    rt_list_remove(&s->all);
     s->conn = NULL;
     free_if_done(s);
 }
@@ -197,7 +207,7 @@ static void read_page(struct rt_timer *timer)
                                .limit = PAGE,
                                .done = replayed,
                                .arg = s};
-    if (rt_conn_queued(s->conn) > 0)
+    if (!rt_conn_writable(s->conn))
         return; /* on_drain comes */
     s->reading = true;
     rt_broker_history(s->admin->options.broker, &query);
@@ -273,6 +283,7 @@ static void start(struct rt_admin *a, struct rt_http_request *req, struct rt_str
     s->client.broker = a->options.broker;
     s->client.user = "";
     rt_list_init(&s->held);
+    rt_list_init(&s->all);
     s->encoding.encode = encode;
     rt_subscriber_init(&s->client.subscriber, &SUBSCRIBER, &s->encoding);
     int status = rt_broker_subscribe(&s->client, channel, true, &err);
@@ -283,6 +294,7 @@ static void start(struct rt_admin *a, struct rt_http_request *req, struct rt_str
         return;
     }
     s->conn = rt_http_conn(req);
+    rt_list_push(&a->streams, &s->all);
     (void)rt_conn_send_copy(s->conn, HEAD, sizeof(HEAD) - 1);
     rt_timer_start(a->options.loop, &s->keep_alive, KEEP_ALIVE, beat);
     const struct rt_channel_rule *rule = rt_broker_rule(a->options.broker, channel);
@@ -305,6 +317,11 @@ void rt_admin_handle_stream(struct rt_http_request *req, void *arg)
     }
     if (!rt_admin_authorised(a, req))
         return;
+    if (!a->options.serving(a->options.arg)) {
+        rt_http_close_after(req);
+        rt_http_error(req, 503, "shutting_down", "the broker is shutting down", NULL);
+        return;
+    }
     int status = read_since(req, &since);
     if (!rt_http_query(req->query, "channel", &channel) || channel.len == 0)
         rt_http_error(req, 400, "bad_request", "the query has no channel", NULL);
@@ -318,4 +335,13 @@ void rt_admin_handle_stream(struct rt_http_request *req, void *arg)
     else
         rt_http_abort(req);
     rt_buf_deinit(&channel);
+}
+
+bool rt_admin_close_stream(void *admin)
+{
+    struct rt_admin *a = admin;
+    struct rt_list *node = rt_list_pop(&a->streams);
+    if (node)
+        rt_conn_finish(RT_CONTAINER(node, struct stream, all)->conn);
+    return node != NULL;
 }

@@ -91,30 +91,43 @@ static void close_log(struct rt_app *app)
         cluster_closed(app);
 }
 
-/* Moves on as far as the present state allows; called by timer and by everything that ends. */
+static void drained(void *arg)
+{
+    struct rt_app *app = arg;
+    app->draining--;
+}
+
+/* Closes the clients over a time; a second call hurries the first. */
+static void drain(struct rt_app *app, uint64_t jitter)
+{
+    app->draining = (app->socketio ? 1 : 0) + (app->raw ? 1 : 0);
+    if (app->socketio)
+        rt_socketio_drain(app->socketio, jitter, drained, app);
+    if (app->raw)
+        rt_raw_drain(app->raw, jitter, drained, app);
+    rt_admin_drain(app->admin, jitter);
+}
+
+/* Moves on as far as the present state allows. */
 static void advance(struct rt_app *app)
 {
     bool late = rt_loop_now(app->loop) >= app->deadline;
     if (app->stage == DRAINING_CLIENTS && (app->draining == 0 || late)) {
         app->stage = CLOSING_CONNECTIONS;
         rt_http_server_drain(app->http);
+        if (late) /* sessions need no connection: those that are left end in the next turn */
+            drain(app, 0);
         /* What the protocols have closed still has to leave the queues. */
         app->deadline = rt_loop_now(app->loop) + (late ? 0 : 2500);
     }
     if (app->stage == CLOSING_CONNECTIONS) {
         if (rt_net_connections(app->net) > 0 && rt_loop_now(app->loop) >= app->deadline)
             rt_net_close_all(app->net);
-        if (rt_net_connections(app->net) == 0)
+        if (rt_net_connections(app->net) == 0 && app->draining == 0)
             close_log(app);
     }
     if (app->stage == DRAINING_CLIENTS || app->stage == CLOSING_CONNECTIONS)
         rt_timer_start(app->loop, &app->timer, 10, look_again);
-}
-
-static void drained(void *arg)
-{
-    struct rt_app *app = arg;
-    app->draining--;
 }
 
 void rt_app_stop(struct rt_app *app)
@@ -127,12 +140,7 @@ void rt_app_stop(struct rt_app *app)
     app->stage = DRAINING_CLIENTS;
     app->deadline = rt_loop_now(app->loop) + app->config->shutdown.drain;
     rt_net_stop_listening(app->net);
-    uint64_t jitter = app->config->shutdown.jitter;
-    app->draining = (app->socketio ? 1 : 0) + (app->raw ? 1 : 0);
-    if (app->socketio)
-        rt_socketio_drain(app->socketio, jitter, drained, app);
-    if (app->raw)
-        rt_raw_drain(app->raw, jitter, drained, app);
+    drain(app, app->config->shutdown.jitter);
     rt_timer_start(app->loop, &app->timer, 0, look_again);
 }
 
@@ -246,10 +254,10 @@ static int open_http(struct rt_app *app, struct rt_err *err)
                                       .request_timeout = config->limits.connect_timeout,
                                       .idle_timeout = config->limits.idle_timeout,
                                       .metrics = &app->metrics};
-    if (rt_http_server_new(app->loop, &options, &app->http, err) ||
-        rt_ws_pool_new(app->loop, &app->pool))
-        return rt_err_nomem(err);
-    return 0;
+    int status = rt_http_server_new(app->loop, &options, &app->http, err);
+    if (status == 0 && rt_ws_pool_new(app->loop, &app->pool))
+        status = rt_err_nomem(err);
+    return status;
 }
 
 static int open_protocols(struct rt_app *app, struct rt_err *err)
@@ -374,6 +382,7 @@ static void unwind(struct rt_app *app)
         rt_net_stop_listening(app->net);
     if (!app->broker || !rt_broker_journal(app->broker) || app->stage == STOPPED)
         return;
+    app->stage = CLOSING_LOG; /* a log that fails now has nobody to stop */
     if (app->cluster)
         rt_cluster_close(app->cluster, cluster_closed_half_way, app);
     else

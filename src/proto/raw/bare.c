@@ -112,6 +112,7 @@ int rt_raw_bare_mount(struct rt_raw_endpoint *e, struct rt_http_server *http,
                                      .user_arg = e,
                                      .node = raw->config->node.name,
                                      .send_queue = raw->config->limits.send_queue,
+                                     .max_sessions = raw->config->limits.connections,
                                      .metrics = metrics,
                                      .protocol = "raw"};
     return rt_eio_mount(http, raw->loop, raw->pool, &options, &e->mount, err);

@@ -97,6 +97,7 @@ static int mount(struct rt_socketio *s, struct rt_http_server *http, struct rt_w
         .keep_handshake = (s->uses & RT_SIO_USES_HANDSHAKE) != 0,
         .node = s->config->node.name,
         .send_queue = (size_t)s->config->limits.send_queue,
+        .max_sessions = s->config->limits.connections,
         .metrics = metrics,
         .protocol = "socketio",
         .file = s->files ? serve_file : NULL,
