@@ -332,12 +332,11 @@ static int start(struct rt_app *app, struct rt_err *err)
         status = open_http(app, err);
     if (status == 0)
         status = open_protocols(app, err);
-    if (status == 0)
-        status = open_listeners(app, err);
+    /* Before the listeners: who sees that we listen may ask us to stop. */
     if (status == 0 && (rt_loop_on_signal(app->loop, SIGTERM, on_signal, app) ||
                         rt_loop_on_signal(app->loop, SIGINT, on_signal, app)))
         status = rt_err_set(err, RT_EIO, "cannot watch for signals");
-    return status;
+    return status ? status : open_listeners(app, err);
 }
 
 int rt_app_new(const struct rt_config *config, struct rt_app **ret_app, struct rt_err *err)
