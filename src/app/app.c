@@ -355,10 +355,21 @@ int rt_app_new(const struct rt_config *config, struct rt_app **ret_app, struct r
     return 0;
 }
 
+/* What is left does not wait for anybody: a further signal must not replace the exit code. */
+static void block_signals(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 int rt_app_run(struct rt_app *app)
 {
     if (rt_loop_run(app->loop) && app->exit_code == 0)
         app->exit_code = 1;
+    block_signals();
     rt_log(RT_LOG_INFO, "app", "stopped");
     return app->exit_code;
 }

@@ -460,6 +460,15 @@ test('a second signal stops at once', async (t) => {
   assert.ok(performance.now() - start < 3000);
 });
 
+test('a signal at any moment: exit code 0, or none was listening yet', async (t) => {
+  for (let i = 0; i < 10; i++) {
+    const b = background(t, ['--dev', '--listen', '127.0.0.1:0']);
+    // One for each line of the log: right behind "listening", while it drains, while it frees what is left.
+    b.child.stderr.on('data', () => /"listening"/.test(b.err) && b.child.kill('SIGTERM'));
+    assert.equal(await within(10_000, 'it ends', b.exit), 0, b.err);
+  }
+});
+
 test('peers that do not answer cannot hold it up', async (t) => {
   const broker = await startBroker(t, { config: configPath('raw.yaml'), set: { 'shutdown.drain': '500ms' } });
   const mute = [];
