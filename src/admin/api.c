@@ -128,8 +128,9 @@ static struct rt_str caller(const struct rt_admin *a, const struct rt_http_reque
     return rt_buf_str(out);
 }
 
-/* Method, key and body of a call. NULL: answered. */
-static struct rt_envelope *open_call(struct rt_admin *a, struct rt_http_request *req)
+/* Method, key and body of a call, with the members that are payloads. NULL: answered. */
+static struct rt_envelope *open_call(struct rt_admin *a, struct rt_http_request *req,
+                                     const char *const *payloads)
 {
     struct rt_envelope *e = NULL;
     struct rt_err err = {0};
@@ -141,7 +142,7 @@ static struct rt_envelope *open_call(struct rt_admin *a, struct rt_http_request 
     if (!rt_admin_authorised(a, req))
         return NULL;
     struct rt_str body = req->body.len > 0 ? req->body : RT_STR("{}");
-    int status = rt_envelope_parse(body, PAYLOADS, &e, &err);
+    int status = rt_envelope_parse(body, payloads, &e, &err);
     if (status) {
         refuse_err(a, req, status, err.text);
         return NULL;
@@ -253,7 +254,7 @@ static void publish(struct rt_admin *a, struct rt_http_request *req, const struc
 static void handle_publish(struct rt_http_request *req, void *arg)
 {
     struct rt_admin *a = arg;
-    struct rt_envelope *e = open_call(a, req);
+    struct rt_envelope *e = open_call(a, req, PAYLOADS);
     if (!e)
         return;
     struct rt_err err = {0};
@@ -321,13 +322,16 @@ static int read_since(struct rt_envelope *e, struct rt_history *q, struct rt_err
                           RT_EPOCH_MAX);
     if (epoch.len > 0)
         memcpy(q->since.epoch, epoch.ptr, epoch.len);
+    struct rt_str unread = rt_envelope_unread(since);
+    if (unread.ptr)
+        return rt_err_set(err, RT_EINVAL, "unknown field \"since.%.*s\"", RT_STR_ARG(unread));
     return rt_envelope_error(since, err);
 }
 
 static void handle_history(struct rt_http_request *req, void *arg)
 {
     struct rt_admin *a = arg;
-    struct rt_envelope *e = open_call(a, req);
+    struct rt_envelope *e = open_call(a, req, NULL);
     if (!e)
         return;
     struct rt_err err = {0};
@@ -356,7 +360,7 @@ static void handle_history(struct rt_http_request *req, void *arg)
 static void handle_channels(struct rt_http_request *req, void *arg)
 {
     struct rt_admin *a = arg;
-    struct rt_envelope *e = open_call(a, req);
+    struct rt_envelope *e = open_call(a, req, NULL);
     if (!e)
         return;
     struct rt_str pattern = rt_envelope_str(e, "pattern");
@@ -385,7 +389,7 @@ static void handle_channels(struct rt_http_request *req, void *arg)
 static void handle_info(struct rt_http_request *req, void *arg)
 {
     struct rt_admin *a = arg;
-    struct rt_envelope *e = open_call(a, req);
+    struct rt_envelope *e = open_call(a, req, NULL);
     if (!e || !close_call(a, req, e))
         return;
     rt_envelope_free(e);

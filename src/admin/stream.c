@@ -341,7 +341,10 @@ bool rt_admin_close_stream(void *admin)
 {
     struct rt_admin *a = admin;
     struct rt_list *node = rt_list_pop(&a->streams);
-    if (node)
-        rt_conn_finish(RT_CONTAINER(node, struct stream, all)->conn);
-    return node != NULL;
+    if (!node)
+        return false;
+    struct stream *s = RT_CONTAINER(node, struct stream, all);
+    rt_hub_catch_up(rt_broker_hub(a->options.broker), &s->client.subscriber);
+    rt_conn_finish(s->conn);
+    return true;
 }

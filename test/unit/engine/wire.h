@@ -43,6 +43,7 @@ static struct {
     struct rt_ws_pool *pool;
     struct peer peers[PEERS_MAX];
     size_t peer_count;
+    bool internal_listener; /* there is one besides that of new_peer() */
 } w;
 
 /* ---- what fake_net.h does not have ---- */
@@ -138,7 +139,8 @@ static void wire_init(void)
 /* 0, or RT_ENOMEM. */
 static int wire_start(uint64_t request_timeout)
 {
-    struct rt_http_options http = {.request_timeout = request_timeout};
+    struct rt_http_options http = {.request_timeout = request_timeout,
+                                   .internal_listener = w.internal_listener};
     int status = rt_ws_pool_new(&w.loop, &w.pool);
     return status ? status : rt_http_server_new(&w.loop, &http, &w.http, NULL);
 }
