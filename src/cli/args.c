@@ -118,17 +118,21 @@ static int unknown_option(const char *arg, struct rt_err *err)
                       near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
+static void take_word(const char *word, struct rt_cli_args *a)
+{
+    if (!a->command && a->positional_count == 0 && is_command(word)) {
+        a->command = word;
+        return;
+    }
+    append(&a->positional, word);
+    a->positional_count++;
+}
+
 static int read_argument(int argc, char **argv, int *i, struct rt_cli_args *a, struct rt_err *err)
 {
     const char *arg = argv[*i];
-    bool option = arg[0] == '-' && arg[1] != '\0';
-    if (!option) {
-        if (!a->command && a->positional_count == 0 && is_command(arg)) {
-            a->command = arg;
-            return 0;
-        }
-        append(&a->positional, arg);
-        a->positional_count++;
+    if (arg[0] != '-' || arg[1] == '\0') {
+        take_word(arg, a);
         return 0;
     }
     if (read_flag(arg, a))
@@ -137,7 +141,24 @@ static int read_argument(int argc, char **argv, int *i, struct rt_cli_args *a, s
     return status == RT_ENOENT ? unknown_option(arg, err) : status;
 }
 
-static int check_positional(const struct rt_cli_args *a, struct rt_err *err)
+/* All of them; behind "--" there are no options. */
+static int read_arguments(int argc, char **argv, struct rt_cli_args *a, struct rt_err *err)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--") == 0) {
+            while (++i < argc)
+                take_word(argv[i], a);
+            return 0;
+        }
+        int status = read_argument(argc, argv, &i, a, err);
+        if (status)
+            return status;
+    }
+    return 0;
+}
+
+/* `is_default`: no command was given. */
+static int check_positional(const struct rt_cli_args *a, bool is_default, struct rt_err *err)
 {
     static const struct {
         const char *command, *usage;
@@ -155,6 +176,10 @@ static int check_positional(const struct rt_cli_args *a, struct rt_err *err)
         }
     if (a->positional_count == 0)
         return 0;
+    if (!is_default)
+        return rt_err_set(err, RT_EINVAL,
+                          "unexpected argument \"%s\" of %s; a configuration is named by --config",
+                          a->positional[0], a->command);
     const char *near = rt_conf_suggest(rt_str_c(a->positional[0]), COMMANDS);
     return rt_err_set(err, RT_EINVAL, "unknown command \"%s\"%s%s%s", a->positional[0],
                       near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
@@ -168,12 +193,13 @@ int rt_cli_parse(int argc, char **argv, struct rt_cli_args *ret_args, struct rt_
     a.config.set = rt_calloc(room, sizeof(char *));
     a.positional = rt_calloc(room, sizeof(char *));
     int status = a.config.listen && a.config.set && a.positional ? 0 : rt_err_nomem(err);
-    for (int i = 1; status == 0 && i < argc; i++)
-        status = read_argument(argc, argv, &i, &a, err);
-    if (!a.command)
+    if (status == 0)
+        status = read_arguments(argc, argv, &a, err);
+    bool is_default = a.command == NULL;
+    if (is_default)
         a.command = "serve";
     if (status == 0)
-        status = check_positional(&a, err);
+        status = check_positional(&a, is_default, err);
     if (status) {
         rt_cli_args_deinit(&a);
         return status;

@@ -1,6 +1,7 @@
 /* Dispatch of commands, loading of the configuration, help. */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "proto/socketio/socketio.h"
@@ -119,17 +120,33 @@ static int run_command(const struct rt_cli_args *args, int (*serve)(const struct
     return code;
 }
 
+/* A full disk behind `rtbroker init > file` is a failure. A reader that has seen enough (head) knows why it went. */
+static int check_output(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    if (errno != EPIPE)
+        (void)fprintf(stderr, "rtbroker: cannot write to standard output: %s\n", strerror(errno));
+    return code == RT_EXIT_OK ? RT_EXIT_RUNTIME : code;
+}
+
 int rt_cli_main(int argc, char **argv, char **environ_,
                 int (*serve)(const struct rt_config *config))
 {
     struct rt_cli_args args;
     struct rt_err err = {0};
-    if (rt_cli_parse(argc, argv, &args, &err)) {
+    int status = rt_cli_parse(argc, argv, &args, &err);
+    if (status == RT_ENOMEM) {
+        (void)fprintf(stderr, "rtbroker: %s\n", err.text);
+        return RT_EXIT_RUNTIME;
+    }
+    if (status) {
         (void)fprintf(stderr, "rtbroker: %s\nTry `rtbroker --help`.\n", err.text);
         return RT_EXIT_USAGE;
     }
     args.config.environ_ = environ_;
     int code = RT_EXIT_OK;
+    bool serves = !args.version && !args.help && strcmp(args.command, "serve") == 0;
     if (args.version)
         print_version();
     else if (strcmp(args.command, "help") == 0)
@@ -139,5 +156,5 @@ int rt_cli_main(int argc, char **argv, char **environ_,
     else
         code = run_command(&args, serve);
     rt_cli_args_deinit(&args);
-    return code;
+    return serves ? code : check_output(code);
 }

@@ -30,11 +30,11 @@ struct rt_cli_args {
     bool help, version;
 };
 
-/* The whole program. `serve` runs the broker with a loaded configuration and returns an exit code. */
+/* The whole program; a command that cannot write to standard output fails. `serve` runs the broker with a loaded configuration and returns an exit code. */
 int rt_cli_main(int argc, char **argv, char **environ_,
                 int (*serve)(const struct rt_config *config));
 
-/* Reads the arguments. RT_EINVAL with text. The arrays in `ret_args` are freed by rt_cli_args_deinit(). */
+/* Reads the arguments; behind "--" there are no options. RT_EINVAL with text, RT_ENOMEM. The arrays in `ret_args` are freed by rt_cli_args_deinit(). */
 int rt_cli_parse(int argc, char **argv, struct rt_cli_args *ret_args, struct rt_err *err);
 void rt_cli_args_deinit(struct rt_cli_args *args);
 

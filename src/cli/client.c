@@ -42,6 +42,17 @@ static void add_member(struct rt_buf *out, const char *name, const char *text)
     rt_json_add_string(out, rt_str_c(text));
 }
 
+static int print_result(struct rt_str answer)
+{
+    struct rt_str json = RT_STR_NONE, result = RT_STR_NONE;
+    if (rt_json_check(answer, RT_JSON_ENVELOPE, &json, NULL) == 0)
+        result = rt_json_get(json, RT_STR("result"));
+    if (!result.ptr)
+        return fail(&(struct rt_err){.code = RT_EIO, .text = "the answer is none of a broker's"});
+    (void)printf("%.*s\n", RT_STR_ARG(result));
+    return RT_EXIT_OK;
+}
+
 int rt_cli_pub(const struct rt_cli_args *args)
 {
     struct rt_err err = {0};
@@ -70,23 +81,23 @@ int rt_cli_pub(const struct rt_cli_args *args)
     else if (status != 200)
         code = refused(status, &answer);
     else
-        code = printf("%.*s\n", RT_STR_ARG(rt_json_get(rt_buf_str(&answer), RT_STR("result")))) < 0;
+        code = print_result(rt_buf_str(&answer));
     rt_buf_deinit(&body);
     rt_buf_deinit(&answer);
     return code;
 }
 
 struct subscription {
-    uint64_t left; /* messages still wanted; 0: no end */
-    bool endless, json, gap;
+    uint64_t left;                   /* messages still wanted; 0: no end */
+    bool endless, json, gap, unread; /* unread: nobody reads what is printed */
 };
 
-static void print_message(const struct subscription *s, struct rt_str publication)
+static void print_message(struct subscription *s, struct rt_str publication)
 {
     struct rt_str data = rt_json_get(publication, RT_STR("data"));
     struct rt_str shown = s->json || !data.ptr ? publication : data;
-    (void)printf("%.*s\n", RT_STR_ARG(shown));
-    (void)fflush(stdout);
+    if (printf("%.*s\n", RT_STR_ARG(shown)) < 0 || fflush(stdout))
+        s->unread = true;
 }
 
 /* One line of the event stream. */
@@ -106,7 +117,7 @@ static bool on_line(void *arg, struct rt_str line)
         return true;
     }
     print_message(s, rt_str_of(line.ptr + 6, line.len - 6));
-    return s->endless || --s->left > 0;
+    return !s->unread && (s->endless || --s->left > 0);
 }
 
 int rt_cli_sub(const struct rt_cli_args *args)
@@ -129,6 +140,8 @@ int rt_cli_sub(const struct rt_cli_args *args)
         code = fail(&err);
     else if (status != 200)
         code = refused(status, &refusal);
+    else if (s.unread)
+        code = RT_EXIT_RUNTIME; /* rt_cli_main() says why */
     else if (s.endless || s.left > 0)
         code = fail(&(struct rt_err){.code = RT_EIO, .text = "the broker ended the stream"});
     rt_buf_deinit(&target);

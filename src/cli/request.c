@@ -16,6 +16,7 @@
 struct target {
     char host[256];
     char port[8];
+    char authority[272]; /* for the Host line */
     char prefix[256];
     bool is_unix; /* host is then unused, path in prefix is none: `path` */
     char path[108];
@@ -57,7 +58,7 @@ static int parse_url(const char *url, struct target *t, struct rt_err *err)
     *t = (struct target){.is_unix = false};
     if (rt_str_starts(s, RT_STR("unix:"))) {
         t->is_unix = true;
-        memcpy(t->host, "localhost", 10);
+        memcpy(t->authority, "localhost", 10);
         return copy(t->path, sizeof(t->path), rt_str_of(s.ptr + 5, s.len - 5), "path", err);
     }
     if (!rt_str_starts(s, RT_STR("http://")))
@@ -67,6 +68,8 @@ static int parse_url(const char *url, struct target *t, struct rt_err *err)
     s = rt_str_of(s.ptr + 7, s.len - 7);
     struct rt_str rest, authority = rt_str_split(s, '/', &rest);
     int status = parse_authority(authority, t, err);
+    if (status == 0)
+        status = copy(t->authority, sizeof(t->authority), authority, "address", err);
     if (status || rest.len == 0)
         return status;
     while (rest.len > 0 && rest.ptr[rest.len - 1] == '/')
@@ -134,7 +137,7 @@ static int send_request(int fd, const struct rt_request *r, const struct target 
     const char *key = r->key ? r->key : getenv("RTBROKER_API_KEY");
     struct rt_buf out = RT_BUF_INIT;
     rt_buf_printf(&out, "%s %s%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", r->method,
-                  t->prefix, r->target, t->host);
+                  t->prefix, r->target, t->authority);
     if (key && key[0] != '\0')
         rt_buf_printf(&out, "X-API-Key: %s\r\n", key);
     if (r->body.len > 0)
@@ -256,8 +259,10 @@ int rt_request_stream(const struct rt_request *request, bool (*line)(void *arg, 
         status = read_rest(fd, &in, err);
         rt_buf_add(refusal, in.data, in.len);
     } else if (status == 0) {
-        while (take_lines(&in, line, arg) && receive(fd, &in) > 0)
+        while (take_lines(&in, line, arg) && in.len <= BODY_MAX && receive(fd, &in) > 0)
             ;
+        if (in.len > BODY_MAX)
+            status = rt_err_set(err, RT_ERANGE, "a line of the answer is larger than 64 MiB");
     }
     rt_buf_deinit(&in);
     (void)close(fd);
