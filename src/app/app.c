@@ -413,8 +413,10 @@ void rt_app_free(struct rt_app *app)
     rt_http_server_free(app->http);
     rt_broker_free(app->broker);
     rt_cluster_free(app->cluster);
-    rt_net_free(app->net);
-    rt_loop_free(app->loop);
+    if (app->net)
+        rt_net_free(app->net);
+    if (app->loop)
+        rt_loop_free(app->loop);
     rt_free(app);
 }
 
