@@ -15,7 +15,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char yaml[] =
-    "protocols: {socketio: {max_payload: 64KiB}}\n"
+    "protocols: {socketio: {max_payload: 64KiB, recovery: 2m}}\n"
     "socketio:\n"
     "  namespaces: [/, '/n*']\n"
     "  unmatched: publish\n"
