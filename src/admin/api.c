@@ -322,6 +322,10 @@ static int read_since(struct rt_envelope *e, struct rt_history *q, struct rt_err
                           RT_EPOCH_MAX);
     if (epoch.len > 0)
         memcpy(q->since.epoch, epoch.ptr, epoch.len);
+    /* A result of publish or history may be handed back as it is. */
+    static const char *const beside[] = {"publications", "gap", "duplicate"};
+    for (size_t i = 0; i < sizeof(beside) / sizeof(beside[0]); i++)
+        (void)rt_envelope_raw(since, beside[i]);
     struct rt_str unread = rt_envelope_unread(since);
     if (unread.ptr)
         return rt_err_set(err, RT_EINVAL, "unknown field \"since.%.*s\"", RT_STR_ARG(unread));

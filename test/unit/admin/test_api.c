@@ -325,7 +325,10 @@ static void test_history_pages(void **state)
                  since + 1);
         expect_json(p, 200, want);
     }
-    call(p, "/api/history", "{\"channel\":\"log:a\",\"limit\":3,\"since\":{\"offset\":7}}");
+    call(
+        p, "/api/history",
+        "{\"channel\":\"log:a\",\"limit\":3,\"since\":{\"publications\":[{\"data\":1}],\"epoch\":\"E\","
+        "\"offset\":7,\"gap\":true,\"duplicate\":true}}"); /* a result handed back */
     answer_read(0);
     expect_json(p, 200, "{\"result\":{\"publications\":[],\"epoch\":\"E\",\"offset\":7}}");
     fake.oldest = 4;
