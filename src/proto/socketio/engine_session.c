@@ -175,7 +175,7 @@ static void pong(struct rt_eio_session *s)
 bool rt_eio_session_overdue(struct rt_eio_session *s)
 {
     uint64_t now = rt_loop_now(s->mount->loop);
-    if (s->pong_deadline == 0 || now < s->pong_deadline || s->paused || s->reprieved ||
+    if (s->pong_deadline == 0 || now < s->pong_deadline || s->paused ||
         now - s->pong_deadline > LATE_TURN)
         return false;
     rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);

@@ -20,9 +20,21 @@ static void open_stream(struct peer *p, const char *query, const char *lines)
     request_raw(p, "GET", target, all, NULL, 0);
 }
 
+static size_t count_events(const char *text, size_t len)
+{
+    size_t count = 0;
+    for (size_t at = 0; at + 6 <= len; at++)
+        count += memcmp(text + at, "data: ", 6) == 0;
+    return count;
+}
+
+/* A pattern must not hide an event between two others, unless it has a `*` of its own there. */
 static void expect_out_at(struct peer *p, const char *want, int line)
 {
     end_turn();
+    size_t events = count_events(p->conn->out + p->at, p->conn->out_len - p->at);
+    if (!strstr(want, "\n\n*") && events != count_events(want, strlen(want)))
+        fail_msg("line %d: %zu events: %s", line, events, p->conn->out + p->at);
     expect_text_at(p->conn->out + p->at, p->conn->out_len - p->at, want, "stream", line);
     p->at = p->conn->out_len;
 }
