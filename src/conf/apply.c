@@ -158,7 +158,7 @@ static size_t item_count(const struct rt_node *node)
 /* A bound, so that checks may compare every item with every other. */
 static bool is_too_long(const struct target *t, const struct rt_node *list)
 {
-    if (list->kind != RT_NODE_LIST || list->count <= ITEMS_CAP)
+    if (list->kind == RT_NODE_SCALAR || list->count <= ITEMS_CAP)
         return false;
     rt_conf_error(t->apply->errors, &list->mark, "%s: got %zu items; allowed: at most %d", t->path,
                   list->count, ITEMS_CAP);
@@ -182,6 +182,57 @@ static int apply_strings(const struct target *t, const struct rt_node *node)
         strings.items[i] = item->text.ptr;
     }
     memcpy(field(t), &strings, sizeof(strings));
+    return 0;
+}
+
+/* "name=value" in the arena; NULL: out of memory. */
+static const char *join_pair(const struct target *t, struct rt_str name, struct rt_str value)
+{
+    rt_buf_clear(t->scratch);
+    rt_buf_add_str(t->scratch, name);
+    rt_buf_add_byte(t->scratch, '=');
+    rt_buf_add_str(t->scratch, value);
+    return rt_buf_ok(t->scratch) ? rt_arena_copy(t->apply->arena, rt_buf_str(t->scratch)) : NULL;
+}
+
+/* The i-th pair of a map, or of a list of texts "name=value" (environment and flags). False: it is none, and was refused. */
+static bool read_pair(const struct target *t, const struct rt_node *node, size_t i,
+                      struct rt_str *ret_name, struct rt_str *ret_value)
+{
+    const struct rt_node *item = item_of(node, i);
+    if (node->kind == RT_NODE_MAP) {
+        item = node->items[i];
+        *ret_name = node->keys[i]->text;
+        *ret_value = item->text;
+    } else if (item->kind == RT_NODE_SCALAR) {
+        *ret_name = rt_str_trim(rt_str_split(item->text, '=', ret_value));
+    }
+    bool good = item->kind == RT_NODE_SCALAR && ret_value->ptr != NULL && ret_name->len > 0 &&
+                memchr(ret_name->ptr, '=', ret_name->len) == NULL;
+    if (!good)
+        refuse(t, item);
+    return good;
+}
+
+static int apply_pairs(const struct target *t, const struct rt_node *node)
+{
+    if (node->kind == RT_NODE_SCALAR && node->text.len == 0)
+        return 0;
+    if (is_too_long(t, node))
+        return 0;
+    struct rt_strings pairs = {NULL, node->kind == RT_NODE_MAP ? node->count : item_count(node)};
+    pairs.items = rt_arena_array(t->apply->arena, pairs.count, sizeof(*pairs.items));
+    if (pairs.items == NULL)
+        return RT_ENOMEM;
+    for (size_t i = 0; i < pairs.count; i++) {
+        struct rt_str name = RT_STR_NONE, value = RT_STR_NONE;
+        if (!read_pair(t, node, i, &name, &value))
+            return 0;
+        pairs.items[i] = join_pair(t, name, value);
+        if (pairs.items[i] == NULL)
+            return RT_ENOMEM;
+    }
+    memcpy(field(t), &pairs, sizeof(pairs));
     return 0;
 }
 
@@ -263,9 +314,9 @@ static int apply_value(const struct target *t, const struct rt_node *node)
         [RT_OPT_BOOL] = apply_bool,         [RT_OPT_INT] = apply_int,
         [RT_OPT_DURATION] = apply_duration, [RT_OPT_SIZE] = apply_size,
         [RT_OPT_STRING] = apply_string,     [RT_OPT_ENUM] = apply_enum,
-        [RT_OPT_STRINGS] = apply_strings,   [RT_OPT_SET] = apply_set,
-        [RT_OPT_SECTIONS] = apply_sections, [RT_OPT_TREE] = apply_tree,
-        [RT_OPT_ABSENT] = apply_absent,
+        [RT_OPT_STRINGS] = apply_strings,   [RT_OPT_PAIRS] = apply_pairs,
+        [RT_OPT_SET] = apply_set,           [RT_OPT_SECTIONS] = apply_sections,
+        [RT_OPT_TREE] = apply_tree,         [RT_OPT_ABSENT] = apply_absent,
     };
     return appliers[t->option->type](t, node);
 }

@@ -336,21 +336,63 @@ static void check_limits(const struct rt_check *c)
 }
 
 /* Without a shared log each node would have one of its own, and a client's history would depend on where it landed. */
-static void check_cluster(const struct rt_check *c)
+static void check_shared_log(const struct rt_check *c)
 {
     const struct rt_config *config = c->config;
-    if (config->redis.url[0] == '\0')
+    if (config->kafka.brokers.count > 0)
         return;
+    for (size_t i = 0; i < config->channel_count; i++)
+        if (config->channels[i].log)
+            rt_conf_error(
+                c->errors, place(c, "channels.%zu.log", i),
+                "channels[%zu].log: true with redis.url needs a log that the nodes share: "
+                "set kafka.brokers, or log: false",
+                i);
+}
+
+static bool is_broker_address(const char *text)
+{
+    return text[0] != '\0' && strpbrk(text, ", \t/") == NULL;
+}
+
+static void check_kafka(const struct rt_check *c)
+{
+    const struct rt_config *config = c->config;
+    for (size_t i = 0; i < config->kafka.brokers.count; i++)
+        if (!is_broker_address(config->kafka.brokers.items[i]))
+            rt_conf_error(c->errors, place(c, "kafka.brokers.%zu", i),
+                          "kafka.brokers: got \"%.80s\"; allowed: HOST:PORT",
+                          config->kafka.brokers.items[i]);
+    if (config->kafka.brokers.count > 0 && config->storage.path[0] != '\0')
+        rt_conf_error(c->errors, place(c, "storage.path"),
+                      "storage.path: the log is in Kafka (kafka.brokers); allowed: one of the two");
+    if (config->postgres.url[0] != '\0' && config->kafka.brokers.count == 0)
+        rt_conf_error(
+            c->errors, place(c, "postgres.url"),
+            "postgres.url: rows are made from the log in Kafka: set kafka.brokers; without "
+            "it history is kept in storage.path");
+    if (strlen(config->postgres.schema) > 63)
+        rt_conf_error(c->errors, place(c, "postgres.schema"),
+                      "postgres.schema: has %zu bytes; allowed: at most 63",
+                      strlen(config->postgres.schema));
+}
+
+static void check_redis(const struct rt_check *c)
+{
+    const struct rt_config *config = c->config;
+    if (config->redis.url[0] == '\0') {
+        if (config->kafka.brokers.count > 0)
+            rt_conf_error(
+                c->warnings, place(c, "kafka.brokers"),
+                "kafka.brokers: without redis.url other nodes get logged messages through "
+                "Kafka alone (slower), and those of channels with log: false not at all");
+        return;
+    }
     if (strlen(config->redis.prefix) > 64)
         rt_conf_error(c->errors, place(c, "redis.prefix"),
                       "redis.prefix: has %zu bytes; allowed: at most 64",
                       strlen(config->redis.prefix));
-    for (size_t i = 0; i < config->channel_count; i++)
-        if (config->channels[i].log)
-            rt_conf_error(c->errors, place(c, "channels.%zu.log", i),
-                          "channels[%zu].log: true with redis.url needs a log that the nodes share "
-                          "(Kafka, not available in this build); allowed: false",
-                          i);
+    check_shared_log(c);
 }
 
 void rt_check_config(const struct rt_check *check)
@@ -365,5 +407,6 @@ void rt_check_config(const struct rt_check *check)
         check_channel(check, i);
     check_keys(check);
     check_limits(check);
-    check_cluster(check);
+    check_redis(check);
+    check_kafka(check);
 }

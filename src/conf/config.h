@@ -124,6 +124,21 @@ struct rt_config {
         const char *prefix;
     } redis;
     struct {
+        struct rt_strings brokers; /* empty: the log is local */
+        const char *topic;
+        uint32_t partitions; /* of a topic that is created */
+        bool require_safe_topic;
+        uint32_t warm;          /* records per partition read back at start */
+        struct rt_strings conf; /* "name=value" for librdkafka */
+    } kafka;
+    struct {
+        const char *url; /* "": none */
+        const char *schema;
+        uint32_t batch_rows;
+        uint64_t batch_linger;
+        uint64_t retention; /* 0: never */
+    } postgres;
+    struct {
         const char *secret; /* "": envelopes between nodes have no MAC */
     } cluster;
     struct {

@@ -18,6 +18,30 @@ static void write_strings(const struct rt_strings *strings, struct rt_buf *out)
     rt_buf_add_byte(out, ']');
 }
 
+/* Names under which librdkafka takes what nobody else should read. */
+static bool is_secret_name(struct rt_str name)
+{
+    static const char *const parts[] = {"password", "secret", ".pem", "oauthbearer.config", NULL};
+    for (const char *const *part = parts; *part != NULL; part++) {
+        if (memmem(name.ptr, name.len, *part, strlen(*part)) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static void write_pairs(const struct rt_strings *pairs, struct rt_buf *out)
+{
+    rt_buf_add_byte(out, '{');
+    for (size_t i = 0; i < pairs->count; i++) {
+        struct rt_str value, name = rt_str_split(rt_str_c(pairs->items[i]), '=', &value);
+        rt_buf_add_c(out, i == 0 ? "" : ", ");
+        rt_tree_write_text(name, out);
+        rt_buf_add_c(out, ": ");
+        rt_tree_write_text(is_secret_name(name) ? RT_STR("***") : value, out);
+    }
+    rt_buf_add_byte(out, '}');
+}
+
 static void write_string(const struct rt_option *option, const char *text, struct rt_buf *out)
 {
     if (option->secret && *text != '\0')
@@ -80,6 +104,9 @@ static void write_value(const struct rt_option *option, const unsigned char *bas
         break;
     case RT_OPT_STRINGS:
         write_strings(field, out);
+        break;
+    case RT_OPT_PAIRS:
+        write_pairs(field, out);
         break;
     case RT_OPT_SET:
         write_set(option, field, out);

@@ -126,6 +126,7 @@ static const struct kind {
     [RT_OPT_STRING] = {"text", "text", NULL},
     [RT_OPT_ENUM] = {"one of ", "", NULL},
     [RT_OPT_STRINGS] = {"a list of texts", "list of texts", NULL},
+    [RT_OPT_PAIRS] = {"a map of texts (name: value)", "map of texts", NULL},
     [RT_OPT_SET] = {"a list of ", "list of ", NULL},
     [RT_OPT_SECTIONS] = {"a list of sections", "list of sections", NULL},
     [RT_OPT_TREE] = {"a list of rules", "list of rules", NULL},
@@ -170,6 +171,9 @@ void rt_option_default(const struct rt_option *option, struct rt_buf *out)
                 rt_tree_write_text(rt_str_trim(item), out);
         }
         rt_buf_add_byte(out, ']');
+        break;
+    case RT_OPT_PAIRS:
+        rt_buf_add_c(out, "{}");
         break;
     default:
         rt_buf_add_str(out, def);

@@ -14,6 +14,7 @@ enum rt_option_type {
     RT_OPT_STRING,   /* const char *; min: least length in bytes */
     RT_OPT_ENUM,     /* an int-sized enum: one of `choices` */
     RT_OPT_STRINGS,  /* struct rt_strings */
+    RT_OPT_PAIRS,    /* struct rt_strings of "name=value", written as a map */
     RT_OPT_SET,      /* some of `choices`: each value is the offset (from `offset`) of a bool */
     RT_OPT_SECTIONS, /* pointer to an array of items, size_t count at `count_offset`; rows in `items` */
     RT_OPT_TREE,     /* const struct rt_node *: a list that another module compiles */

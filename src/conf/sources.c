@@ -53,6 +53,7 @@ static int read_value(const struct rt_sources *s, const struct rt_option *option
     bool flow = is_enclosed(trimmed, '[', ']') || is_enclosed(trimmed, '{', '}');
     switch (option->type) {
     case RT_OPT_STRINGS:
+    case RT_OPT_PAIRS:
     case RT_OPT_SET:
         return flow ? read_yaml(s, text, mark, ret_node) : split_list(s, text, mark, ret_node);
     case RT_OPT_SECTIONS:

@@ -149,7 +149,9 @@ const documents = [
   ['an IPv6 address without quotes', 'http: {trusted_proxies: [::1]}\n', /quot/i],
   ['a list where a map is', 'http: [1]\n', /http/],
   ['a missing variable', 'node: {name: "${RTB_TEST_MISSING}"}\n', /RTB_TEST_MISSING/],
-  ['what this build does not have', 'postgres: {url: "postgres://x"}\n', /postgres/],
+  ['what this build does not have', 'auth: {issuer: x}\n', /auth\.issuer: not available/],
+  ['rows without the log that they are made of', 'postgres: {url: "postgres://x"}\n', /postgres\.url.*kafka\.brokers/],
+  ['two logs', 'kafka: {brokers: ["localhost:1"]}\nstorage: {path: x.db}\n', /storage\.path.*kafka\.brokers/],
   ['a public address', 'http: {listen: ["0.0.0.0:8000"]}\n', /http\.insecure_public/],
   ['a file that is not there', 'api: {keys: [{name: a, key_file: /does/not/exist}]}\n', /\/does\/not\/exist/],
 ];

@@ -165,7 +165,24 @@ static void test_cluster_checks(void **state)
                   "  - {match: a, log: false, subscribe: anyone, publish: anyone}\n"
                   "  - {match: b, log: true, subscribe: anyone, publish: anyone}\n",
                   "f.yaml:4:21: channels[1].log: true with redis.url needs a log that the nodes "
-                  "share (Kafka, not available in this build); allowed: false\n");
+                  "share: set kafka.brokers, or log: false\n");
+    assert_errors("kafka: {brokers: [\"h:9092\", \"a b\", \"http://x\"]}\n"
+                  "storage: {path: x.db}\n",
+                  "f.yaml:1:29: kafka.brokers: got \"a b\"; allowed: HOST:PORT\n"
+                  "f.yaml:1:36: kafka.brokers: got \"http://x\"; allowed: HOST:PORT\n"
+                  "f.yaml:2:17: storage.path: the log is in Kafka (kafka.brokers); allowed: one of "
+                  "the two\n");
+    assert_errors("postgres: {url: \"host=x\"}\n",
+                  "f.yaml:1:17: postgres.url: rows are made from the log in Kafka: set "
+                  "kafka.brokers; without it history is kept in storage.path\n");
+    assert_warnings("kafka: {brokers: [\"h:9092\"]}\n",
+                    "f.yaml:1:18: kafka.brokers: without redis.url other nodes get logged messages "
+                    "through Kafka alone (slower), and those of channels with log: false not at "
+                    "all\n");
+    assert_warnings("kafka: {brokers: [\"h:9092\"]}\nredis: {url: \"redis://h\"}\n"
+                    "postgres: {url: \"host=x\"}\n"
+                    "channels: [{match: a, log: true, subscribe: anyone}]\n",
+                    "");
 }
 
 static void test_limit_checks(void **state)

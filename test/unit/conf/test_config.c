@@ -304,7 +304,7 @@ static void test_environment_errors(void **state)
                         "RTBROKER_ORIGINS=[a b",
                         "RTBROKER_HTTP_LISTEN=[::1]",
                         "RTBROKER_AUTH_ANONYMOUS=true",
-                        "RTBROKER_KAFKA_BROKERS=[a]",
+                        "RTBROKER_AUTH_ISSUER=[a]",
                         "RTBROKER_LOG_LEVLE=info",
                         "RTBROKER_PORT=tcp://10.0.0.1:80",
                         NULL};
@@ -321,10 +321,10 @@ static void test_environment_errors(void **state)
         "error, off\n"
         "environment RTBROKER_AUTH_ANONYMOUS: auth.anonymous: not available in this build: remove it, "
         "so that nothing is believed to be in force that is not\n"
+        "environment RTBROKER_AUTH_ISSUER, character 1: auth.issuer: not available in this build: remove "
+        "it, so that nothing is believed to be in force that is not\n"
         "environment RTBROKER_CHANNELS, character 13: unknown key \"lgo\" in channels[0]; did you mean "
         "log?; known: match, log, deliver, history, subscribe, publish\n"
-        "environment RTBROKER_KAFKA_BROKERS, character 1: kafka.brokers: not available in this build: "
-        "remove it, so that nothing is believed to be in force that is not\n"
         "environment RTBROKER_LIMITS_CONNECTIONS: limits.connections: got \"\"; allowed: a whole "
         "number from 0 to 10000000\n"
         "environment RTBROKER_ORIGINS: origins: got \"[a b\"; allowed: * or an origin like "
@@ -380,7 +380,7 @@ static void test_set_errors(void **state)
                          "channels.0=x",
                          "channels.0.lgo=true",
                          "protocols.raw=[{path: /raw/{channel}}]",
-                         "postgres.url=x",
+                         "auth.issuer=x",
                          "=1",
                          NULL};
     struct rt_config_args args = {.set = set};
@@ -402,7 +402,7 @@ static void test_set_errors(void **state)
         "--set channels.2.match: there is no such item; lists can grow by one at their end\n"
         "--set channels.0.lgo: unknown option\n"
         "--set log.format: log.format: got \"xml\"; allowed: one of auto, text, json\n"
-        "--set postgres.url: postgres.url: not available in this build: remove it, so that nothing is "
+        "--set auth.issuer: auth.issuer: not available in this build: remove it, so that nothing is "
         "believed to be in force that is not\n");
     unload(&l);
 }
@@ -581,7 +581,7 @@ static void test_all_errors_at_once(void **state)
         "it is text\n"
         "f.yaml:7:11: shutdown: got a list; allowed: a section (a map of options)\n"
         "f.yaml:8:1: unknown key \"htp\"; did you mean http?; known: node, http, origins, "
-        "protocols, api, channels, socketio, storage, redis, cluster, limits, metrics, log, shutdown\n"
+        "protocols, api, channels, socketio, storage, redis, kafka, postgres, cluster, limits, metrics, log, shutdown\n"
         "f.yaml:9:17: storage.path: got a map; allowed: text\n"
         "f.yaml:9:31: storage.sync: got a list; allowed: one of full, normal\n"
         "f.yaml:9:49: storage.max_size: got \"1KiB\"; allowed: a size (like 512, 64KiB, 1MB, "
@@ -608,7 +608,7 @@ static void test_unknown_keys(void **state)
     assert_errors(
         "http.listen: [a]\n",
         "f.yaml:1:1: unknown key \"http.listen\"; write a section for each dot, indented; "
-        "known: node, http, origins, protocols, api, channels, socketio, storage, redis, cluster, limits, "
+        "known: node, http, origins, protocols, api, channels, socketio, storage, redis, kafka, postgres, cluster, limits, "
         "metrics, log, shutdown\n");
     assert_errors(
         "channels: [{match: a, subscribe: anyone, history: {sise: 1}}]\n",
@@ -617,9 +617,12 @@ static void test_unknown_keys(void **state)
     assert_errors(
         "\"\": 1\n",
         "f.yaml:1:1: unknown key \"\"; known: node, http, origins, protocols, "
-        "api, channels, socketio, storage, redis, cluster, limits, metrics, log, shutdown\n");
-    assert_errors("postgres: {ulr: x}\n",
-                  "f.yaml:1:12: unknown key \"ulr\" in postgres; did you mean url?\n");
+        "api, channels, socketio, storage, redis, kafka, postgres, cluster, limits, metrics, log, "
+        "shutdown\n");
+    assert_errors(
+        "postgres: {ulr: x}\n",
+        "f.yaml:1:12: unknown key \"ulr\" in postgres; did you mean url?; known: url, url_file, "
+        "schema, batch, retention\n");
 }
 
 static void test_whole_file_errors(void **state)
@@ -716,22 +719,18 @@ static void test_absent_options(void **state)
     (void)state;
     assert_errors(
         "auth: {anonymous: true, jwks: {url: https://x, refresh: 5m}}\n"
-        "postgres: {url: x}\n"
-        "kafka: {topic: other, conf: {a: b}, brokers: [x]}\n"
         "protocols: {centrifuge: {enabled: true}}\n"
         "http: {tls: {cert_file: /x}, proxy_protocol: true}\n"
         "channels:\n"
         "  - {match: a, presence: true, subscribe: token, publish: hook, rate: {burst: 5}}\n",
         "f.yaml:1:19: auth.anonymous" ABSENT "f.yaml:1:37: auth.jwks.url" ABSENT
-        "f.yaml:2:17: postgres.url" ABSENT "f.yaml:3:16: kafka.topic" ABSENT
-        "f.yaml:3:29: kafka.conf" ABSENT "f.yaml:3:46: kafka.brokers" ABSENT
-        "f.yaml:4:35: protocols.centrifuge.enabled" ABSENT "f.yaml:5:25: http.tls.cert_file" ABSENT
-        "f.yaml:5:46: http.proxy_protocol" ABSENT "f.yaml:7:26: channels[0].presence" ABSENT
-        "f.yaml:7:43: channels[0].subscribe: got \"token\"; allowed: one of anyone, user, "
+        "f.yaml:2:35: protocols.centrifuge.enabled" ABSENT "f.yaml:3:25: http.tls.cert_file" ABSENT
+        "f.yaml:3:46: http.proxy_protocol" ABSENT "f.yaml:5:26: channels[0].presence" ABSENT
+        "f.yaml:5:43: channels[0].subscribe: got \"token\"; allowed: one of anyone, user, "
         "nobody; token is not available in this build\n"
-        "f.yaml:7:59: channels[0].publish: got \"hook\"; allowed: one of anyone, user, "
+        "f.yaml:5:59: channels[0].publish: got \"hook\"; allowed: one of anyone, user, "
         "subscriber, nobody; hook is not available in this build\n"
-        "f.yaml:7:79: channels[0].rate.burst" ABSENT);
+        "f.yaml:5:79: channels[0].rate.burst" ABSENT);
     assert_warnings(
         "auth: {anonymous: false, hmac_secret_file: \"\", jwks: {url: \"\", refresh: 5m}}\n"
         "redis: {url: \"\", prefix: \"rtb:\"}\n"
@@ -741,6 +740,39 @@ static void test_absent_options(void **state)
         "cluster:\n"
         "channels: [{match: a, presence: false, join_leave: no, subscribe: anyone}]\n",
         "");
+}
+
+static void test_pairs(void **state)
+{
+    (void)state;
+    const char *set[] = {"kafka.conf=linger.ms=5, sasl.password = a=b", NULL};
+    struct rt_config_args args = {.set = set};
+    struct loaded l = load_with("kafka: {conf: {acks: all}}\n", &args);
+    assert_int_equal(l.code, 0);
+    assert_int_equal(l.config->kafka.conf.count, 2);
+    assert_string_equal(l.config->kafka.conf.items[0], "linger.ms=5");
+    assert_string_equal(l.config->kafka.conf.items[1], "sasl.password= a=b");
+    unload(&l);
+
+    l = load("kafka: {conf: {linger.ms: 5, sasl.password: \"x y\"}}\n");
+    assert_int_equal(l.code, 0);
+    assert_int_equal(l.config->kafka.conf.count, 2);
+    assert_string_equal(l.config->kafka.conf.items[0], "linger.ms=5");
+    assert_string_equal(l.config->kafka.conf.items[1], "sasl.password=x y");
+    struct rt_buf dump = RT_BUF_INIT;
+    rt_config_dump(l.config, RT_DUMP_EFFECTIVE, &dump);
+    assert_non_null(memmem(dump.data, dump.len, "kafka.conf = {\"linger.ms\": \"5\", ", 32));
+    assert_null(memmem(dump.data, dump.len, "x y", 3));
+    rt_buf_deinit(&dump);
+    unload(&l);
+
+    assert_errors("kafka: {conf: {a: [b], \"\": c}}\n",
+                  "f.yaml:1:19: kafka.conf: got a list; allowed: a map of texts (name: value)\n");
+    assert_errors("kafka: {conf: {a=b: c}}\n",
+                  "f.yaml:1:21: kafka.conf: got \"c\"; allowed: a map of texts (name: value)\n");
+    assert_errors(
+        "kafka: {conf: linger.ms}\n",
+        "f.yaml:1:15: kafka.conf: got \"linger.ms\"; allowed: a map of texts (name: value)\n");
 }
 
 /* ---- files ---- */
@@ -916,7 +948,7 @@ static void test_out_of_memory(void **state)
     struct rt_config_args args = {.dev = true, .environ_ = environ_, .set = set, .listen = listen};
     load_without_memory("api: {keys: [{name: a, key: \"${V}\"}]}\nnode: {name: a.b}\n", &args, 0);
     load_without_memory("api: {keys: [{name: a, key_file: /nonexistent}]}\nhtp: 1\n"
-                        "log: {level: infoo}\nhttp: {listen: 5}\npostgres: {url: x}\n",
+                        "log: {level: infoo}\nhttp: {listen: 5}\nkafka: {conf: {a: [b]}}\n",
                         &args, RT_EINVAL);
     load_without_memory("a: [", &args, RT_EINVAL);
 }
@@ -946,6 +978,7 @@ int main(void)
         cmocka_unit_test(test_further_check),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_absent_options),
+        cmocka_unit_test(test_pairs),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_unreadable_files),
         cmocka_unit_test(test_secrets),

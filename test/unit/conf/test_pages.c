@@ -322,7 +322,7 @@ static void test_effective(void **state)
         rt_buf_deinit(&line);
     }
     assert_null(memmem(dump.data, dump.len, "very-secret", 11));
-    assert_null(memmem(dump.data, dump.len, "postgres", 8));
+    assert_null(memmem(dump.data, dump.len, "issuer", 6));
     rt_buf_deinit(&dump);
     unload(&l);
 }
