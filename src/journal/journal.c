@@ -16,9 +16,16 @@ int rt_journal_read(struct rt_journal *j, struct rt_read *read)
     read->count = 0;
     read->more = false;
     read->top = (struct rt_position){.offset = 0};
-    read->oldest = 0;
+    read->floor = 0;
+    read->complete = UINT64_MAX;
     read->text[0] = '\0';
     return j->ops->read(j, read);
+}
+
+bool rt_journal_position(const struct rt_journal *j, struct rt_str channel,
+                         struct rt_position *ret_position)
+{
+    return j->ops->position && j->ops->position(j, channel, ret_position);
 }
 
 bool rt_journal_congested(const struct rt_journal *j)

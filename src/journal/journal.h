@@ -42,7 +42,8 @@ struct rt_append {
 };
 
 /* Reads stored messages: offsets in (since, until], oldest first, or newest first with `reverse` (then offsets in [until, since) going down; since 0 = from the top), at most `limit`.
- * A page also ends once it holds RT_READ_BYTES: then `more` is set, and the caller goes on from the last message that it got. */
+ * A page also ends once it holds RT_READ_BYTES: then `more` is set, and the caller goes on from the last message that it got.
+ * Answered by a journal that keeps what it stores (SQLite), or by store/store.h for one that does not (Kafka). All of an answer is of one moment. */
 #define RT_READ_BYTES (16u << 20)
 struct rt_read {
     struct rt_task task;        /* internal */
@@ -51,6 +52,7 @@ struct rt_read {
     uint64_t until; /* 0: no bound */
     uint32_t limit; /* 0: position only */
     bool reverse;
+    char epoch[RT_EPOCH_MAX + 1]; /* whose messages; "": what the source has (SQLite has but one) */
     void (*done)(struct rt_read *self);
     /* result: the caller owns the array (rt_free) and one reference of each */
     int status;
@@ -58,7 +60,9 @@ struct rt_read {
     size_t count;
     bool more;              /* cut short by RT_READ_BYTES */
     struct rt_position top; /* position of the channel; offset 0 when it has never had a message */
-    uint64_t oldest;        /* lowest offset still stored; 0 none */
+    uint64_t floor;         /* messages of the channel up to it may be stored no more; 0: all are */
+    uint64_t
+        complete; /* all of the channel up to it have come to this source; UINT64_MAX: all there are. Never below a message's offset */
     char text[120];
 };
 
@@ -94,6 +98,10 @@ int rt_journal_sqlite(const struct rt_journal_options *options, struct rt_journa
 int rt_journal_append(struct rt_journal *j, struct rt_append *append);
 /* RT_PENDING, or a negative code (RT_ENOENT: this journal keeps nothing beyond the hub's memory). */
 int rt_journal_read(struct rt_journal *j, struct rt_read *read);
+/* Where a reader of the channel stands that has got everything which this node has delivered so far. False: a journal that does not deliver
+ * (the channel itself knows), or the epoch is not known yet. */
+bool rt_journal_position(const struct rt_journal *j, struct rt_str channel,
+                         struct rt_position *ret_position);
 /* Appends in flight passed 80 % of the cap: publishers should pause. */
 bool rt_journal_congested(const struct rt_journal *j);
 /* True: the journal hands what is committed to the broker itself, whoever appended it, in the order of the log (journal/kafka.h); `done` is the answer to
@@ -112,6 +120,8 @@ struct rt_journal_ops {
     bool delivers; /* see rt_journal_delivers() */
     int (*append)(struct rt_journal *j, struct rt_append *append);
     int (*read)(struct rt_journal *j, struct rt_read *read);
+    bool (*position)(const struct rt_journal *j, struct rt_str channel,
+                     struct rt_position *ret_position); /* NULL: it does not deliver */
     bool (*congested)(const struct rt_journal *j);
     bool (*healthy)(const struct rt_journal *j, const char **ret_text);
     void (*close)(struct rt_journal *j, void (*closed)(void *arg), void *arg);

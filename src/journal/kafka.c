@@ -246,6 +246,20 @@ static int kafka_read(struct rt_journal *j, struct rt_read *read)
     return RT_ENOENT;
 }
 
+static bool kafka_position(const struct rt_journal *j, struct rt_str channel,
+                           struct rt_position *ret_position)
+{
+    const struct rt_kafka *k = rt_kafka_of(j);
+    uint32_t partition = rt_partition_of(channel, k->partitions);
+    uint64_t next = rt_sequencer_next(k->sequencer, partition);
+    const char *epoch = k->parts[partition].epoch;
+    if (epoch[0] == '\0' || next == 0)
+        return false;
+    snprintf(ret_position->epoch, sizeof(ret_position->epoch), "%s", epoch);
+    ret_position->offset = next - 1;
+    return true;
+}
+
 static bool kafka_congested(const struct rt_journal *j)
 {
     return rt_kafka_of(j)->congested;
@@ -689,6 +703,7 @@ int rt_journal_kafka(const struct rt_kafka_options *options, struct rt_journal *
         .delivers = true,
         .append = kafka_append,
         .read = kafka_read,
+        .position = kafka_position,
         .congested = kafka_congested,
         .healthy = kafka_healthy,
         .close = kafka_close,

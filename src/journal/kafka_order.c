@@ -75,16 +75,19 @@ static void set_named(struct rt_kafka *k, struct rt_kafka_part *part, bool named
 static void take_start(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
     struct rt_kafka_part *part = &k->parts[e->partition];
+    bool lost = false;
     if (strcmp(part->name.text, e->name.text) != 0) {
         start_other(k, part, e);
     } else if (e->position > part->tailed + 1) {
         part->tailed = e->position - 1;
-        if (k->options.gap)
-            k->options.gap(k->options.arg, e->partition);
+        lost = true;
     }
     set_named(k, part, true);
     part->marker_at = 0;
     rt_sequencer_start(k->sequencer, e->partition, e->position);
+    /* Now that positions tell up to where. */
+    if (lost && k->options.gap)
+        k->options.gap(k->options.arg, e->partition);
 }
 
 static void take_nameless(struct rt_kafka *k, const struct rt_tail_entry *e)

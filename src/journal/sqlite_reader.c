@@ -169,12 +169,14 @@ static int read_all(struct rt_reader *r, struct rt_read *read)
     int code = read_epoch(r, read);
     if (code == SQLITE_OK)
         code = read_channel(r, read, &channel);
+    read->floor = read->top.offset; /* nothing is stored: what there was is gone */
     if (code != SQLITE_OK || channel == 0)
         return code;
     code = sqlite3_bind_int64(r->statements[OLDEST], 1, channel);
     if (code == SQLITE_OK)
         code = rt_db_run_int(r->statements[OLDEST], &oldest);
-    read->oldest = (uint64_t)oldest;
+    if (oldest > 0)
+        read->floor = (uint64_t)oldest - 1;
     if (code == SQLITE_OK && read->limit > 0)
         code = read_page(r, read, channel);
     return code;

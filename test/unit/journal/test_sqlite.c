@@ -122,7 +122,7 @@ static void expect_page(struct world *w, uint64_t since, uint64_t until, uint32_
     read_page(w, &page, "a", since, until, limit, reverse);
     assert_int_equal(page.read.status, RT_OK);
     assert_int_equal(page.read.top.offset, 10);
-    assert_int_equal(page.read.oldest, 1);
+    assert_int_equal(page.read.floor, 0);
     assert_int_equal(page.read.count, count);
     assert_false(page.read.more);
     for (size_t i = 0; i < count; i++)
@@ -159,7 +159,7 @@ static void test_reads(void **state)
     read_page(&w, &page, "never seen", 0, 0, 10, false);
     assert_int_equal(page.read.status, RT_OK);
     assert_int_equal(page.read.top.offset, 0);
-    assert_int_equal(page.read.oldest, 0);
+    assert_int_equal(page.read.floor, 0);
     assert_int_equal(page.read.count, 0);
     assert_int_equal(strlen(page.read.top.epoch), 12);
     release_page(&page);
@@ -482,7 +482,7 @@ static void test_retention(void **state)
     WAIT(&w, sql(w.path, "SELECT count(*) FROM message") == 2);
     read_page(&w, &page, "a", 0, 0, 100, false);
     assert_int_equal(page.read.top.offset, 752);
-    assert_int_equal(page.read.oldest, 751);
+    assert_int_equal(page.read.floor, 750);
     assert_int_equal(page.read.count, 2);
     release_page(&page);
     assert_int_equal(store(&w, "a", "x"), 753);
