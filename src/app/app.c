@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "cluster/cluster.h"
+#include "journal/kafka.h"
 #include "net/listener.h"
 #include "proto/raw/raw.h"
 #include "proto/socketio/socketio.h"
@@ -14,6 +15,7 @@
 
 #define MAX_ADDRESSES   64u
 #define EXIT_LOG_FAILED 70
+#define WARM_MAX        30000u /* ms: start serving although the log has not been read back */
 
 /* One way only: each stage begins when the former is through. */
 enum stage { SERVING, DRAINING_CLIENTS, CLOSING_CONNECTIONS, CLOSING_LOG, STOPPED };
@@ -25,6 +27,8 @@ struct rt_app {
     struct rt_net *net;
     struct rt_broker *broker;
     struct rt_cluster *cluster; /* NULL: this node is alone */
+    struct rt_journal *kafka;   /* the broker's journal, when that is Kafka; NULL otherwise */
+    struct rt_buf brokers;      /* its addresses, joined by commas */
     struct rt_http_server *http;
     struct rt_ws_pool *pool;
     struct rt_socketio *socketio;
@@ -167,6 +171,78 @@ static void relieved(void *arg)
     rt_broker_relieved(((struct rt_app *)arg)->broker);
 }
 
+static void log_delivers(void *arg, struct rt_str channel, const char *epoch,
+                         struct rt_stored *message)
+{
+    rt_broker_deliver(((struct rt_app *)arg)->broker, channel, epoch, message);
+}
+
+static void log_committed(void *arg, const struct rt_record *record)
+{
+    struct rt_app *app = arg;
+    const char *epoch = rt_journal_kafka_epoch(app->kafka, record->partition);
+    if (app->cluster)
+        rt_cluster_committed(app->cluster, record, rt_str_c(epoch));
+}
+
+struct lost_partition {
+    uint32_t partition, partitions;
+};
+
+static bool is_in_partition(void *arg, struct rt_str channel)
+{
+    const struct lost_partition *lost = arg;
+    return rt_partition_of(channel, lost->partitions) == lost->partition;
+}
+
+static void log_has_gap(void *arg, uint32_t partition)
+{
+    struct rt_app *app = arg;
+    struct lost_partition lost = {partition, rt_journal_kafka_partitions(app->kafka)};
+    rt_broker_forget(app->broker, is_in_partition, &lost);
+}
+
+/* Reads back the end of the log, so that the first clients find it and the first publishes are taken. */
+static void warm_up(struct rt_app *app)
+{
+    uint64_t deadline = rt_loop_now(app->loop) + WARM_MAX;
+    while (!rt_journal_kafka_ready(app->kafka) && rt_loop_now(app->loop) < deadline)
+        rt_loop_turn(app->loop, 10);
+    if (!rt_journal_kafka_ready(app->kafka))
+        rt_log(RT_LOG_WARN, "app",
+               "the log has not been read back yet: publishes get `retry` until it is",
+               rt_kv_c("topic", app->config->kafka.topic));
+}
+
+static int open_kafka(struct rt_app *app, const struct rt_journal_options *journal,
+                      struct rt_err *err)
+{
+    const struct rt_config *config = app->config;
+    for (size_t i = 0; i < config->kafka.brokers.count; i++) {
+        rt_buf_add_c(&app->brokers, i > 0 ? "," : "");
+        rt_buf_add_c(&app->brokers, config->kafka.brokers.items[i]);
+    }
+    const char *brokers = rt_buf_cstr(&app->brokers);
+    if (!brokers)
+        return rt_err_nomem(err);
+    struct rt_kafka_options options = {.journal = *journal,
+                                       .brokers = brokers,
+                                       .topic = config->kafka.topic,
+                                       .partitions = config->kafka.partitions,
+                                       .require_safe_topic = config->kafka.require_safe_topic,
+                                       .conf = &config->kafka.conf,
+                                       .warm = config->kafka.warm,
+                                       .close_timeout = (uint32_t)config->shutdown.drain,
+                                       .deliver = log_delivers,
+                                       .committed = log_committed,
+                                       .gap = log_has_gap,
+                                       .arg = app};
+    int status = rt_journal_kafka(&options, &app->kafka, err);
+    if (status == 0)
+        rt_broker_set_journal(app->broker, app->kafka);
+    return status;
+}
+
 static int open_log(struct rt_app *app, struct rt_err *err)
 {
     const struct rt_config *config = app->config;
@@ -181,6 +257,8 @@ static int open_log(struct rt_app *app, struct rt_err *err)
                                          .failed = log_failed,
                                          .relieved = relieved,
                                          .arg = app};
+    if (config->kafka.brokers.count > 0)
+        return open_kafka(app, &options, err);
     struct rt_journal *journal = NULL;
     int status = config->storage.path[0] != '\0' ? rt_journal_sqlite(&options, &journal, err)
                                                  : rt_journal_memory(&options, &journal, err);
@@ -208,11 +286,13 @@ static void relayed(void *arg, struct rt_str channel, struct rt_message *message
     rt_broker_relayed(((struct rt_app *)arg)->broker, channel, message);
 }
 
-static void no_record(void *arg, const struct rt_record *record, struct rt_str epoch)
+static void early_record(void *arg, const struct rt_record *record, struct rt_str epoch)
 {
-    (void)arg; /* this node shares no log */
-    (void)epoch;
-    rt_stored_unref(record->message);
+    struct rt_app *app = arg;
+    if (app->kafka)
+        rt_journal_kafka_early(app->kafka, epoch, record);
+    else
+        rt_stored_unref(record->message); /* this node shares no log */
 }
 
 static void describe_node(void *arg, struct rt_buf *out)
@@ -225,14 +305,16 @@ static int open_cluster(struct rt_app *app, struct rt_err *err)
     const struct rt_config *config = app->config;
     if (config->redis.url[0] == '\0')
         return 0;
+    uint32_t partitions = app->kafka ? rt_journal_kafka_partitions(app->kafka) : 0;
     struct rt_cluster_options options = {.loop = app->loop,
                                          .metrics = &app->metrics,
                                          .redis_url = config->redis.url,
                                          .prefix = config->redis.prefix,
                                          .node = config->node.name,
                                          .secret = config->cluster.secret,
-                                         .topic = "",
-                                         .early = no_record,
+                                         .topic = app->kafka ? config->kafka.topic : "",
+                                         .partitions = partitions,
+                                         .early = early_record,
                                          .deliver = relayed,
                                          .describe = describe_node,
                                          .arg = app};
@@ -332,6 +414,8 @@ static int start(struct rt_app *app, struct rt_err *err)
         status = open_http(app, err);
     if (status == 0)
         status = open_protocols(app, err);
+    if (status == 0 && app->kafka)
+        warm_up(app);
     /* Before the listeners: who sees that we listen may ask us to stop. */
     if (status == 0 && (rt_loop_on_signal(app->loop, SIGTERM, on_signal, app) ||
                         rt_loop_on_signal(app->loop, SIGINT, on_signal, app)))
@@ -413,6 +497,7 @@ void rt_app_free(struct rt_app *app)
     rt_http_server_free(app->http);
     rt_broker_free(app->broker);
     rt_cluster_free(app->cluster);
+    rt_buf_deinit(&app->brokers);
     if (app->net)
         rt_net_free(app->net);
     if (app->loop)

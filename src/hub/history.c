@@ -155,6 +155,13 @@ void rt_channel_set_top(struct rt_channel *c, uint64_t offset)
     c->top = offset;
 }
 
+void rt_channel_forget(struct rt_channel *c)
+{
+    rt_channel_drop_all(c);
+    c->dropped_offset = c->top;
+    c->dropped_stamp = c->hub->stamp;
+}
+
 bool rt_channel_covers_offset(const struct rt_channel *c, uint64_t offset)
 {
     return c->epoch[0] != '\0' && offset >= c->dropped_offset;

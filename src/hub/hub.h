@@ -133,6 +133,8 @@ const char *rt_channel_epoch(const struct rt_channel *c);
 void rt_channel_set_epoch(struct rt_channel *c, const char *epoch);
 uint64_t rt_channel_top(const struct rt_channel *c); /* highest offset seen; 0 none */
 void rt_channel_set_top(struct rt_channel *c, uint64_t offset);
+/* Messages of the channel were lost before they came here: what is kept goes, since there is a hole in it. */
+void rt_channel_forget(struct rt_channel *c);
 /* Keeps the channel object from being expired while > 0 (pending appends). */
 void rt_channel_pin(struct rt_channel *c);
 void rt_channel_unpin(struct rt_channel *c);

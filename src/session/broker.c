@@ -97,8 +97,14 @@ static void register_metrics(struct rt_broker *b, struct rt_metrics *metrics)
         .name = "publish_duplicates_total",
         .help = "Publishes answered with the position of an earlier one of the same key.",
         .type = RT_COUNTER};
-    if (metrics)
+    b->metrics.unlogged = (struct rt_metric){
+        .name = "log_records_unlogged_total",
+        .help = "Records of the shared log on channels that no rule logs: passed over.",
+        .type = RT_COUNTER};
+    if (metrics) {
         rt_metrics_register(metrics, &b->metrics.duplicates);
+        rt_metrics_register(metrics, &b->metrics.unlogged);
+    }
 }
 
 int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct rt_metrics *metrics,
@@ -110,6 +116,7 @@ int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct r
     b->config = config;
     b->loop = loop;
     rt_list_init(&b->relief);
+    rt_list_init(&b->readings);
     struct rt_hub_options options = {.memory = config->limits.memory_log,
                                      .rule_of = hub_rule_of,
                                      .occupied = on_occupied,
@@ -135,6 +142,50 @@ fail:
 void rt_broker_set_journal(struct rt_broker *b, struct rt_journal *journal)
 {
     b->journal = journal;
+}
+
+void rt_broker_set_reader(struct rt_broker *b, int (*read)(void *arg, struct rt_read *read),
+                          void *arg)
+{
+    b->read = read;
+    b->read_arg = arg;
+}
+
+void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *epoch,
+                       struct rt_stored *message)
+{
+    const struct rt_channel_rule *rule = rt_broker_rule(b, channel);
+    if (!rule || !rule->log) {
+        b->metrics.unlogged.value++; /* another program's, or the nodes' rules differ */
+        return;
+    }
+    struct rt_channel *c = rt_hub_channel(b->hub, channel, true);
+    if (c)
+        rt_channel_set_epoch(c, epoch);
+    rt_hub_set_time(b->hub, rt_loop_now(b->loop));
+    /* A failure is counted by the hub, and later found as a gap by whoever recovers. */
+    if (message->m.stamp != 0) /* this node's own, fanned out when it was published */
+        (void)rt_hub_keep_stored(b->hub, channel, message);
+    else
+        (void)rt_hub_publish_stored(b->hub, channel, message);
+}
+
+/* What was lost lies between the channel's top and where the log goes on. */
+static void forget(struct rt_broker *b, struct rt_channel *c)
+{
+    struct rt_position position;
+    rt_channel_forget(c);
+    if (rt_journal_position(b->journal, rt_channel_name(c), &position))
+        rt_channel_set_top(c, position.offset);
+}
+
+void rt_broker_forget(struct rt_broker *b, bool (*lost)(void *arg, struct rt_str channel),
+                      void *arg)
+{
+    struct rt_channel *c;
+    for (size_t pos = 0; (c = rt_hub_next_channel(b->hub, &pos));)
+        if (lost(arg, rt_channel_name(c)))
+            forget(b, c);
 }
 
 void rt_broker_set_relay(struct rt_broker *b, const struct rt_broker_relay *relay)
@@ -163,6 +214,7 @@ void rt_broker_close(struct rt_broker *b, void (*closed)(void *arg), void *arg)
     b->closing = true;
     b->closed = closed;
     b->closed_arg = arg;
+    rt_broker_stop_waiting(b);
     rt_journal_close(b->journal, journal_closed, b);
 }
 

@@ -51,8 +51,18 @@ struct rt_publish {
 
 int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct rt_metrics *metrics,
                   struct rt_broker **ret_broker, struct rt_err *err);
-/* The journal is opened by app (memory or SQLite) and handed in before the first publish; the broker closes it. */
+/* The journal is opened by app and handed in before the first publish; the broker closes it. */
 void rt_broker_set_journal(struct rt_broker *b, struct rt_journal *journal);
+/* Where history is read that memory has no more, behind a journal that keeps nothing itself (rt_journal_delivers): rt_store_read(). To be set before
+ * the first question. */
+void rt_broker_set_reader(struct rt_broker *b, int (*read)(void *arg, struct rt_read *read),
+                          void *arg);
+/* For a journal that delivers: the next message of the log on this channel, in order. Channels whose rule has no log are passed over. */
+void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *epoch,
+                       struct rt_stored *message);
+/* For a journal that delivers: messages were lost to this node on all channels for which `lost` says so; what is kept of them has a hole. */
+void rt_broker_forget(struct rt_broker *b, bool (*lost)(void *arg, struct rt_str channel),
+                      void *arg);
 
 /* How channels without a log reach other nodes. */
 struct rt_broker_relay {
@@ -98,11 +108,12 @@ int rt_broker_unsubscribe(struct rt_client *client, struct rt_str channel);
 int rt_broker_may_publish(struct rt_broker *b, struct rt_client *client, struct rt_str channel,
                           struct rt_err *err);
 
-/* History. Without `since`: the channel's window (the newest history.size messages within history.ttl), from its oldest one, or
+/* History. Where nodes share the log, an answer joins memory and rows, and waits (up to 3 s) for a position that this node has not come to yet, or for rows that lag.
+ * Without `since`: the channel's window (the newest history.size messages within history.ttl), from its oldest one, or
  * from its newest with `reverse`. With `since`: what follows that position in the log (precedes it with `reverse`), as far as it is stored.
  * Answers from memory when that covers it, else from the journal. */
 struct rt_history_result {
-    int status; /* 0; RT_EINVAL bad name; RT_ENOENT no rule or not logged; RT_ERANGE since.epoch is another, or since lies ahead of the log; RT_EIO, RT_ENOMEM */
+    int status; /* 0; RT_EINVAL bad name; RT_ENOENT no rule or not logged; RT_ERANGE since.epoch is another, or since lies ahead of the log; RT_EAGAIN the log or its rows are behind; RT_EIO, RT_ENOMEM */
     struct rt_stored *const *messages;
     size_t count;
     struct rt_position top;

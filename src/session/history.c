@@ -1,4 +1,8 @@
-/* History reads: from the hub's memory where that holds all of the answer, else from the journal. */
+/* History reads: from the hub's memory where that holds all of the answer, else from what is stored.
+ *
+ * A journal that keeps what it stores answers for all of the log. Behind one that does not (Kafka) a database follows the log at some distance: its rows reach up to `complete`, and what
+ * came later is in memory. So the channel is held in memory from the question on, and rows and memory are put together without a hole; where the database is too far
+ * behind for that, it is asked again until it is not, for WAIT_MAX. The same wait is for a position which another node gave and this one has not come to yet. */
 #include "session/internal.h"
 
 #include "base/alloc.h"
@@ -7,13 +11,20 @@
 #include "base/rand.h"
 
 #define HISTORY_MAX 10000u
+#define WAIT_STEP   20u   /* ms */
+#define WAIT_MAX    3000u /* ms */
 
-/* A read of the journal on its way. */
+/* A question that memory alone did not answer. */
 struct reading {
     struct rt_read read; /* first */
+    struct rt_list link; /* in broker->readings */
     struct rt_history query;
     struct rt_broker *broker;
     const struct rt_channel_rule *rule;
+    struct rt_channel
+        *channel; /* pinned: remembers what comes meanwhile; NULL: the journal keeps all */
+    struct rt_timer again;
+    uint64_t deadline; /* of waiting; 0 not yet */
     char name[];
 };
 
@@ -73,8 +84,11 @@ static void answer(const struct rt_history *q, struct rt_stored **messages, size
     q->done(q->arg, r);
 }
 
-static void position_of(const struct rt_channel *c, struct rt_position *ret_position)
+static void position_of(const struct rt_broker *b, const struct rt_channel *c,
+                        struct rt_position *ret_position)
 {
+    if (rt_journal_position(b->journal, rt_channel_name(c), ret_position))
+        return;
     memcpy(ret_position->epoch, rt_channel_epoch(c), sizeof(ret_position->epoch));
     ret_position->offset = rt_channel_top(c);
 }
@@ -103,8 +117,8 @@ static struct rt_stored **collect(const struct rt_channel *c, const struct rt_hi
     return all;
 }
 
-static void answer_from_memory(const struct rt_channel *c, const struct rt_history *q,
-                               const struct rt_channel_rule *rule)
+static void answer_from_memory(const struct rt_broker *b, const struct rt_channel *c,
+                               const struct rt_history *q, const struct rt_channel_rule *rule)
 {
     size_t count = 0;
     struct rt_stored **messages = collect(c, q, rule, &count);
@@ -113,7 +127,7 @@ static void answer_from_memory(const struct rt_channel *c, const struct rt_histo
         return;
     }
     struct rt_history_result r = {.status = 0};
-    position_of(c, &r.top);
+    position_of(b, c, &r.top);
     r.gap = q->has_since && !q->reverse && !rt_channel_covers_offset(c, q->since.offset);
     /* `done` may publish, and so drop kept messages: hold them. */
     for (size_t i = 0; i < count; i++)
@@ -153,69 +167,316 @@ static const char *fault_of(const struct rt_history *q, const struct rt_position
     return NULL;
 }
 
-/* Is something that followed `since` gone? */
-static bool is_gap(const struct rt_read *read, uint64_t since)
+/* ---- rows ---- */
+
+static void close_reading(struct reading *r)
 {
-    if (read->oldest == 0)
-        return read->top.offset > since;
-    return read->oldest - 1 > since;
+    for (size_t i = 0; i < r->read.count; i++)
+        rt_stored_unref(r->read.messages[i]);
+    rt_free(r->read.messages);
+    if (r->channel)
+        rt_channel_unpin(r->channel);
+    rt_timer_stop(r->broker->loop, &r->again);
+    rt_list_remove(&r->link);
+    rt_free(r);
+}
+
+static void drop_rows(struct rt_read *read)
+{
+    for (size_t i = 0; i < read->count; i++)
+        rt_stored_unref(read->messages[i]);
+    rt_free(read->messages);
+    read->messages = NULL;
+    read->count = 0;
+}
+
+static bool is_forward(const struct rt_history *q)
+{
+    return q->has_since && !q->reverse;
+}
+
+/* Rows alone are the answer, or its first page. */
+static void answer_rows(struct reading *r, const struct rt_position *top, bool more)
+{
+    const struct rt_history *q = &r->query;
+    struct rt_read *read = &r->read;
+    size_t start = q->has_since ? 0 : window_start(read->messages, read->count, r->rule);
+    struct rt_history_result result = {
+        .top = *top, .gap = is_forward(q) && q->since.offset < read->floor, .more = more};
+    answer(q, read->messages + start, read->count - start, &result);
+}
+
+/* The kept messages behind `complete` that the question is about, behind the rows; all of them held. NULL: out of memory. */
+static struct rt_stored **join(const struct reading *r, size_t *ret_count)
+{
+    const struct rt_read *read = &r->read;
+    const struct rt_history *q = &r->query;
+    size_t kept = rt_channel_kept(r->channel), count = read->count;
+    struct rt_stored **all = rt_reallocarray(NULL, count + kept + 1, sizeof(struct rt_stored *));
+    if (!all)
+        return NULL;
+    if (count)
+        memcpy(all, read->messages, count * sizeof(struct rt_stored *));
+    for (size_t i = 0; i < kept; i++) {
+        struct rt_stored *s = rt_channel_kept_at(r->channel, i);
+        bool in = s->m.offset > read->complete &&
+                  (!q->has_since ||
+                   (q->reverse ? s->m.offset < q->since.offset : s->m.offset > q->since.offset));
+        if (in)
+            all[count++] = s;
+    }
+    for (size_t i = 0; i < count; i++)
+        rt_stored_ref(all[i]);
+    *ret_count = count;
+    return all;
+}
+
+static void answer_joined(struct reading *r, const struct rt_position *top)
+{
+    const struct rt_history *q = &r->query;
+    size_t count = 0;
+    struct rt_stored **all = join(r, &count);
+    if (!all) {
+        fail(q, RT_ENOMEM, "out of memory");
+        return;
+    }
+    struct rt_stored **window = all;
+    size_t left = count;
+    if (!q->has_since) {
+        size_t start = window_start(all, count, r->rule);
+        window += start;
+        left -= start;
+    }
+    struct rt_history_result result = {.top = *top,
+                                       .gap = is_forward(q) && q->since.offset < r->read.floor};
+    answer(q, window, left, &result);
+    for (size_t i = 0; i < count; i++)
+        rt_stored_unref(all[i]);
+    rt_free(all);
+}
+
+/* The store cannot be read, or is too far behind. What memory has is the newest part of a window, without a hole; behind a position it would be one. */
+static void answer_without_rows(struct reading *r, int status, const char *text)
+{
+    if (r->channel && !r->query.has_since && rt_channel_kept(r->channel) > 0)
+        answer_from_memory(r->broker, r->channel, &r->query, r->rule);
+    else
+        fail(&r->query, status, text);
+}
+
+static void look_again(struct reading *r);
+
+static void on_again(struct rt_timer *timer)
+{
+    look_again(RT_CONTAINER(timer, struct reading, again));
+}
+
+/* False: it has waited long enough. */
+static bool wait_on(struct reading *r)
+{
+    struct rt_broker *b = r->broker;
+    uint64_t now = rt_loop_now(b->loop);
+    if (r->deadline == 0)
+        r->deadline = now + WAIT_MAX;
+    if (now >= r->deadline || b->closing)
+        return false;
+    rt_timer_start(b->loop, &r->again, WAIT_STEP, on_again);
+    return true;
+}
+
+/* Is this page all that is asked for, so that what follows it does not matter yet? */
+static bool is_full(const struct reading *r)
+{
+    const struct rt_read *read = &r->read;
+    return is_forward(&r->query) && (read->more || (read->count > 0 && read->count == read->limit));
+}
+
+static void rows_came(struct reading *r)
+{
+    const struct rt_history *q = &r->query;
+    struct rt_read *read = &r->read;
+    struct rt_position top = read->top;
+    if (r->channel)
+        (void)rt_journal_position(r->broker->journal, q->channel, &top);
+    const char *fault = fault_of(q, &top);
+    if (fault) {
+        fail(q, RT_ERANGE, fault);
+    } else if (!r->channel || is_full(r) || read->complete >= top.offset) {
+        /* A full page may be the last one: then the next is empty. */
+        answer_rows(r, &top,
+                    read->more || (q->has_since && read->count > 0 && read->count == wanted(q)));
+    } else if (rt_channel_covers_offset(r->channel, read->complete)) {
+        answer_joined(r, &top);
+    } else if (wait_on(r)) {
+        drop_rows(read);
+        return;
+    } else if (is_forward(q) && read->count > 0) {
+        answer_rows(r, &top, true);
+    } else {
+        answer_without_rows(r, RT_EAGAIN, "the history lags behind the log: try again");
+    }
+    close_reading(r);
 }
 
 static void read_done(struct rt_read *read)
 {
     struct reading *r = RT_CONTAINER(read, struct reading, read);
-    const struct rt_history *q = &r->query;
-    const char *fault = read->status ? read->text : fault_of(q, &read->top);
-    if (fault) {
-        fail(q, read->status ? read->status : RT_ERANGE, fault);
-    } else {
-        size_t start = 0;
-        if (read->reverse)
-            reverse(read->messages, read->count);
-        if (!q->has_since)
-            start = window_start(read->messages, read->count, r->rule);
-        /* A full page may be the last one: then the next is empty. */
-        struct rt_history_result result = {
-            .top = read->top,
-            .gap = q->has_since && !q->reverse && is_gap(read, q->since.offset),
-            .more = read->more || (q->has_since && read->count > 0 && read->count == wanted(q))};
-        answer(q, read->messages + start, read->count - start, &result);
+    if (read->reverse)
+        reverse(read->messages, read->count);
+    if (read->status == 0) {
+        rows_came(r);
+        return;
     }
-    for (size_t i = 0; i < read->count; i++)
-        rt_stored_unref(read->messages[i]);
-    rt_free(read->messages);
-    rt_free(r);
+    answer_without_rows(r, read->status, read->text);
+    close_reading(r);
 }
 
-/* RT_ENOENT: the journal has nothing beyond memory. */
-static int ask_journal(struct rt_broker *b, const struct rt_history *q,
-                       const struct rt_channel_rule *rule)
+static void fill_read(struct reading *r)
+{
+    const struct rt_history *q = &r->query;
+    uint32_t want = wanted(q);
+    struct rt_read *read = &r->read;
+    *read = (struct rt_read){.channel_name = q->channel, .done = read_done, .limit = want};
+    if (q->has_since) {
+        read->since = q->since.offset;
+        read->reverse = q->reverse;
+        if (q->reverse && q->since.offset == 0)
+            read->limit = 0; /* nothing precedes it; to the journal 0 is the top */
+    } else if (want > 0) {
+        read->limit = r->rule->history_size < HISTORY_MAX ? r->rule->history_size : HISTORY_MAX;
+        read->reverse = true;
+    }
+    if (r->channel)
+        memcpy(read->epoch, rt_channel_epoch(r->channel), sizeof(read->epoch));
+}
+
+static int ask_store(struct reading *r)
+{
+    struct rt_broker *b = r->broker;
+    fill_read(r);
+    if (!b->read)
+        return rt_journal_read(b->journal, &r->read);
+    return b->read(b->read_arg, &r->read);
+}
+
+static struct reading *new_reading(struct rt_broker *b, const struct rt_history *q,
+                                   const struct rt_channel_rule *rule)
 {
     struct reading *r = rt_calloc(1, sizeof(*r) + q->channel.len);
     if (!r)
-        return RT_ENOMEM;
+        return NULL;
     memcpy(r->name, q->channel.ptr, q->channel.len);
     r->query = *q;
     r->query.channel = rt_str_of(r->name, q->channel.len);
     r->broker = b;
     r->rule = rule;
-    uint32_t want = wanted(q);
-    r->read = (struct rt_read){.channel_name = r->query.channel, .done = read_done, .limit = want};
-    if (q->has_since) {
-        r->read.since = q->since.offset;
-        r->read.reverse = q->reverse;
-        if (q->reverse && q->since.offset == 0)
-            r->read.limit = 0; /* nothing precedes it; to the journal 0 is the top */
-    } else if (want > 0) {
-        r->read.limit = rule->history_size < HISTORY_MAX ? rule->history_size : HISTORY_MAX;
-        r->read.reverse = true;
-    }
-    int status = rt_journal_read(b->journal, &r->read);
+    rt_list_push(&b->readings, &r->link);
+    return r;
+}
+
+/* RT_ENOENT: nothing is stored beyond memory. */
+static int ask_journal(struct rt_broker *b, const struct rt_history *q,
+                       const struct rt_channel_rule *rule)
+{
+    struct reading *r = new_reading(b, q, rule);
+    if (!r)
+        return RT_ENOMEM;
+    int status = ask_store(r);
     if (status == RT_PENDING)
         return 0;
-    rt_free(r);
+    close_reading(r);
     return status;
 }
+
+/* ---- a log that nodes share ---- */
+
+/* From here on the channel's object knows all that this node delivers. NULL: out of memory. */
+static struct rt_channel *hold_channel(struct rt_broker *b, struct rt_str name,
+                                       const struct rt_position *top)
+{
+    struct rt_channel *c = rt_hub_channel(b->hub, name, true);
+    if (!c)
+        return NULL;
+    rt_channel_set_epoch(c, top->epoch);
+    if (rt_channel_top(c) == 0)
+        rt_channel_set_top(c, top->offset);
+    rt_channel_pin(c);
+    return c;
+}
+
+/* Nothing is stored beyond memory, which has seen nothing of the channel. */
+static void answer_nothing(const struct rt_history *q, const struct rt_position *top)
+{
+    struct rt_history_result result = {
+        .top = *top, .gap = is_forward(q) && q->since.offset < top->offset, .text = ""};
+    q->done(q->arg, &result);
+}
+
+/* What can be said now; false: the question has to wait. */
+static bool answer_shared(struct reading *r)
+{
+    struct rt_broker *b = r->broker;
+    const struct rt_history *q = &r->query;
+    struct rt_position top;
+    if (!rt_journal_position(b->journal, q->channel, &top)) {
+        if (wait_on(r))
+            return false;
+        fail(q, RT_EAGAIN, "the log has not been reached yet: try again");
+        return true;
+    }
+    bool ahead = is_forward(q) && q->since.offset > top.offset &&
+                 (q->since.epoch[0] == '\0' || strcmp(q->since.epoch, top.epoch) == 0);
+    if (ahead && wait_on(r))
+        return false;
+    const char *fault = fault_of(q, &top);
+    if (fault) {
+        fail(q, RT_ERANGE, fault);
+        return true;
+    }
+    struct rt_channel *c = rt_hub_channel(b->hub, q->channel, false);
+    if (c && rt_channel_top(c) > 0)
+        rt_channel_set_epoch(c, top.epoch);
+    if (covered(c, q, r->rule) || wanted(q) == 0) {
+        if (c)
+            answer_from_memory(b, c, q, r->rule);
+        else
+            answer_nothing(q, &top);
+        return true;
+    }
+    if (!r->channel && !(r->channel = hold_channel(b, q->channel, &top))) {
+        fail(q, RT_ENOMEM, "out of memory");
+        return true;
+    }
+    int status = ask_store(r);
+    if (status == RT_PENDING)
+        return false;
+    if (status == RT_ENOENT && rt_channel_kept(r->channel) > 0)
+        answer_from_memory(b, r->channel, q, r->rule);
+    else if (status == RT_ENOENT)
+        answer_nothing(q, &top);
+    else
+        answer_without_rows(r, status, rt_err_name(status));
+    return true;
+}
+
+static void look_again(struct reading *r)
+{
+    if (answer_shared(r))
+        close_reading(r);
+}
+
+void rt_broker_stop_waiting(struct rt_broker *b)
+{
+    rt_list_for_safe(node, next, &b->readings) {
+        struct reading *r = RT_CONTAINER(node, struct reading, link);
+        if (!r->again.active)
+            continue; /* whoever reads for it answers */
+        fail(&r->query, RT_EAGAIN, "the broker is shutting down");
+        close_reading(r);
+    }
+}
+
+/* ---- */
 
 /* With nothing but memory a channel that was never seen has a position as well: a fresh epoch. */
 static struct rt_channel *known_channel(struct rt_broker *b, struct rt_str name)
@@ -230,20 +491,9 @@ static struct rt_channel *known_channel(struct rt_broker *b, struct rt_str name)
     return c;
 }
 
-void rt_broker_history(struct rt_broker *b, const struct rt_history *q)
+static void answer_local(struct rt_broker *b, const struct rt_history *q,
+                         const struct rt_channel_rule *rule)
 {
-    struct rt_err err = {0};
-    const struct rt_channel_rule *rule = rt_broker_rule(b, q->channel);
-    if (rt_broker_check_name(b, q->channel, &err)) {
-        fail(q, RT_EINVAL, err.text);
-        return;
-    }
-    if (!rule || !rule->log) {
-        fail(q, RT_ENOENT,
-             rule ? "the channel has no history: its rule in `channels` says `log: false`"
-                  : "no rule for this channel: add one to `channels` whose `match` fits");
-        return;
-    }
     struct rt_channel *c = rt_hub_channel(b->hub, q->channel, false);
     if (!covered(c, q, rule)) {
         int status = ask_journal(b, q, rule);
@@ -260,10 +510,35 @@ void rt_broker_history(struct rt_broker *b, const struct rt_history *q)
         }
     }
     struct rt_position top;
-    position_of(c, &top);
+    position_of(b, c, &top);
     const char *fault = fault_of(q, &top);
     if (fault)
         fail(q, RT_ERANGE, fault);
     else
-        answer_from_memory(c, q, rule);
+        answer_from_memory(b, c, q, rule);
+}
+
+void rt_broker_history(struct rt_broker *b, const struct rt_history *q)
+{
+    struct rt_err err = {0};
+    const struct rt_channel_rule *rule = rt_broker_rule(b, q->channel);
+    if (rt_broker_check_name(b, q->channel, &err)) {
+        fail(q, RT_EINVAL, err.text);
+        return;
+    }
+    if (!rule || !rule->log) {
+        fail(q, RT_ENOENT,
+             rule ? "the channel has no history: its rule in `channels` says `log: false`"
+                  : "no rule for this channel: add one to `channels` whose `match` fits");
+        return;
+    }
+    if (!rt_journal_delivers(b->journal)) {
+        answer_local(b, q, rule);
+        return;
+    }
+    struct reading *r = new_reading(b, q, rule);
+    if (!r)
+        fail(q, RT_ENOMEM, "out of memory");
+    else
+        look_again(r);
 }

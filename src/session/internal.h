@@ -15,7 +15,10 @@ struct rt_broker {
     struct rt_loop *loop;
     struct rt_hub *hub;
     struct rt_journal *journal;
-    struct rt_broker_relay relay; /* all NULL: one node */
+    struct rt_broker_relay relay;                 /* all NULL: one node */
+    int (*read)(void *arg, struct rt_read *read); /* of what memory has no more */
+    void *read_arg;
+    struct rt_list readings;      /* reading.link: history that is being read */
     struct rt_broker_rule *rules; /* config->channel_count, then the one for unmatched channels */
     struct rt_list relief;        /* rt_relief.link: who waits for the journal's queue to empty */
     struct rt_timer expiry;
@@ -23,10 +26,12 @@ struct rt_broker {
     void (*closed)(void *arg);
     void *closed_arg;
     struct {
-        struct rt_metric ok, retry, unknown, refused, duplicates;
+        struct rt_metric ok, retry, unknown, refused, duplicates, unlogged;
     } metrics;
 };
 
+/* history.c: answers what waits for time to pass; nothing waits any more. */
+void rt_broker_stop_waiting(struct rt_broker *b);
 /* Name and length limits of a channel. */
 int rt_broker_check_name(const struct rt_broker *b, struct rt_str channel, struct rt_err *err);
 

@@ -1,7 +1,8 @@
 /* Publishing: rule, permission and limits, then the log, then the fan-out.
  *
  * Without a log the message goes straight from its buffer into the channel's run. With a log a stored copy is appended; once its position is known
- * that same copy is delivered and kept. `deliver: on_publish` turns the two steps round. */
+ * that same copy is delivered and kept; where the journal delivers by itself it comes back through rt_broker_deliver(). `deliver: on_publish` turns the two
+ * steps round. */
 #include "session/internal.h"
 
 #include "base/alloc.h"
@@ -121,7 +122,7 @@ static void result_of(const struct rt_append *a, struct rt_publish_result *r)
 static void complete(struct pending *p, struct rt_publish_result *r)
 {
     struct rt_append *a = &p->append;
-    if (a->status == 0 && !a->duplicate)
+    if (a->status == 0 && !a->duplicate && !rt_journal_delivers(p->broker->journal))
         deliver(p->broker, a, p->fanned_out);
     result_of(a, r);
     count(p->broker, r);

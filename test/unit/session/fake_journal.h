@@ -30,7 +30,10 @@ static struct fake_journal {
     struct rt_stored *rows[ROWS_MAX];
     size_t row_count;
     uint64_t top, oldest;
+    uint64_t complete; /* 0: all */
     bool page_cut;
+    /* as a log that nodes share: what this node has come to; epoch "" is not known */
+    uint64_t head;
     void (*closed)(void *arg);
     void *closed_arg;
     bool freed;
@@ -111,6 +114,29 @@ static const struct rt_journal_ops FAKE_OPS = {.name = "fake",
                                                .close = fake_close,
                                                .free = fake_free};
 
+static bool fake_position(const struct rt_journal *base, struct rt_str channel,
+                          struct rt_position *ret_position)
+{
+    const struct fake_journal *j = (const struct fake_journal *)(const void *)base;
+    (void)channel;
+    if (j->epoch[0] == '\0')
+        return false;
+    memcpy(ret_position->epoch, j->epoch, sizeof(j->epoch));
+    ret_position->offset = j->head;
+    return true;
+}
+
+/* A log that delivers by itself and keeps nothing. */
+static const struct rt_journal_ops FAKE_SHARED_OPS = {.name = "fake",
+                                                      .delivers = true,
+                                                      .append = fake_append,
+                                                      .read = fake_read,
+                                                      .position = fake_position,
+                                                      .congested = fake_congested,
+                                                      .healthy = fake_healthy,
+                                                      .close = fake_close,
+                                                      .free = fake_free};
+
 /* Answers the append that waits at `index` (in order of arrival). */
 static void commit_at(size_t index, int status, bool duplicate)
 {
@@ -152,7 +178,8 @@ static void answer_read(int status)
     snprintf(read->text, sizeof(read->text), "%s", status ? "the disk is gone" : "");
     memcpy(read->top.epoch, j->epoch, sizeof(j->epoch));
     read->top.offset = j->top;
-    read->oldest = j->oldest;
+    read->floor = j->oldest ? j->oldest - 1 : j->top;
+    read->complete = j->complete ? j->complete : UINT64_MAX;
     read->more = j->page_cut;
     read->messages = rt_calloc(ROWS_MAX, sizeof(struct rt_stored *));
     for (size_t i = 0; !status && i < j->row_count; i++) {

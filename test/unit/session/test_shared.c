@@ -1,0 +1,370 @@
+/* A log that nodes share: what it delivers, and history that joins memory with rows which lag behind. */
+#include "unit/session/broker_rig.h"
+
+static const char RULES[] =
+    "channels:\n"
+    "  - {match: 'quiet', log: false, subscribe: anyone, publish: anyone}\n"
+    "  - {match: 'now', log: true, deliver: on_publish, subscribe: anyone, publish: anyone}\n"
+    "  - {match: 'c*', log: true, subscribe: anyone, publish: anyone, history: {size: 5, ttl: 1h}}\n";
+
+static void start(void)
+{
+    start_with(RULES);
+    fake.base.ops = &FAKE_SHARED_OPS;
+}
+
+/* The log has the next message of this channel. */
+static void come(const char *channel, const char *data, uint64_t offset)
+{
+    struct rt_message m = {
+        .data = rt_str_c(data), .kind = RT_KIND_TEXT, .offset = offset, .time = rt_wall_ms()};
+    struct rt_stored *s = rt_stored_new(&m);
+    assert_non_null(s);
+    fake.head = offset;
+    rt_broker_deliver(t.broker, rt_str_c(channel), fake.epoch, s);
+    rt_stored_unref(s);
+}
+
+/* ---- delivery ---- */
+
+static void test_deliver(void **state)
+{
+    (void)state;
+    start();
+    struct rt_client *client = new_client("p", "");
+    assert_int_equal(rt_broker_subscribe(client, RT_STR("c"), false, NULL), 0);
+    assert_int_equal(rt_broker_subscribe(client, RT_STR("quiet"), false, NULL), 0);
+    assert_true(publish(client, "c", "own"));
+    expect_delivered(client, "");
+    commit_all();
+    expect_answers("own ok E:1\n");
+    expect_delivered(client, ""); /* the journal brings it */
+    come("c", "own", 1);
+    come("c", "other", 2);
+    expect_delivered(client, "own@1\nother@2\n");
+    come("quiet", "x", 3);
+    come("no rule", "x", 4);
+    expect_delivered(client, "");
+    assert_int_equal(metric("log_records_unlogged_total", NULL), 2);
+}
+
+/* What was fanned out when it was published is kept when the log brings it, and not sent again. */
+static void test_on_publish(void **state)
+{
+    (void)state;
+    start();
+    struct rt_client *client = new_client("p", "");
+    assert_int_equal(rt_broker_subscribe(client, RT_STR("now"), false, NULL), 0);
+    assert_true(publish(client, "now", "own"));
+    expect_delivered(client, "own\n");
+    struct rt_stored *own = rt_stored_ref(fake.appends[0]->message);
+    commit_all();
+    own->m.offset = 7;
+    fake.head = 7;
+    rt_broker_deliver(t.broker, RT_STR("now"), "E", own);
+    rt_stored_unref(own);
+    come("now", "other's", 8);
+    expect_delivered(client, "other's@8\n");
+    fake.no_reads = true;
+    ask((struct query){.channel = "now", .limit = -1});
+    expect_history("own@7 other's@8 top E:8\n");
+}
+
+static bool is_c(void *arg, struct rt_str channel)
+{
+    (void)arg;
+    return rt_str_eq(channel, RT_STR("c"));
+}
+
+static void test_forget(void **state)
+{
+    (void)state;
+    start();
+    fake.no_reads = true;
+    come("c", "a", 1);
+    come("c2", "b", 2);
+    ask((struct query){.channel = "c", .since = true, .offset = 0, .limit = -1});
+    expect_history("a@1 top E:2\n");
+    fake.head = 9; /* 3 to 9 never came */
+    rt_broker_forget(t.broker, is_c, NULL);
+    come("c", "d", 10);
+    ask((struct query){.channel = "c", .since = true, .offset = 1, .limit = -1});
+    expect_history("d@10 top E:10 gap\n");
+    ask((struct query){.channel = "c", .since = true, .offset = 9, .limit = -1});
+    expect_history("d@10 top E:10\n");
+    ask((struct query){.channel = "c2", .since = true, .offset = 1, .limit = -1});
+    expect_history("b@2 top E:10\n");
+}
+
+/* Another incarnation of the log: what is kept of the former goes, its positions are refused. */
+static void test_other_epoch(void **state)
+{
+    (void)state;
+    start();
+    fake.no_reads = true;
+    come("c", "a", 5);
+    snprintf(fake.epoch, sizeof(fake.epoch), "F");
+    fake.head = 0;
+    ask((struct query){.channel = "c", .since = true, .offset = 4, .epoch = "E", .limit = -1});
+    expect_history("-3 the position is of another epoch\n");
+    ask((struct query){.channel = "c", .limit = -1});
+    expect_history("top F:0\n");
+    come("c", "b", 1);
+    ask((struct query){.channel = "c", .limit = -1});
+    expect_history("b@1 top F:1\n");
+}
+
+/* ---- history: memory alone ---- */
+
+static void test_memory(void **state)
+{
+    static const struct {
+        struct query q;
+        const char *want;
+    } rows[] = {
+        {{.since = true, .offset = 3, .limit = -1}, "d@4 f@6 top E:9\n"},
+        {{.since = true, .offset = 4, .limit = -1, .epoch = "E"}, "f@6 top E:9\n"},
+        {{.since = true, .offset = 9, .limit = -1}, "top E:9\n"},
+        {{.since = true, .offset = 3, .limit = 1}, "d@4 top E:9 more\n"},
+        {{.since = true, .offset = 3, .limit = -1, .epoch = "X"},
+         "-3 the position is of another epoch\n"},
+        {{.since = true, .offset = 1, .limit = -1}, "d@4 f@6 top E:9 gap\n"},
+        {{.limit = -1}, "d@4 f@6 top E:9\n"},
+        {{.limit = 1, .reverse = true}, "f@6 top E:9 more\n"},
+        {{.limit = 0}, "top E:9\n"},
+        {{.since = true, .offset = 6, .limit = -1, .reverse = true}, "d@4 top E:9\n"},
+    };
+    (void)state;
+    start();
+    fake.no_reads = true;
+    come("c", "d", 4);
+    come("c", "f", 6);
+    fake.head = 9;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct query q = rows[i].q;
+        q.channel = "c";
+        ask(q);
+        expect_history(rows[i].want);
+    }
+}
+
+/* Memory has seen nothing of the channel, and there are no rows. */
+static void test_unseen(void **state)
+{
+    (void)state;
+    start();
+    fake.no_reads = true;
+    fake.head = 9;
+    ask((struct query){.channel = "c", .limit = -1});
+    expect_history("top E:9\n");
+    ask((struct query){.channel = "c", .since = true, .offset = 9, .limit = -1});
+    expect_history("top E:9\n");
+    ask((struct query){.channel = "c", .since = true, .offset = 8, .limit = -1});
+    expect_history("top E:9 gap\n"); /* it cannot know */
+}
+
+/* ---- history: rows and memory ---- */
+
+/* Rows 1 to 6 of which the store has come to 4; memory has 5 to 8. */
+static void start_joined(void)
+{
+    start();
+    for (int i = 1; i <= 8; i++) {
+        static const char *const names[] = {"", "1", "2", "3", "4", "5", "6", "7", "8"};
+        if (i <= 4)
+            add_row((uint64_t)i, names[i], 0);
+        if (i >= 4)
+            come("c", names[i], (uint64_t)i);
+    }
+    fake.complete = 4;
+}
+
+static void test_join(void **state)
+{
+    static const struct {
+        struct query q;
+        const char *want;
+    } rows[] = {
+        {{.since = true, .offset = 1, .limit = -1}, "2@2 3@3 4@4 5@5 6@6 7@7 8@8 top E:8\n"},
+        {{.since = true, .offset = 1, .limit = 4}, "2@2 3@3 4@4 5@5 top E:8 more\n"},
+        {{.since = true, .offset = 1, .limit = 3}, "2@2 3@3 4@4 top E:8 more\n"},
+        {{.since = true, .offset = 1, .limit = 2}, "2@2 3@3 top E:8 more\n"},
+        {{.since = true, .offset = 6, .limit = -1, .reverse = true},
+         "5@5 4@4 3@3 2@2 1@1 top E:8\n"},
+        {{.since = true, .offset = 6, .limit = 2, .reverse = true}, "5@5 4@4 top E:8 more\n"},
+    };
+    (void)state;
+    start_joined();
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct query q = rows[i].q;
+        q.channel = "c";
+        ask(q);
+        expect_history("");
+        answer_read(0);
+        expect_history(rows[i].want);
+    }
+    /* Not more than the rule's size: memory has that. */
+    ask((struct query){.channel = "c", .limit = -1});
+    expect_history("4@4 5@5 6@6 7@7 8@8 top E:8\n");
+    assert_int_equal(fake.read_count, 0);
+}
+
+static void test_join_gap(void **state)
+{
+    (void)state;
+    start_joined();
+    fake.oldest = 3; /* 1 and 2 went by retention */
+    ask((struct query){.channel = "c", .since = true, .offset = 1, .limit = -1});
+    answer_read(0);
+    expect_history("2@2 3@3 4@4 5@5 6@6 7@7 8@8 top E:8 gap\n");
+    ask((struct query){.channel = "c", .since = true, .offset = 2, .limit = -1});
+    answer_read(0);
+    expect_history("3@3 4@4 5@5 6@6 7@7 8@8 top E:8\n");
+}
+
+/* Messages that come between the question and the rows are not missed. */
+static void test_join_meanwhile(void **state)
+{
+    (void)state;
+    start_joined();
+    ask((struct query){.channel = "c", .since = true, .offset = 2, .limit = -1});
+    come("c", "9", 9);
+    answer_read(0);
+    expect_history("3@3 4@4 5@5 6@6 7@7 8@8 9@9 top E:9\n");
+}
+
+/* The rows do not reach what memory has: it asks again until they do. */
+static void test_lag(void **state)
+{
+    (void)state;
+    start_joined();
+    fake.complete = 2;
+    ask((struct query){.channel = "c", .since = true, .offset = 1, .limit = -1});
+    answer_read(0);
+    expect_history("");
+    WAIT_FOR(fake.read_count == 1);
+    fake.complete = 4;
+    answer_read(0);
+    expect_history("2@2 3@3 4@4 5@5 6@6 7@7 8@8 top E:8\n");
+}
+
+/* A channel that memory has not seen is held from the question on, so that rows need only reach that point. */
+static void test_lag_unseen(void **state)
+{
+    (void)state;
+    start();
+    add_row(3, "3", 0);
+    fake.head = 6;
+    fake.complete = 4;
+    ask((struct query){.channel = "c", .since = true, .offset = 2, .limit = -1});
+    answer_read(0);
+    expect_history("");
+    come("c", "7", 7);
+    WAIT_FOR(fake.read_count == 1);
+    fake.complete = 6;
+    answer_read(0);
+    expect_history("3@3 7@7 top E:7\n");
+}
+
+/* They never do: what there is comes as a page that is not the last one; behind a position nothing is left out. */
+static void test_lag_for_long(void **state)
+{
+    (void)state;
+    start_joined();
+    fake.complete = 2;
+    for (size_t i = 0; i < 2; i++) {
+        ask((struct query){.channel = "c", .since = true, .offset = i == 0 ? 0 : 2, .limit = -1});
+        while (t.history.len == 0) {
+            WAIT_FOR(fake.read_count == 1 || t.history.len > 0);
+            if (fake.read_count == 1) {
+                fake.row_count = 2;
+                answer_read(0);
+            }
+        }
+        fake.row_count = 4;
+        expect_history(i == 0 ? "1@1 2@2 top E:8 more\n"
+                              : "-6 the history lags behind the log: try again\n");
+    }
+}
+
+static void test_rows_fail(void **state)
+{
+    (void)state;
+    start_joined();
+    ask((struct query){.channel = "c", .since = true, .offset = 1, .limit = -1});
+    answer_read(RT_EIO);
+    expect_history("-7 the disk is gone\n");
+    /* A window is served from memory as far as that goes. */
+    come("c3", "x", 9);
+    ask((struct query){.channel = "c3", .limit = -1});
+    answer_read(RT_EIO);
+    expect_history("x@9 top E:9\n");
+    ask((struct query){.channel = "c4", .limit = -1});
+    answer_read(RT_EIO);
+    expect_history("-7 the disk is gone\n");
+}
+
+/* ---- positions of other nodes ---- */
+
+static void test_ahead(void **state)
+{
+    (void)state;
+    start();
+    come("c", "a", 3);
+    ask((struct query){.channel = "c", .since = true, .offset = 5, .epoch = "E", .limit = -1});
+    expect_history("");
+    come("c", "b", 5);
+    come("c", "c", 6);
+    WAIT_FOR(t.history.len > 0);
+    expect_history("c@6 top E:6\n");
+    ask((struct query){.channel = "c", .since = true, .offset = 50, .limit = -1});
+    WAIT_FOR(t.history.len > 0);
+    expect_history("-3 the position lies ahead of the log\n");
+}
+
+static void test_not_reached(void **state)
+{
+    (void)state;
+    start();
+    fake.epoch[0] = '\0';
+    ask((struct query){.channel = "c", .limit = 0});
+    expect_history("");
+    snprintf(fake.epoch, sizeof(fake.epoch), "E");
+    WAIT_FOR(t.history.len > 0);
+    expect_history("top E:0\n");
+    fake.epoch[0] = '\0';
+    ask((struct query){.channel = "c", .limit = 0});
+    WAIT_FOR(t.history.len > 0);
+    expect_history("-6 the log has not been reached yet: try again\n");
+}
+
+static void closed(void *arg)
+{
+    (void)arg;
+    t.closed = true;
+}
+
+/* What waits is answered when the broker closes, nothing is left behind. */
+static void test_close(void **state)
+{
+    (void)state;
+    start();
+    ask((struct query){.channel = "c", .since = true, .offset = 5, .limit = -1});
+    rt_broker_close(t.broker, closed, NULL);
+    expect_history("-6 the broker is shutting down\n");
+    fake.closed(fake.closed_arg);
+    assert_true(t.closed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        rig_test(test_deliver),     rig_test(test_on_publish), rig_test(test_forget),
+        rig_test(test_other_epoch), rig_test(test_memory),     rig_test(test_unseen),
+        rig_test(test_join),        rig_test(test_join_gap),   rig_test(test_join_meanwhile),
+        rig_test(test_lag),         rig_test(test_lag_unseen), rig_test(test_lag_for_long),
+        rig_test(test_rows_fail),   rig_test(test_ahead),      rig_test(test_not_reached),
+        rig_test(test_close),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
