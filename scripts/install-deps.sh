@@ -7,6 +7,7 @@ set -eu
 
 have_command() { command -v "$1" >/dev/null 2>&1; }
 have_module() { have_command pkg-config && pkg-config --exists "$1"; }
+have_postgres() { [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || have_command initdb; }
 have_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 known_package() { apt-cache show "$1" >/dev/null 2>&1; }
 
@@ -61,6 +62,11 @@ set_test() {
     # scripts/kafka.sh
     want_unless default-jre-headless have_command java
     want_unless maven have_command mvn
+    # scripts/run_cluster.sh; kcat shows what Kafka holds
+    want_unless postgresql have_postgres
+    want_unless nginx-light test -x /usr/sbin/nginx
+    want_unless procps have_command pgrep
+    want_unless kcat have_command kcat
 }
 
 set_node() {
