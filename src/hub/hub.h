@@ -29,7 +29,7 @@ struct rt_hub;
 struct rt_channel;
 struct rt_subscriber;
 
-/* How a group of subscribers has messages written. Identity is the pointer; lives as long as the hub. */
+/* How a group of subscribers has messages written. Identity is the pointer; lives as long as a subscriber has it. */
 struct rt_encoding {
     /* Appends the complete wire form: frames of a WebSocket, a packet of a polling payload. May append nothing: this group does not see the message. */
     void (*encode)(const struct rt_encoding *self, const struct rt_message *message,
