@@ -119,6 +119,9 @@ int rt_hub_publish_stored(struct rt_hub *hub, struct rt_str channel, struct rt_s
 int rt_hub_keep_stored(struct rt_hub *hub, struct rt_str channel, struct rt_stored *stored);
 void rt_hub_flush(struct rt_hub *hub);
 bool rt_hub_dirty(const struct rt_hub *hub);
+/* Channels that have subscribers, and the subscriptions of all of them. */
+size_t rt_hub_occupied(const struct rt_hub *hub);
+size_t rt_hub_subscriptions(const struct rt_hub *hub);
 /* The last stamp given. */
 uint64_t rt_hub_stamp(const struct rt_hub *hub);
 
