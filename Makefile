@@ -2,9 +2,10 @@
 #
 #   make                  build ./rtbroker (optimised, with debug information)
 #   make run              install what the build needs, build, start ./rtbroker --dev
-#   make test             install what the tests need, then lint, unit, fuzz-corpus and integration tests
+#   make test             install what the tests need, then lint, unit, simulator, fuzz-corpus and integration tests
 #   make unit             unit tests only (ASan and UBSan);  ONLY=hub runs those whose path contains "hub"
 #   make integration      integration tests only;            ONLY=polling likewise
+#   make sim              the simulator: SEED=7 one run with its trace, SEEDS=1000 many (FROM=1 BUG=name); plain: what `make test` runs
 #   make lint             layering, banned functions, sizes, format; every rule tests itself first
 #   make format           let clang-format rewrite src/ and test/
 #   make fuzz             build the fuzz targets with clang and libFuzzer
@@ -109,8 +110,12 @@ BENCH_MAINS := $(if $(BENCH_SRCS),$(shell grep -lE '^int main\b' $(BENCH_SRCS)))
 BENCH_BINS := $(BENCH_MAINS:test/bench/%.c=$(BUILD)/bench/%)
 BENCH_LIB := $(B)/test/bench/libbench.a
 BENCH_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_MAINS),$(BENCH_SRCS)))
+# Its fakes stand in front of the library; calls of the functions that bugs.c wraps go through it.
+SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(call find,test/sim,*.c))
+SIM_BIN := $(B)/test/sim/sim
+SIM_WRAPPED := $(if $(wildcard test/sim/bugs.c),$(shell sed -n 's/^WRAP.[^,]*, \([a-z_]*\),.*/\1/p' test/sim/bugs.c))
 DEPS := $(LIB_OBJS:.o=.d) $(B)/src/main.d $(TEST_LIB_OBJS:.o=.d) $(UNIT_BINS:=.d) $(FUZZ_BINS:=.d) \
-    $(BENCH_SRCS:%.c=$(B)/%.d)
+    $(BENCH_SRCS:%.c=$(B)/%.d) $(SIM_OBJS:.o=.d)
 
 # ---- output ----------------------------------------------------------------------------------------------------
 
@@ -124,7 +129,7 @@ endif
 
 # ---- targets ---------------------------------------------------------------------------------------------------
 
-.PHONY: all help deps run test unit integration lint format fuzz fuzz-run fuzz-bins unit-bins bench bench-build \
+.PHONY: all help deps run test unit sim sim-bin integration lint format fuzz fuzz-run fuzz-bins unit-bins bench bench-build \
     install clean check-clang FORCE
 
 # Only the plain release build lands at the top level; variants stay in their directories.
@@ -155,6 +160,16 @@ test:
 unit:
 	@scripts/install-deps.sh test
 	@python3 scripts/run_tests.py --stage unit --only '$(ONLY)'
+
+SEED ?=
+SEEDS ?=
+FROM ?=
+BUG ?=
+sim:
+	@$(MAKE) TEST=1 SAN=address,undefined sim-bin
+	@$(BUILD)/test-asan-ubsan$(addprefix -,$(cc_name))/test/sim/sim $(addprefix --seed ,$(SEED)) $(addprefix --seeds ,$(SEEDS)) \
+	    $(addprefix --from ,$(FROM)) $(addprefix --bug ,$(BUG))
+sim-bin: $(SIM_BIN)
 
 integration: all
 	@scripts/install-deps.sh test
@@ -233,7 +248,7 @@ $(B)/.objects: FORCE
 
 $(B)/gen/version.h: FORCE
 	@mkdir -p $(@D)
-	@CC='$(CC)' CPPFLAGS='$(LLHTTP_CFLAGS)' scripts/version.sh '$(VERSION)' $(PKGS) $(if $(LLHTTP_LIBS),libllhttp) >$@.new
+	@scripts/version.sh '$(VERSION)' >$@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
 $(B)/.web: FORCE
@@ -280,6 +295,12 @@ $(TEST_LIB): $(TEST_LIB_OBJS) $(B)/.objects
 $(B)/test/unit/%: $(B)/test/unit/%.o $(TEST_LIB) $(LIB)
 	$(call say,LD,$@)
 	$(Q)$(call LINK,$< $(TEST_LIB) $(LIB)) -lcmocka
+
+# Without librdkafka: a call that no fake answers is an error here.
+$(SIM_BIN): $(SIM_OBJS) $(LIB)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(RT_CFLAGS) $(CFLAGS) -o $@ $(SIM_OBJS) $(LIB) $(RT_LDFLAGS) $(SIM_WRAPPED:%=-Wl,--wrap=%) \
+	    $(filter-out -lrdkafka,$(RT_LIBS))
 
 # With libFuzzer's main when fuzzing, else with ours, which replays a corpus.
 FUZZ_MAIN := $(if $(FUZZER),,$(B)/test/fuzz/replay.o)

@@ -7,6 +7,7 @@ run_tests.py [--stage NAME] [--only TEXT] [--verbose]
     compile       the sources under clang's warnings as well
     unit          test/unit/**/test_*.c with ASan, UBSan and LeakSanitizer; a program prints TAP through cmocka
     threads       those of THREADED once more under ThreadSanitizer
+    sim           the simulator of a cluster: seeded runs, and bugs planted on purpose that have to be caught
     fuzz          the stored corpus of every test/fuzz/fuzz_*.c
     configs       `rtbroker check` on every configuration that the tree ships, also within the pages; the list of metrics
     integration   node --test over test/integration/*.test.mjs, against ./rtbroker
@@ -148,6 +149,12 @@ def stage_threads(only):
     return build_and_run("threads", paths, ["TEST=1", "SAN=thread"])
 
 
+def stage_sim(only):
+    if only not in "test/sim":
+        return []
+    return build_and_run("sim", [os.path.join(BUILD, "test-asan-ubsan", "test/sim/sim")], ["TEST=1", "SAN=address,undefined"])
+
+
 def stage_fuzz(only):
     def corpus(path):
         return [os.path.join("test/fuzz/corpus", os.path.basename(path)[len("fuzz_"):])]
@@ -213,7 +220,8 @@ def stage_sanitized(only):
 
 
 STAGES = {"lint": stage_lint, "compile": stage_compile, "unit": stage_unit, "threads": stage_threads,
-          "fuzz": stage_fuzz, "configs": stage_configs, "integration": stage_integration, "sanitized": stage_sanitized}
+          "sim": stage_sim, "fuzz": stage_fuzz, "configs": stage_configs, "integration": stage_integration,
+          "sanitized": stage_sanitized}
 # Their successes are checks, not tests: only their failures count.
 CHECKS = {"lint", "compile"}
 

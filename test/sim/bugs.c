@@ -1,0 +1,105 @@
+/* Thin shims around functions of src/. The linker sends calls of NAME to __wrap_NAME (Makefile, SIM_WRAPPED); each passes on to the real one, but for its planted bug. */
+#include "bugs.h"
+
+#include "cluster/envelope.h"
+#include "journal/kafka.h"
+#include "journal/kafka_dedupe.h"
+#include "journal/kafka_tail.h"
+#include "session/broker.h"
+#include "sim.h"
+
+#define WRAP(type, name, ...)        \
+    type __real_##name(__VA_ARGS__); \
+    type __wrap_##name(__VA_ARGS__); \
+    type __wrap_##name(__VA_ARGS__)
+
+WRAP(int, rt_sequencer_new, const struct rt_sequencer_options *options, struct rt_sequencer **ret)
+{
+    struct rt_sequencer_options o = *options;
+    o.max_entries = BUG(UNBOUNDED) ? 1u << 20 : SIM_REORDER; /* small, so that it fills */
+    return __real_rt_sequencer_new(&o, ret);
+}
+
+WRAP(void, rt_sequencer_reset, struct rt_sequencer *s, uint32_t partition)
+{
+    if (!BUG(RESET_FORGOTTEN))
+        __real_rt_sequencer_reset(s, partition);
+}
+
+/* Has Redis brought this record to this process? Notes it when it does now. */
+static bool seen(enum rt_source source, const struct rt_record *r)
+{
+    static uint64_t lives[SIM_NODES][SIM_PARTS][1u << 14];
+    uint64_t *life = &lives[sim.host->index][r->partition][r->offset & 0x3fff];
+    if (source == RT_FROM_PEER)
+        *life = sim.host->life;
+    return *life == sim.host->life;
+}
+
+WRAP(int, rt_sequencer_push, struct rt_sequencer *s, enum rt_source source,
+     const struct rt_record *record)
+{
+    uint64_t next = rt_sequencer_next(s, record->partition);
+    if (BUG(SKIP_AHEAD) && source == RT_FROM_PEER && next > 0 && record->offset > next &&
+        sim_chance(100))
+        rt_sequencer_start(s, record->partition, record->offset);
+    bool drop = BUG(SEEN_IS_DONE) && record->partition < SIM_PARTS && seen(source, record) &&
+                source == RT_FROM_TAIL;
+    if (drop || (BUG(TAIL_LOSES) && source == RT_FROM_TAIL && sim_chance(20))) {
+        rt_stored_unref(record->message);
+        return 0;
+    }
+    return __real_rt_sequencer_push(s, source, record);
+}
+
+WRAP(bool, rt_dedupe_record, struct rt_dedupe *d, const struct rt_message *m, uint64_t *ret_first)
+{
+    bool repeated = __real_rt_dedupe_record(d, m, ret_first);
+    return repeated && !(BUG(DEDUPE_FORGETS) && sim.host); /* the store's writer is no host */
+}
+
+WRAP(bool, rt_dedupe_find, const struct rt_dedupe *d, const struct rt_message *m,
+     uint64_t *ret_first)
+{
+    return !BUG(DEDUPE_FORGETS) && __real_rt_dedupe_find(d, m, ret_first);
+}
+
+WRAP(int, rt_tail_new, const struct rt_tail_options *options, struct rt_tail **ret_tail,
+     struct rt_err *err)
+{
+    struct rt_tail_options o = *options;
+    if (BUG(DEDUPE_COLD))
+        o.window = o.warm = 0;
+    return __real_rt_tail_new(&o, ret_tail, err);
+}
+
+WRAP(void, rt_broker_history, struct rt_broker *b, const struct rt_history *history)
+{
+    struct rt_history h = *history;
+    if (BUG(RESUME_SKIPS) && h.has_since)
+        h.since.offset++;
+    if (BUG(RESUME_REPEATS) && h.has_since && h.since.offset > 0)
+        h.since.offset--;
+    __real_rt_broker_history(b, &h);
+}
+
+WRAP(bool, rt_channel_covers_offset, const struct rt_channel *c, uint64_t offset)
+{
+    return __real_rt_channel_covers_offset(c, offset) || BUG(MEMORY_TRUSTED);
+}
+
+WRAP(int, rt_parcel_decode, struct rt_str bytes, struct rt_str secret,
+     struct rt_str attachments[RT_MAX_ATTACHMENTS], struct rt_parcel *ret_parcel,
+     struct rt_err *err)
+{
+    return __real_rt_parcel_decode(bytes, BUG(MAC_UNCHECKED) ? RT_STR_NONE : secret, attachments,
+                                   ret_parcel, err);
+}
+
+WRAP(void, rt_journal_kafka_early, struct rt_journal *j, struct rt_str epoch,
+     const struct rt_record *record)
+{
+    if (BUG(EPOCH_IGNORED))
+        epoch = rt_str_c(rt_journal_kafka_epoch(j, record->partition));
+    __real_rt_journal_kafka_early(j, epoch, record);
+}

@@ -1,0 +1,17 @@
+/* The real tail, src/journal/kafka_tail.c, one step at a time: its thread's main is a loop around what is called here. */
+#include "journal/kafka_tail.c"
+
+#include "node.h"
+
+bool sim_tail_step(void *tail)
+{
+    struct rt_tail *t = tail;
+    if (atomic_load(&t->stopping))
+        return false;
+    if (!have_batch(t))
+        return true;
+    locate_due(t);
+    check(t);
+    fill(t);
+    return true;
+}
