@@ -496,7 +496,7 @@ run() {
     elif [ -z "$keep" ]; then
         sleep infinity &
     else
-        return
+        return 0
     fi
     job=$!
     wait $job || status=$?
