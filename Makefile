@@ -22,7 +22,7 @@
 VERSION := 0.1.0
 
 # Libraries found with pkg-config; each is included in one folder only (scripts/lint.py has the list).
-PKGS := libuv yaml-0.1 libcjson sqlite3 libcrypto hiredis rdkafka
+PKGS := libuv yaml-0.1 libcjson sqlite3 libcrypto hiredis rdkafka libpq
 # wslay has no pkg-config file in Debian; llhttp comes as source there (third_party/llhttp.mk).
 EXTRA_LIBS := -lwslay
 

@@ -24,6 +24,13 @@ node_is_new_enough() {
     have_command node && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ] 2>/dev/null
 }
 
+have_postgres() {
+    for server in /usr/lib/postgresql/*/bin/postgres; do
+        [ -x "$server" ] && return 0
+    done
+    have_command postgres
+}
+
 set_make() { want_unless make have_command make; }
 
 set_build() {
@@ -38,6 +45,7 @@ set_build() {
     want_unless libsqlite3-dev have_module sqlite3
     want_unless libhiredis-dev have_module hiredis
     want_unless librdkafka-dev have_module rdkafka
+    want_unless libpq-dev have_module libpq
     want_unless libssl-dev have_module libcrypto
     want_unless libwslay-dev test -e /usr/include/wslay/wslay.h
     # llhttp is a library on Debian 13, source inside a Node package on 12 (third_party/llhttp.mk).
@@ -57,6 +65,8 @@ set_test() {
     set_clang
     set_node
     want_unless redis-server have_command redis-server
+    # Its servers are started from /usr/lib/postgresql, one for each test.
+    want_unless postgresql have_postgres
     # The pages are tested in a real browser.
     want_unless chromium have_command chromium
     # scripts/kafka.sh
