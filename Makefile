@@ -248,7 +248,7 @@ $(B)/.objects: FORCE
 
 $(B)/gen/version.h: FORCE
 	@mkdir -p $(@D)
-	@scripts/version.sh '$(VERSION)' >$@.new
+	@CC='$(CC)' CPPFLAGS='$(LLHTTP_CFLAGS)' scripts/version.sh '$(VERSION)' $(PKGS) $(if $(LLHTTP_LIBS),libllhttp) >$@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
 $(B)/.web: FORCE

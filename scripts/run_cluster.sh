@@ -221,7 +221,7 @@ start_nginx() {
         # Its workers may write to the nodes' sockets, which are ours.
         [ "$(id -u)" -ne 0 ] || echo "user root;"
         echo "daemon off; worker_processes 1; pid $home/nginx.pid; error_log stderr warn;"
-        echo "events { worker_connections 30000; }"
+        echo "events { worker_connections 16000; }"
         echo "http { access_log off;"
         printf "    %s_temp_path $home/temp;\n" client_body proxy fastcgi uwsgi scgi
         echo "    include $home/site.conf; }"

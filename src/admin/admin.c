@@ -20,6 +20,7 @@ int rt_admin_new(const struct rt_admin_options *options, struct rt_admin **ret_a
     if (status == 0)
         status = rt_admin_mount_pages(a, err);
     if (status) {
+        rt_admin_stop_monitor(a);
         rt_free(a);
         return status;
     }
@@ -42,5 +43,6 @@ void rt_admin_free(struct rt_admin *admin)
         return;
     assert(rt_list_empty(&admin->streams));
     rt_drain_stop(&admin->drain);
+    rt_admin_stop_monitor(admin);
     rt_free(admin);
 }

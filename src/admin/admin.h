@@ -4,7 +4,7 @@
  * `result`), with real HTTP status codes and the one JSON error shape of http/server.h. Authentication by `X-API-Key` or `Authorization: apikey KEY`
  * (api.keys); without configured keys only --dev lets requests in.
  * GET /api/stream: a channel as server-sent events.
- * GET /healthz, /readyz, /metrics. All of these move to http.internal when that is set.
+ * GET /healthz, /readyz (the log and `backends`, each with its state), /metrics. All of these move to http.internal when that is set.
  * GET / and its files: the demo chat, only in --dev.
  * Thread: the loop. */
 #ifndef RT_ADMIN_ADMIN_H
@@ -14,6 +14,17 @@
 #include "session/broker.h"
 
 struct rt_admin;
+
+/* A service that this node uses, as /readyz shows it. */
+struct rt_backend {
+    const char *name; /* in "backends"; lives as long as the admin, as `kind` does */
+    const char *kind;
+    bool required; /* while it is down this node is not ready: nobody should send it traffic */
+    /* Does it answer, end to end? From a probe that runs anyway: this is asked once a second and does not wait. `*ret_text` gets the last error or "". */
+    bool (*up)(void *arg, const char **ret_text);
+    void *arg;
+};
+#define RT_BACKENDS_MAX 8
 
 struct rt_admin_options {
     const struct rt_config *config;
@@ -25,11 +36,19 @@ struct rt_admin_options {
     size_t (*clients)(void *arg);
     /* Serving and not draining. */
     bool (*serving)(void *arg);
+    /* Calls `fn` for every other node that is alive, with its name and what its rt_admin_describe() said, as a JSON object. NULL: this node is alone. */
+    void (*each_node)(void *arg, void (*fn)(void *fn_arg, struct rt_str name, struct rt_str json),
+                      void *fn_arg);
     void *arg;
+    /* Beside the log, which the broker knows; copied. At most RT_BACKENDS_MAX - 1. */
+    const struct rt_backend *backends;
+    size_t backend_count;
 };
 
 int rt_admin_new(const struct rt_admin_options *options, struct rt_admin **ret_admin,
                  struct rt_err *err);
+/* This node as `info` shows it: members of a JSON object without braces and without its name. */
+void rt_admin_describe(const struct rt_admin *admin, struct rt_buf *out);
 /* Ends the streams, spread over `jitter_ms`; `serving` says no already, and no new one opens. */
 void rt_admin_drain(struct rt_admin *admin, uint64_t jitter_ms);
 /* No connection may be left. */

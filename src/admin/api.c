@@ -390,6 +390,43 @@ static void handle_channels(struct rt_http_request *req, void *arg)
     respond(a, req, &body);
 }
 
+void rt_admin_describe(const struct rt_admin *a, struct rt_buf *out)
+{
+    const struct rt_hub *hub = rt_broker_hub(a->options.broker);
+    rt_buf_printf(out,
+                  "\"version\":\"%s\",\"num_clients\":%zu,\"num_channels\":%zu,\"num_subs\":%zu,"
+                  "\"uptime\":%llu",
+                  RT_VERSION, a->options.clients(a->options.arg), rt_hub_occupied(hub),
+                  rt_hub_subscriptions(hub),
+                  (unsigned long long)((rt_loop_now(a->options.loop) - a->started) / 1000));
+}
+
+static void begin_node(struct rt_buf *body, struct rt_str name)
+{
+    rt_buf_add_c(body, "{\"uid\":");
+    rt_json_add_string(body, name);
+    rt_buf_add_c(body, ",\"name\":");
+    rt_json_add_string(body, name);
+}
+
+/* Whatever version it runs: its members are passed on as they are. */
+static void add_other_node(void *arg, struct rt_str name, struct rt_str json)
+{
+    struct rt_buf *body = arg;
+    rt_buf_add_byte(body, ',');
+    begin_node(body, name);
+    struct rt_json_iter it = rt_json_iter(json);
+    while (rt_json_next(&it)) {
+        if (rt_str_eq(it.key, RT_STR("uid")) || rt_str_eq(it.key, RT_STR("name")))
+            continue;
+        rt_buf_add_c(body, ",\"");
+        rt_buf_add_str(body, it.key);
+        rt_buf_add_c(body, "\":");
+        rt_json_add_compact(body, it.value);
+    }
+    rt_buf_add_byte(body, '}');
+}
+
 static void handle_info(struct rt_http_request *req, void *arg)
 {
     struct rt_admin *a = arg;
@@ -397,25 +434,15 @@ static void handle_info(struct rt_http_request *req, void *arg)
     if (!e || !close_call(a, req, e))
         return;
     rt_envelope_free(e);
-    const struct rt_hub *hub = rt_broker_hub(a->options.broker);
-    size_t pos = 0, channels = 0, subscriptions = 0;
-    struct rt_channel *c;
-    while ((c = rt_hub_next_channel(hub, &pos))) {
-        uint32_t clients = rt_channel_subscribers(c);
-        channels += clients > 0;
-        subscriptions += clients;
-    }
-    struct rt_str name = rt_str_c(a->options.config->node.name);
     struct rt_buf body = RT_BUF_INIT;
-    rt_buf_add_c(&body, "{\"result\":{\"nodes\":[{\"uid\":");
-    rt_json_add_string(&body, name);
-    rt_buf_add_c(&body, ",\"name\":");
-    rt_json_add_string(&body, name);
-    rt_buf_printf(&body,
-                  ",\"version\":\"%s\",\"num_clients\":%zu,\"num_channels\":%zu,\"num_subs\":%zu,"
-                  "\"uptime\":%llu}]}}",
-                  RT_VERSION, a->options.clients(a->options.arg), channels, subscriptions,
-                  (unsigned long long)((rt_loop_now(a->options.loop) - a->started) / 1000));
+    rt_buf_add_c(&body, "{\"result\":{\"nodes\":[");
+    begin_node(&body, rt_str_c(a->options.config->node.name));
+    rt_buf_add_byte(&body, ',');
+    rt_admin_describe(a, &body);
+    rt_buf_add_byte(&body, '}');
+    if (a->options.each_node)
+        a->options.each_node(a->options.arg, add_other_node, &body);
+    rt_buf_add_c(&body, "]}}");
     respond(a, req, &body);
 }
 

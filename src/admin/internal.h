@@ -5,6 +5,13 @@
 #include "admin/admin.h"
 #include "session/drain.h"
 
+struct rt_backend_state {
+    struct rt_backend backend;
+    bool up;
+    uint64_t since;  /* wall clock, ms: when `up` became what it is */
+    char error[200]; /* the last one, also after it has healed */
+};
+
 struct rt_admin {
     struct rt_admin_options options;
     uint64_t started; /* loop time, ms */
@@ -13,6 +20,9 @@ struct rt_admin {
         struct rt_metric api_ok, api_refused, api_failed;
     } metrics;
     char info_labels[200];
+    struct rt_backend_state backends[RT_BACKENDS_MAX]; /* the log first */
+    size_t backend_count;
+    struct rt_timer look;   /* at the backends */
     struct rt_list streams; /* open ones */
     struct rt_drain drain;
 };
@@ -21,6 +31,7 @@ struct rt_admin {
 int rt_admin_mount_api(struct rt_admin *admin, struct rt_err *err);
 /* monitor.c: health, readiness, metrics */
 int rt_admin_mount_monitor(struct rt_admin *admin, struct rt_err *err);
+void rt_admin_stop_monitor(struct rt_admin *admin);
 /* pages.c: files of the demo page */
 int rt_admin_mount_pages(struct rt_admin *admin, struct rt_err *err);
 

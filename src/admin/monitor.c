@@ -4,6 +4,7 @@
  * /readyz says whether this node should get traffic, and why not. */
 #include "admin/internal.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -13,6 +14,8 @@
 #include "json/scan.h"
 #include "version.h"
 
+#define LOOK_MS 1000u
+
 static void handle_health(struct rt_http_request *req, void *arg)
 {
     (void)arg;
@@ -20,26 +23,89 @@ static void handle_health(struct rt_http_request *req, void *arg)
                     RT_STR("ok\n"));
 }
 
+/* ---- backends ---- */
+
+static void look_at(struct rt_backend_state *s)
+{
+    const char *text = "";
+    bool up = s->backend.up(s->backend.arg, &text);
+    if (text[0] != '\0')
+        (void)snprintf(s->error, sizeof(s->error), "%s", text);
+    if (up == s->up && s->since != 0)
+        return;
+    s->up = up;
+    s->since = rt_wall_ms();
+}
+
+static void look_at_all(struct rt_timer *timer)
+{
+    struct rt_admin *a = RT_CONTAINER(timer, struct rt_admin, look);
+    for (size_t i = 0; i < a->backend_count; i++)
+        look_at(&a->backends[i]);
+    rt_timer_start(a->options.loop, timer, LOOK_MS, look_at_all);
+}
+
+static bool log_up(void *arg, const char **ret_text)
+{
+    return rt_journal_healthy(rt_broker_journal(arg), ret_text);
+}
+
+static void begin_looking(struct rt_admin *a)
+{
+    struct rt_broker *broker = a->options.broker;
+    assert(a->options.backend_count < RT_BACKENDS_MAX);
+    a->backends[0].backend = (struct rt_backend){.name = "log",
+                                                 .kind = rt_journal_name(rt_broker_journal(broker)),
+                                                 .required = true,
+                                                 .up = log_up,
+                                                 .arg = broker};
+    for (size_t i = 0; i < a->options.backend_count; i++)
+        a->backends[i + 1].backend = a->options.backends[i];
+    a->backend_count = a->options.backend_count + 1;
+    look_at_all(&a->look);
+}
+
+void rt_admin_stop_monitor(struct rt_admin *a)
+{
+    rt_timer_stop(a->options.loop, &a->look);
+}
+
+static void add_backend(struct rt_buf *body, const struct rt_backend_state *s)
+{
+    char since[RT_ISO_TIME_LEN + 1];
+    rt_iso_time(s->since, since);
+    rt_buf_printf(body, "\"%s\":{\"kind\":\"%s\",\"required\":%s,", s->backend.name,
+                  s->backend.kind, s->backend.required ? "true" : "false");
+    rt_buf_printf(body, "\"up\":%s,\"since\":\"%s\",\"last_error\":", s->up ? "true" : "false",
+                  since);
+    rt_json_add_string(body, rt_str_c(s->error));
+    rt_buf_add_byte(body, '}');
+}
+
 static void handle_ready(struct rt_http_request *req, void *arg)
 {
     struct rt_admin *a = arg;
-    struct rt_journal *journal = rt_broker_journal(a->options.broker);
-    const char *text = "";
-    bool serving = a->options.serving(a->options.arg);
-    bool stored = rt_journal_healthy(journal, &text);
-    struct rt_buf body = RT_BUF_INIT;
-    rt_buf_printf(&body, "{\"ready\":%s,\"serving\":%s,\"backends\":{\"log\":{\"kind\":\"%s\",",
-                  serving && stored ? "true" : "false", serving ? "true" : "false",
-                  rt_journal_name(journal));
-    rt_buf_printf(&body, "\"up\":%s,\"last_error\":", stored ? "true" : "false");
-    rt_json_add_string(&body, rt_str_c(text));
-    rt_buf_add_c(&body, "}}}\n");
-    if (rt_buf_ok(&body))
-        rt_http_respond(req, serving && stored ? 200 : 503, "application/json",
+    bool serving = a->options.serving(a->options.arg), ready = serving;
+    struct rt_buf body = RT_BUF_INIT, list = RT_BUF_INIT;
+    for (size_t i = 0; i < a->backend_count; i++) {
+        struct rt_backend_state *s = &a->backends[i];
+        look_at(s);
+        ready = ready && (s->up || !s->backend.required);
+        if (i > 0)
+            rt_buf_add_byte(&list, ',');
+        add_backend(&list, s);
+    }
+    rt_buf_printf(&body, "{\"ready\":%s,\"serving\":%s,\"backends\":{", ready ? "true" : "false",
+                  serving ? "true" : "false");
+    rt_buf_add_str(&body, rt_buf_str(&list));
+    rt_buf_add_c(&body, "}}\n");
+    if (rt_buf_ok(&body) && rt_buf_ok(&list))
+        rt_http_respond(req, ready ? 200 : 503, "application/json",
                         RT_STR("Cache-Control: no-store\r\n"), rt_buf_str(&body));
     else
         rt_http_error(req, 503, "out_of_memory", "out of memory", NULL);
     rt_buf_deinit(&body);
+    rt_buf_deinit(&list);
 }
 
 static void handle_metrics(struct rt_http_request *req, void *arg)
@@ -154,6 +220,7 @@ int rt_admin_mount_monitor(struct rt_admin *a, struct rt_err *err)
     const struct rt_config *config = a->options.config;
     struct rt_http_route route = {.internal_only = config->http.internal[0] != '\0', .arg = a};
     register_metrics(a);
+    begin_looking(a);
     route.path = "/healthz";
     route.handle = handle_health;
     int status = rt_http_route_add(a->options.http, &route, err);

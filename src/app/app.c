@@ -297,7 +297,23 @@ static void early_record(void *arg, const struct rt_record *record, struct rt_st
 
 static void describe_node(void *arg, struct rt_buf *out)
 {
-    rt_buf_printf(out, "\"version\":\"%s\",\"num_clients\":%zu", RT_VERSION, count_clients(arg));
+    struct rt_app *app = arg;
+    if (app->admin) /* last to come */
+        rt_admin_describe(app->admin, out);
+}
+
+static void each_node(void *arg, void (*fn)(void *fn_arg, struct rt_str name, struct rt_str json),
+                      void *fn_arg)
+{
+    rt_cluster_each_node(((struct rt_app *)arg)->cluster, fn, fn_arg);
+}
+
+/* Not required: without it logged messages come by the log's tail, and a node that nobody is sent to helps nobody. */
+static bool redis_up(void *arg, const char **ret_text)
+{
+    const struct rt_redis *redis = rt_cluster_redis(((struct rt_app *)arg)->cluster);
+    *ret_text = rt_redis_error(redis);
+    return rt_redis_up(redis);
 }
 
 static int open_cluster(struct rt_app *app, struct rt_err *err)
@@ -354,6 +370,7 @@ static int open_protocols(struct rt_app *app, struct rt_err *err)
             rt_raw_new(config, app->broker, app->http, app->pool, &app->metrics, &app->raw, err);
     if (status)
         return status;
+    struct rt_backend redis = {.name = "redis", .kind = "redis", .up = redis_up, .arg = app};
     struct rt_admin_options options = {.config = config,
                                        .broker = app->broker,
                                        .http = app->http,
@@ -361,6 +378,9 @@ static int open_protocols(struct rt_app *app, struct rt_err *err)
                                        .loop = app->loop,
                                        .clients = count_clients,
                                        .serving = is_serving,
+                                       .each_node = app->cluster ? each_node : NULL,
+                                       .backends = &redis,
+                                       .backend_count = app->cluster ? 1 : 0,
                                        .arg = app};
     return rt_admin_new(&options, &app->admin, err);
 }

@@ -94,7 +94,7 @@ int rt_cli_config(const struct rt_cli_args *args)
 
 static void print_version(void)
 {
-    (void)printf("rtbroker %s (%s)\n", RT_VERSION, RT_COMMIT);
+    (void)printf("rtbroker %s (%s)\nbuilt with %s\n", RT_VERSION, RT_COMMIT, RT_LIBRARIES);
 }
 
 struct command {

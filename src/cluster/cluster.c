@@ -27,6 +27,7 @@ struct rt_cluster {
     struct rt_map nodes;
     struct rt_list by_age;
     struct rt_timer announce;
+    bool closing;
     struct rt_buf out, name;
     struct rt_metric rejected, node_count;
 };
@@ -135,10 +136,24 @@ static void announce(struct rt_timer *timer)
     rt_timer_start(c->options.loop, timer, ANNOUNCE_MS, announce);
 }
 
+/* The others need not wait until they miss us. */
+static void say_goodbye(struct rt_cluster *c)
+{
+    struct rt_parcel parcel = {.node = rt_str_c(c->options.node),
+                               .message = {.kind = RT_KIND_JSON}};
+    if (rt_redis_up(c->redis))
+        (void)send_parcel(c, RT_STR("nodes"), &parcel);
+}
+
 static void heard(struct rt_cluster *c, const struct rt_parcel *p)
 {
     struct rt_str json = p->message.data;
     struct node *old = rt_map_get(&c->nodes, p->node);
+    if (json.len == 0 && old) {
+        rt_log(RT_LOG_INFO, "cluster", "a node left", rt_kv_str("peer", p->node));
+        forget_node(c, old);
+        return;
+    }
     if (rt_json_check(json, RT_JSON_ENVELOPE, &json, NULL) || rt_json_kind(json) != RT_JSON_OBJECT)
         return;
     if (old)
@@ -208,6 +223,14 @@ static void on_message(void *arg, struct rt_str channel, struct rt_str payload)
 
 /* ---- life ---- */
 
+/* Nobody has heard us meanwhile. */
+static void on_state(void *arg, bool up)
+{
+    struct rt_cluster *c = arg;
+    if (up && !c->closing)
+        rt_timer_start(c->options.loop, &c->announce, 0, announce);
+}
+
 static double count_nodes(void *arg)
 {
     return (double)((const struct rt_cluster *)arg)->nodes.count + 1;
@@ -253,6 +276,7 @@ int rt_cluster_new(const struct rt_cluster_options *options, struct rt_cluster *
                                      .prefix = options->prefix,
                                      .metrics = options->metrics,
                                      .on_message = on_message,
+                                     .on_state = on_state,
                                      .arg = c};
     int status = rt_redis_new(&redis, &c->redis, err);
     if (status == 0 && subscribe_partitions(c))
@@ -275,6 +299,8 @@ struct rt_redis *rt_cluster_redis(struct rt_cluster *c)
 void rt_cluster_close(struct rt_cluster *c, void (*closed)(void *arg), void *arg)
 {
     rt_timer_stop(c->options.loop, &c->announce);
+    c->closing = true;
+    say_goodbye(c);
     rt_redis_close(c->redis, closed, arg);
 }
 

@@ -1,7 +1,7 @@
 /* What nodes do together over Redis: records of the log early, ephemeral channels, and knowing of each other.
  *
  * Redis channels (behind redis.prefix): "p:<topic>:<partition>" carries committed records; every node subscribes to all partitions. "c:<channel>" carries
- * one ephemeral channel (log: false), subscribed only while somebody listens on this node. "nodes" carries each node's announcement, every 3 s; a node that has not
+ * one ephemeral channel (log: false), subscribed only while somebody listens on this node. "nodes" carries each node's announcement, every 3 s, an empty one when it leaves; a node that has not
  * been heard for 10 s is gone.
  * Losing Redis costs latency on logged channels, since the tail of the log brings everything, and messages on ephemeral ones, which are counted (redis_dropped_total).
  * Thread: the loop. */

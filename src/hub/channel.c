@@ -211,6 +211,10 @@ static void remove_subscription(struct rt_subscriber *s, uint32_t sub)
 static void tell_occupied(struct rt_channel *c, bool occupied)
 {
     const struct rt_hub_options *options = &c->hub->options;
+    if (occupied)
+        c->hub->occupied++;
+    else
+        c->hub->occupied--;
     if (options->occupied)
         options->occupied(options->arg, c, occupied);
 }

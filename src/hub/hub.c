@@ -122,6 +122,16 @@ void rt_hub_set_time(struct rt_hub *hub, uint64_t now_ms)
     hub->now = now_ms;
 }
 
+size_t rt_hub_occupied(const struct rt_hub *hub)
+{
+    return hub->occupied;
+}
+
+size_t rt_hub_subscriptions(const struct rt_hub *hub)
+{
+    return (size_t)hub->metrics.subscriptions.value;
+}
+
 uint64_t rt_hub_stamp(const struct rt_hub *hub)
 {
     return hub->stamp;

@@ -71,6 +71,7 @@ struct rt_hub {
     uint64_t kept_messages;
     uint64_t next_id;
     bool walking;
+    size_t occupied; /* channels with subscribers */
     struct {
         struct rt_metric published, delivered, failed, channels, subscriptions, kept_bytes,
             kept_messages, fanout;

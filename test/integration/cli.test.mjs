@@ -51,7 +51,8 @@ test('help: all commands, and each of them', () => {
 test('version', () => {
   const { code, out, err } = run(['--version']);
   assert.deepEqual([code, err], [0, '']);
-  assert.match(out, /^rtbroker \d+\.\d+\.\d+/);
+  assert.match(out, /^rtbroker \d+\.\d+\.\d+ \(\w+\)\nbuilt with .*uv \d+\.\d+.*rdkafka \d+\.\d+.*wslay \d+\.\d+/);
+  assert.ok(out.includes('llhttp '), out);
 });
 
 const mistakes = [

@@ -2,7 +2,7 @@
 //
 // The script runs a command that waits for the end of its input: when the tests end, however that is, the cluster does too.
 import { execFile, spawn } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
@@ -127,6 +127,7 @@ class Cluster {
 export async function startCluster(t, options = {}) {
   const dir = path.join(tempDir(t), 'c');
   mkdirSync(dir);
+  chmodSync(path.dirname(dir), 0o711); // PostgreSQL runs as another user
   const cluster = new Cluster(dir);
   defer(t, () => cluster.child && cluster.stop());
   return cluster.start(options);

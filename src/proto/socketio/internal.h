@@ -78,8 +78,7 @@ struct rt_sio_client {
     struct rt_relief relief;          /* paused since the journal is congested */
     uint32_t count;                   /* sockets */
     bool closing;                     /* what comes now is ignored */
-    bool sent_away;  /* from some namespace, by us: packets for it may be on their way */
-    bool converting; /* on_transport is running: pending bytes are in the former form */
+    bool sent_away; /* from some namespace, by us: packets for it may be on their way */
 };
 
 enum rt_sio_state { RT_SIO_CONNECTING, RT_SIO_CONNECTED, RT_SIO_DEAD };

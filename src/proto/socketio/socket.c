@@ -4,15 +4,12 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
-#include "base/codec.h"
 #include "base/rand.h"
 #include "json/scan.h"
 #include "proto/socketio/acks.h"
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/recovery.h"
 #include "proto/socketio/reply.h"
-
-#define SEPARATOR '\x1e' /* in front of each packet of a polling run */
 
 struct rt_socketio *rt_sio_socket_endpoint(const struct rt_sio_socket *socket)
 {
@@ -21,35 +18,12 @@ struct rt_socketio *rt_sio_socket_endpoint(const struct rt_sio_socket *socket)
 
 /* ---- delivery ---- */
 
-/* Packets that were written for polling, for a session that has become a WebSocket meanwhile. */
-static void send_converted(struct rt_eio_session *session, struct rt_str run)
-{
-    while (run.len) {
-        struct rt_str packet = rt_str_split(rt_str_of(run.ptr + 1, run.len - 1), SEPARATOR, &run);
-        if (run.ptr) /* the separator belongs to the next packet */
-            run = rt_str_of(run.ptr - 1, run.len + 1);
-        if (packet.len && packet.ptr[0] == 'b') {
-            struct rt_buf bytes = RT_BUF_INIT;
-            (void)rt_base64_decode(&bytes, rt_str_of(packet.ptr + 1, packet.len - 1));
-            if (rt_buf_ok(&bytes))
-                (void)rt_eio_send(session, true, rt_buf_str(&bytes));
-            else
-                rt_eio_close(session, RT_EIO_TRANSPORT_ERROR, 0);
-            rt_buf_deinit(&bytes);
-        } else if (packet.len) {
-            (void)rt_eio_send(session, false, rt_str_of(packet.ptr + 1, packet.len - 1));
-        }
-    }
-}
-
 static void deliver(struct rt_subscriber *self, struct rt_bytes *bytes, uint32_t off, uint32_t len)
 {
     struct rt_sio_socket *socket = RT_CONTAINER(self, struct rt_sio_socket, client.subscriber);
     struct rt_eio_session *session = rt_sio_session(socket->owner);
     if (socket->hold)
         rt_buf_add(socket->hold, bytes->data + off, len);
-    else if (socket->owner->converting)
-        send_converted(session, rt_str_of(bytes->data + off, len));
     else
         (void)rt_eio_send_encoded(session, bytes, off, len);
 }
@@ -64,7 +38,6 @@ static const struct rt_subscriber_ops subscriber_ops = {.deliver = deliver, .wri
 
 void rt_sio_client_convert(struct rt_sio_client *client, enum rt_eio_transport transport)
 {
-    client->converting = true;
     rt_list_for(node, &client->sockets) {
         struct rt_sio_socket *socket = RT_CONTAINER(node, struct rt_sio_socket, link);
         struct rt_encoding *encoding = &socket->nsp->encodings[transport].base;
@@ -72,7 +45,6 @@ void rt_sio_client_convert(struct rt_sio_client *client, enum rt_eio_transport t
                                 encoding) != 0)
             rt_eio_close(rt_sio_session(client), RT_EIO_TRANSPORT_ERROR, 0);
     }
-    client->converting = false;
 }
 
 /* ---- life ---- */

@@ -8,7 +8,15 @@
 
 #include "admin/admin.h"
 
+/* A service beside the log. */
+struct fake_backend {
+    bool up;
+    const char *text;
+};
+
 static struct {
+    struct fake_backend redis, postgres;
+    bool alone; /* no other nodes */
     struct rt_config *config;
     struct rt_broker *broker;
     struct rt_admin *admin;
@@ -39,6 +47,21 @@ static bool is_serving(void *arg)
     return !t.stopping;
 }
 
+static bool backend_up(void *arg, const char **ret_text)
+{
+    const struct fake_backend *b = arg;
+    *ret_text = b->text;
+    return b->up;
+}
+
+static void each_node(void *arg, void (*fn)(void *fn_arg, struct rt_str name, struct rt_str json),
+                      void *fn_arg)
+{
+    assert_ptr_equal(arg, &t);
+    fn(fn_arg, RT_STR("n\"2"), RT_STR("{\"version\": \"9\",\"num_clients\":5,\"uid\":\"x\"}"));
+    fn(fn_arg, RT_STR("n3"), RT_STR("{}"));
+}
+
 static void load(const char *yaml, bool dev)
 {
     struct rt_conf_errors errors = {0}, warnings = {0};
@@ -62,6 +85,14 @@ static int start(void)
         return status;
     fake_journal_init();
     rt_broker_set_journal(t.broker, &fake.base);
+    const struct rt_backend backends[] = {
+        {.name = "redis", .kind = "redis", .up = backend_up, .arg = &t.redis},
+        {.name = "history",
+         .kind = "postgres",
+         .required = true,
+         .up = backend_up,
+         .arg = &t.postgres},
+    };
     struct rt_admin_options options = {.config = t.config,
                                        .broker = t.broker,
                                        .http = w.http,
@@ -69,7 +100,10 @@ static int start(void)
                                        .loop = &w.loop,
                                        .clients = count_clients,
                                        .serving = is_serving,
-                                       .arg = &t};
+                                       .each_node = t.alone ? NULL : each_node,
+                                       .arg = &t,
+                                       .backends = backends,
+                                       .backend_count = 2};
     return rt_admin_new(&options, &t.admin, NULL);
 }
 
@@ -85,6 +119,8 @@ static int set_up(void **state)
     (void)state;
     memset(&t, 0, sizeof(t));
     t.live = rt_alloc_live();
+    t.alone = true;
+    t.redis = t.postgres = (struct fake_backend){.up = true, .text = ""};
     wire_init();
     return 0;
 }

@@ -443,6 +443,20 @@ static void test_channels(void **state)
         rt_hub_remove(rt_broker_hub(t.broker), &clients[i].subscriber);
 }
 
+/* The others as they announced themselves, under the names that the cluster knows them by. */
+static void test_nodes(void **state)
+{
+    (void)state;
+    t.alone = false;
+    start_with(CONFIG "node: {name: n1}\n");
+    struct peer *p = new_peer();
+    call(p, "/api/info", "{}");
+    expect_json(p, 200,
+                "{\"result\":{\"nodes\":[{\"uid\":\"n1\",\"name\":\"n1\",*\"uptime\":0},"
+                "{\"uid\":\"n\\\"2\",\"name\":\"n\\\"2\",\"version\":\"9\",\"num_clients\":5},"
+                "{\"uid\":\"n3\",\"name\":\"n3\"}]}}");
+}
+
 /* ---- allocations ---- */
 
 static void play(void)
@@ -528,6 +542,7 @@ int main(void)
         rig_test(test_history_pages),
         rig_test(test_history_errors),
         rig_test(test_channels),
+        rig_test(test_nodes),
         cmocka_unit_test(test_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 #include "unit/admin/admin_rig.h"
 
 #include <ctype.h>
+#include <time.h>
 
 /* ---- health ---- */
 
@@ -25,6 +26,33 @@ static bool sick(const struct rt_journal *j, const char **ret_text)
     return false;
 }
 
+/* What /readyz says of a backend since `since`. */
+static uint64_t backend_since(struct peer *p, const char *name)
+{
+    const char *body;
+    size_t len;
+    char text[2000], key[40];
+    request_raw(p, "GET", "/readyz", "", NULL, 0);
+    end_turn();
+    assert_true(take_answer(p, &body, &len) > 0 && len < sizeof(text));
+    memcpy(text, body, len);
+    text[len] = '\0';
+    snprintf(key, sizeof(key), "\"%s\":{", name);
+    const char *from = strstr(text, key);
+    assert_non_null(from);
+    from = strstr(from, "\"since\":\"");
+    assert_non_null(from);
+    int y, mo, d, h, mi, s, ms;
+    assert_int_equal(sscanf(from + 9, "%d-%d-%dT%d:%d:%d.%dZ\"", &y, &mo, &d, &h, &mi, &s, &ms), 7);
+    struct tm tm = {.tm_year = y - 1900,
+                    .tm_mon = mo - 1,
+                    .tm_mday = d,
+                    .tm_hour = h,
+                    .tm_min = mi,
+                    .tm_sec = s};
+    return (uint64_t)timegm(&tm) * 1000 + (uint64_t)ms;
+}
+
 static void test_ready(void **state)
 {
     (void)state;
@@ -32,20 +60,47 @@ static void test_ready(void **state)
     struct peer *p = new_peer();
     request_raw(p, "GET", "/readyz", "", NULL, 0);
     expect_json(p, 200,
-                "{\"ready\":true,\"serving\":true,\"backends\":{\"log\":{\"kind\":\"fake\",\"up\":"
-                "true,\"last_error\":\"\"}}}\n");
+                "{\"ready\":true,\"serving\":true,\"backends\":{\"log\":{\"kind\":\"fake\","
+                "\"required\":true,\"up\":true,\"since\":\"*Z\",\"last_error\":\"\"},"
+                "\"redis\":{\"kind\":\"redis\",\"required\":false,\"up\":true,*},"
+                "\"history\":{\"kind\":\"postgres\",\"required\":true,\"up\":true,*}}}\n");
     struct rt_journal_ops ops = FAKE_OPS;
     ops.healthy = sick;
     sick_text = "disk \"full\"";
     fake.base.ops = &ops;
     request_raw(p, "GET", "/readyz", "", NULL, 0);
     expect_json(p, 503,
-                "{\"ready\":false,\"serving\":true,*\"up\":false,\"last_error\":\"disk "
-                "\\\"full\\\"\"}}}\n");
+                "{\"ready\":false,\"serving\":true,*\"up\":false,\"since\":*,\"last_error\":\"disk "
+                "\\\"full\\\"\"},*");
     fake.base.ops = &FAKE_OPS;
     t.stopping = true;
     request_raw(p, "GET", "/readyz", "", NULL, 0);
     expect_json(p, 503, "{\"ready\":false,\"serving\":false,*\"up\":true*");
+}
+
+/* What is not required does not make a node unready; when a state began is seen without anybody asking. */
+static void test_backends(void **state)
+{
+    (void)state;
+    start_with(CHANNELS);
+    struct peer *p = new_peer();
+    uint64_t first = backend_since(p, "redis");
+    uint64_t until = rt_wall_ms() + 2;
+    while (rt_wall_ms() < until) /* the next state begins in another millisecond */
+        ;
+    t.redis = (struct fake_backend){.text = "no heartbeat"};
+    pass(1100);
+    uint64_t seen = rt_wall_ms();
+    assert_true(backend_since(p, "redis") > first && backend_since(p, "redis") <= seen);
+    assert_int_equal(backend_since(p, "history"), first);
+    request_raw(p, "GET", "/readyz", "", NULL, 0);
+    expect_json(p, 200, "{\"ready\":true,*\"redis\":*\"up\":false,*\"no heartbeat\"*");
+    t.redis = (struct fake_backend){.up = true, .text = ""};
+    request_raw(p, "GET", "/readyz", "", NULL, 0);
+    expect_json(p, 200, "*\"redis\":*\"up\":true,*\"last_error\":\"no heartbeat\"*");
+    t.postgres.up = false;
+    request_raw(p, "GET", "/readyz", "", NULL, 0);
+    expect_json(p, 503, "{\"ready\":false,\"serving\":true,*");
 }
 
 /* ---- metrics ---- */
@@ -251,9 +306,9 @@ static void test_no_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        rig_test(test_health),   rig_test(test_ready),       rig_test(test_metrics),
-        rig_test(test_process),  rig_test(test_metrics_off), rig_test(test_pages),
-        rig_test(test_no_pages),
+        rig_test(test_health),  rig_test(test_ready),    rig_test(test_backends),
+        rig_test(test_metrics), rig_test(test_process),  rig_test(test_metrics_off),
+        rig_test(test_pages),   rig_test(test_no_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,7 +148,7 @@ static void test_help(void **state)
         expect_run(0, want, "", "help", commands[i]);
         expect_run(0, want, "", commands[i], "--help");
     }
-    expect_run(0, "rtbroker *.*.* (*)\n", "", "--version");
+    expect_run(0, "rtbroker *.*.* (*)\nbuilt with uv *.*, * rdkafka *.*\n", "", "--version");
     assert_int_equal(t.served, 0);
 }
 

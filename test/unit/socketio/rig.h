@@ -465,8 +465,8 @@ static inline void rig_binary_in(struct rt_eio_session *s, const char *bytes)
 
 static inline void rig_upgrade(struct rt_eio_session *s)
 {
-    s->transport = RT_EIO_WEBSOCKET;
     s->mount->options.user->on_transport(s, RT_EIO_WEBSOCKET);
+    s->transport = RT_EIO_WEBSOCKET; /* what came until here is in the form of polling */
 }
 
 /* The log answers what waits, in order. */
