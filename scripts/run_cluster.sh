@@ -215,13 +215,15 @@ render_nginx() {
 }
 
 start_nginx() {
-    local home=$dir/nginx
+    local home=$dir/nginx most
+    most=$(ulimit -n)
+    [[ $most != unlimited && $most -lt 30000 ]] || most=30000
     render_nginx >"$home/site.conf"
     {
         # Its workers may write to the nodes' sockets, which are ours.
         [ "$(id -u)" -ne 0 ] || echo "user root;"
         echo "daemon off; worker_processes 1; pid $home/nginx.pid; error_log stderr warn;"
-        echo "events { worker_connections 16000; }"
+        echo "events { worker_connections $most; }"
         echo "http { access_log off;"
         printf "    %s_temp_path $home/temp;\n" client_body proxy fastcgi uwsgi scgi
         echo "    include $home/site.conf; }"

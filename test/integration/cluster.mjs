@@ -105,6 +105,11 @@ class Cluster {
     return all;
   }
 
+  async redis(...command) {
+    const { stdout } = await run('redis-cli', ['-u', this.env.RT_REDIS_URL, ...command], { timeout: 10_000 });
+    return stdout.trim();
+  }
+
   // Rows of a query as arrays of text.
   async rows(sql) {
     const { stdout } = await run('psql', [this.env.RT_POSTGRES_URL, '-X', '-q', '-A', '-t', '-F', '\t', '-v', 'ON_ERROR_STOP=1', '-c', sql],

@@ -190,6 +190,35 @@ for (const [what, undo] of [['kill', 'start'], ['pause', 'resume']]) {
   });
 }
 
+test('cluster: Redis cuts its links again and again: nothing missing, nothing twice, one order', { timeout: 180_000 }, async (t) => {
+  const { cluster } = shared;
+  await whole();
+  const clients = await crowd(t, 6);
+  const answers = [];
+  const publish = (n) => {
+    for (let i = 0; i < n; i++) {
+      const text = `cut ${answers.length}`;
+      answers.push(send(clients[answers.length % clients.length], 'again', text, text));
+    }
+  };
+  for (let round = 0; round < 8; round++) {
+    publish(10);
+    await cluster.redis('CLIENT', 'KILL', 'TYPE', round % 2 ? 'normal' : 'pubsub');
+    publish(10);
+    await Promise.all(answers);
+    // Cut anew while some links are there again, some not.
+    await until('a node has its link again', async () => (await cluster.ready(NODES[round % 3])).backends.redis.up, PATIENCE);
+  }
+  const results = await Promise.all(answers);
+  assert.ok(results.every((r) => r.ok), JSON.stringify(results.find((r) => !r.ok)));
+  const order = results.map((r, i) => [r.offset, `cut ${i}`]).sort(([a], [b]) => a - b).map(([, text]) => text);
+  for (const c of clients) {
+    const got = () => c.of('message').flat().filter((text) => text.startsWith('cut '));
+    await until('everything is there', () => got().length >= order.length, PATIENCE);
+    assert.deepEqual(got(), order);
+  }
+});
+
 test('cluster: every node knows the others', { timeout: 180_000 }, async (t) => {
   const { cluster } = shared;
   await whole();
