@@ -13,7 +13,7 @@
 #define CHANNELS_MAX 10000u /* channels listed in one answer */
 
 static const char JSON[] = "application/json";
-static const char *const PAYLOADS[] = {"data", NULL};
+const char *const rt_admin_payloads[] = {"data", NULL};
 
 static void respond(struct rt_admin *a, struct rt_http_request *req, struct rt_buf *body)
 {
@@ -150,14 +150,21 @@ static struct rt_envelope *open_call(struct rt_admin *a, struct rt_http_request 
     return e;
 }
 
-/* All fields have been read: was one of them wrong or unknown? Answers and frees the envelope then. */
+/* All fields have been read: was one of them wrong or unknown? */
+static int check_fields(struct rt_envelope *e, struct rt_err *err)
+{
+    int status = rt_envelope_error(e, err);
+    struct rt_str unread = rt_envelope_unread(e);
+    if (status == 0 && unread.ptr)
+        status = rt_err_set(err, RT_EINVAL, "unknown field \"%.*s\"", RT_STR_ARG(unread));
+    return status;
+}
+
+/* The same of a request; answers and frees the envelope then. */
 static bool close_call(struct rt_admin *a, struct rt_http_request *req, struct rt_envelope *e)
 {
     struct rt_err err = {0};
-    int status = rt_envelope_error(e, &err);
-    struct rt_str unread = rt_envelope_unread(e);
-    if (status == 0 && unread.ptr)
-        status = rt_err_set(&err, RT_EINVAL, "unknown field \"%.*s\"", RT_STR_ARG(unread));
+    int status = check_fields(e, &err);
     if (status == 0)
         return true;
     refuse_err(a, req, status, err.text);
@@ -251,31 +258,40 @@ static void publish(struct rt_admin *a, struct rt_http_request *req, const struc
     rt_free(waiting);
 }
 
+int rt_admin_read_publish(struct rt_envelope *e, struct rt_publish *p, struct rt_buf *bytes,
+                          struct rt_err *err)
+{
+    struct rt_err payload = {0};
+    p->channel = rt_envelope_str(e, "channel");
+    p->message->event = rt_envelope_str(e, "event");
+    p->message->key = rt_envelope_str(e, "idempotency_key");
+    int wrong = read_payload(e, p->message, bytes, &payload);
+    int status = check_fields(e, err);
+    if (status == 0 && wrong)
+        status = rt_err_set(err, wrong, "%s", payload.text);
+    return status;
+}
+
 static void handle_publish(struct rt_http_request *req, void *arg)
 {
     struct rt_admin *a = arg;
-    struct rt_envelope *e = open_call(a, req, PAYLOADS);
+    struct rt_envelope *e = open_call(a, req, rt_admin_payloads);
     if (!e)
         return;
     struct rt_err err = {0};
     struct rt_buf bytes = RT_BUF_INIT, name = RT_BUF_INIT;
-    struct rt_message m = {.event = rt_envelope_str(e, "event"),
-                           .key = rt_envelope_str(e, "idempotency_key"),
-                           .publisher = caller(a, req, &name)};
-    struct rt_publish p = {
-        .channel = rt_envelope_str(e, "channel"), .message = &m, .trusted = true, .api = true};
-    int status = read_payload(e, &m, &bytes, &err);
-    if (close_call(a, req, e)) {
-        if (status == RT_ENOMEM || !rt_buf_ok(&name))
-            refuse_retry(a, req, "out of memory");
-        else if (status)
-            refuse_err(a, req, status, err.text);
-        else if (rt_broker_congested(a->options.broker))
-            refuse_retry(a, req, "the log cannot keep up, nothing was stored");
-        else
-            publish(a, req, &p);
-        rt_envelope_free(e);
-    }
+    struct rt_message m = {.publisher = caller(a, req, &name)};
+    struct rt_publish p = {.message = &m, .trusted = true, .api = true};
+    int status = rt_admin_read_publish(e, &p, &bytes, &err);
+    if (status == RT_ENOMEM || !rt_buf_ok(&name))
+        refuse_retry(a, req, "out of memory");
+    else if (status)
+        refuse_err(a, req, status, err.text);
+    else if (rt_broker_congested(a->options.broker))
+        refuse_retry(a, req, "the log cannot keep up, nothing was stored");
+    else
+        publish(a, req, &p);
+    rt_envelope_free(e);
     rt_buf_deinit(&bytes);
     rt_buf_deinit(&name);
 }

@@ -3,6 +3,7 @@
 #define RT_ADMIN_INTERNAL_H
 
 #include "admin/admin.h"
+#include "json/envelope.h"
 #include "session/drain.h"
 
 struct rt_backend_state {
@@ -41,6 +42,12 @@ bool rt_admin_authorised(struct rt_admin *admin, struct rt_http_request *req);
 void rt_admin_handle_stream(struct rt_http_request *req, void *arg);
 /* Ends one stream, after what is queued for it; false: there is none. */
 bool rt_admin_close_stream(void *admin);
+
+/* publish, whatever brought the call: members that are payloads, for rt_envelope_parse(), and what its fields say, into the publish and its message (key, event, data;
+ * `bytes` holds the decoded data). Slices live in the envelope. RT_EINVAL with text: a field is wrong, unknown or missing; RT_ENOMEM. */
+extern const char *const rt_admin_payloads[];
+int rt_admin_read_publish(struct rt_envelope *e, struct rt_publish *p, struct rt_buf *bytes,
+                          struct rt_err *err);
 
 /* One message as a publication object of the API. */
 void rt_admin_add_publication(struct rt_buf *out, const struct rt_message *m);

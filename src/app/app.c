@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "admin/admin.h"
+#include "admin/consume.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "cluster/cluster.h"
@@ -29,6 +30,7 @@ struct rt_app {
     struct rt_cluster *cluster; /* NULL: this node is alone */
     struct rt_journal *kafka;   /* the broker's journal, when that is Kafka; NULL otherwise */
     struct rt_buf brokers;      /* its addresses, joined by commas */
+    struct rt_consume *consume; /* Kafka in; NULL: none */
     struct rt_http_server *http;
     struct rt_ws_pool *pool;
     struct rt_socketio *socketio;
@@ -85,14 +87,23 @@ static void cluster_closed(void *arg)
     rt_broker_close(app->broker, log_closed, app);
 }
 
-/* Redis first: what the log still commits reaches the other nodes through their own tails. */
-static void close_log(struct rt_app *app)
+/* Redis before the log: what that still commits reaches the other nodes through their own tails. */
+static void consume_closed(void *arg)
 {
-    app->stage = CLOSING_LOG;
+    struct rt_app *app = arg;
     if (app->cluster)
         rt_cluster_close(app->cluster, cluster_closed, app);
     else
         cluster_closed(app);
+}
+
+static void close_log(struct rt_app *app)
+{
+    app->stage = CLOSING_LOG;
+    if (app->consume)
+        rt_consume_close(app->consume, consume_closed, app);
+    else
+        consume_closed(app);
 }
 
 static void drained(void *arg)
@@ -385,6 +396,15 @@ static int open_protocols(struct rt_app *app, struct rt_err *err)
     return rt_admin_new(&options, &app->admin, err);
 }
 
+static int open_consume(struct rt_app *app, struct rt_err *err)
+{
+    struct rt_consume_options options = {.config = app->config,
+                                         .broker = app->broker,
+                                         .loop = app->loop,
+                                         .metrics = &app->metrics};
+    return rt_consume_new(&options, &app->consume, err);
+}
+
 static int listen_on(struct rt_app *app, const char *address, bool internal, struct rt_err *err)
 {
     if (app->listener_count == MAX_ADDRESSES)
@@ -436,6 +456,8 @@ static int start(struct rt_app *app, struct rt_err *err)
         status = open_protocols(app, err);
     if (status == 0 && app->kafka)
         warm_up(app);
+    if (status == 0)
+        status = open_consume(app, err);
     /* Before the listeners: who sees that we listen may ask us to stop. */
     if (status == 0 && (rt_loop_on_signal(app->loop, SIGTERM, on_signal, app) ||
                         rt_loop_on_signal(app->loop, SIGINT, on_signal, app)))
@@ -490,6 +512,15 @@ static void cluster_closed_half_way(void *arg)
     rt_broker_close(app->broker, closed_half_way, app);
 }
 
+static void consume_closed_half_way(void *arg)
+{
+    struct rt_app *app = arg;
+    if (app->cluster)
+        rt_cluster_close(app->cluster, cluster_closed_half_way, app);
+    else
+        cluster_closed_half_way(app);
+}
+
 static void unwind(struct rt_app *app)
 {
     if (app->net)
@@ -497,10 +528,10 @@ static void unwind(struct rt_app *app)
     if (!app->broker || !rt_broker_journal(app->broker) || app->stage == STOPPED)
         return;
     app->stage = CLOSING_LOG; /* a log that fails now has nobody to stop */
-    if (app->cluster)
-        rt_cluster_close(app->cluster, cluster_closed_half_way, app);
+    if (app->consume)
+        rt_consume_close(app->consume, consume_closed_half_way, app);
     else
-        cluster_closed_half_way(app);
+        consume_closed_half_way(app);
     while (app->stage != STOPPED)
         rt_loop_turn(app->loop, 10);
 }
@@ -510,6 +541,7 @@ void rt_app_free(struct rt_app *app)
     if (!app)
         return;
     unwind(app);
+    rt_consume_free(app->consume);
     rt_admin_free(app->admin);
     rt_raw_free(app->raw);
     rt_socketio_free(app->socketio);

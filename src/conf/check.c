@@ -1,6 +1,7 @@
 #include "conf/check.h"
 
 #include "conf/address.h"
+#include "conf/record_template.h"
 #include "conf/tree.h"
 
 #include <stdarg.h>
@@ -377,6 +378,121 @@ static void check_kafka(const struct rt_check *c)
                       strlen(config->postgres.schema));
 }
 
+/* ---- kafka.consume ---- */
+
+/* Names that Kafka takes for topics; groups are held to the same, so that they can be labels of metrics. */
+static bool is_topic(const char *text)
+{
+    size_t len = strlen(text);
+    return len > 0 && len <= 249 && strcmp(text, ".") != 0 && strcmp(text, "..") != 0 &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len;
+}
+
+static bool has_text(const struct rt_strings *strings, const char *text)
+{
+    for (size_t i = 0; i < strings->count; i++)
+        if (strcmp(strings->items[i], text) == 0)
+            return true;
+    return false;
+}
+
+/* Does the section read from the cluster that the log is in? As far as the addresses tell. */
+static bool is_own_cluster(const struct rt_check *c, const struct rt_consume_config *consume)
+{
+    const struct rt_strings *own = &c->config->kafka.brokers;
+    bool same = consume->brokers.count == 0;
+    for (size_t i = 0; i < consume->brokers.count; i++)
+        same |= has_text(own, consume->brokers.items[i]);
+    return own->count > 0 && same;
+}
+
+static void check_consume_topics(const struct rt_check *c, size_t i)
+{
+    static const char allowed[] = "a topic: up to 249 letters, digits, ., _ and -";
+    const struct rt_consume_config *consume = &c->config->kafka.consume[i];
+    const char *own = is_own_cluster(c, consume) ? c->config->kafka.topic : "";
+    if (consume->topics.count == 0)
+        rt_conf_error(c->errors, place(c, "kafka.consume.%zu.topics", i),
+                      "kafka.consume[%zu].topics: got an empty list; allowed: at least one topic",
+                      i);
+    for (size_t j = 0; j < consume->topics.count; j++) {
+        const char *topic = consume->topics.items[j];
+        const struct rt_mark *mark = place(c, "kafka.consume.%zu.topics.%zu", i, j);
+        if (!is_topic(topic))
+            rt_conf_error(c->errors, mark, "kafka.consume[%zu].topics: got \"%.80s\"; allowed: %s",
+                          i, topic, allowed);
+        else if (strcmp(topic, own) == 0)
+            rt_conf_error(
+                c->errors, mark,
+                "kafka.consume[%zu].topics: \"%.80s\" is kafka.topic, the log itself: its "
+                "messages are delivered anyway",
+                i, topic);
+    }
+    const char *dead = consume->dead_letter;
+    const struct rt_mark *mark = place(c, "kafka.consume.%zu.dead_letter", i);
+    if (dead[0] != '\0' && !is_topic(dead))
+        rt_conf_error(c->errors, mark, "kafka.consume[%zu].dead_letter: got \"%.80s\"; allowed: %s",
+                      i, dead, allowed);
+    else if (dead[0] != '\0' && (has_text(&consume->topics, dead) || strcmp(dead, own) == 0))
+        rt_conf_error(c->errors, mark,
+                      "kafka.consume[%zu].dead_letter: \"%.80s\" is %s too; allowed: a topic of "
+                      "its own",
+                      i, dead, strcmp(dead, own) == 0 ? "kafka.topic" : "in topics");
+}
+
+static void check_consume_texts(const struct rt_check *c, size_t i)
+{
+    const struct rt_consume_config *consume = &c->config->kafka.consume[i];
+    const struct {
+        const char *name, *text;
+    } texts[] = {{"channel", consume->channel}, {"event", consume->event}};
+    for (size_t j = 0; j < sizeof(texts) / sizeof(texts[0]); j++) {
+        const char *fault = rt_record_template_fault(rt_str_c(texts[j].text));
+        if (fault != NULL)
+            rt_conf_error(c->errors, place(c, "kafka.consume.%zu.%s", i, texts[j].name),
+                          "kafka.consume[%zu].%s: got \"%.80s\"; %s", i, texts[j].name,
+                          texts[j].text, fault);
+    }
+    static const char *const raw[] = {"channel", "event", "kind", "key_header", NULL};
+    for (const char *const *name = raw; consume->mode == RT_CONSUME_COMMAND && *name; name++)
+        if (is_set(c, "kafka.consume.%zu.%s", i, *name))
+            rt_conf_error(c->warnings, place(c, "kafka.consume.%zu.%s", i, *name),
+                          "kafka.consume[%zu].%s: has no effect with mode command", i, *name);
+    if (consume->on_error == RT_CONSUME_STOP && consume->dead_letter[0] != '\0')
+        rt_conf_error(c->warnings, place(c, "kafka.consume.%zu.dead_letter", i),
+                      "kafka.consume[%zu].dead_letter: has no effect with on_error stop", i);
+}
+
+static void check_consume(const struct rt_check *c, size_t i)
+{
+    const struct rt_config *config = c->config;
+    const struct rt_consume_config *consume = &config->kafka.consume[i];
+    check_consume_topics(c, i);
+    check_consume_texts(c, i);
+    if (!is_topic(consume->group))
+        rt_conf_error(
+            c->errors, place(c, "kafka.consume.%zu.group", i),
+            "kafka.consume[%zu].group: got \"%.80s\"; allowed: up to 249 letters, digits, "
+            "., _ and -",
+            i, consume->group);
+    for (size_t j = 0; j < i; j++)
+        if (strcmp(consume->group, config->kafka.consume[j].group) == 0)
+            rt_conf_error(c->errors, place(c, "kafka.consume.%zu.group", i),
+                          "kafka.consume[%zu].group: \"%.80s\" is the group of kafka.consume[%zu] "
+                          "too: set another one, or put the topics into one section",
+                          i, consume->group, j);
+    if (consume->brokers.count == 0 && config->kafka.brokers.count == 0)
+        rt_conf_error(c->errors, place(c, "kafka.consume.%zu.brokers", i),
+                      "kafka.consume[%zu].brokers is missing: set it, or kafka.brokers if the log "
+                      "shall be in Kafka too",
+                      i);
+    for (size_t j = 0; j < consume->brokers.count; j++)
+        if (!is_broker_address(consume->brokers.items[j]))
+            rt_conf_error(c->errors, place(c, "kafka.consume.%zu.brokers.%zu", i, j),
+                          "kafka.consume[%zu].brokers: got \"%.80s\"; allowed: HOST:PORT", i,
+                          consume->brokers.items[j]);
+}
+
 static void check_redis(const struct rt_check *c)
 {
     const struct rt_config *config = c->config;
@@ -409,4 +525,6 @@ void rt_check_config(const struct rt_check *check)
     check_limits(check);
     check_redis(check);
     check_kafka(check);
+    for (size_t i = 0; i < config->kafka.consume_count; i++)
+        check_consume(check, i);
 }

@@ -87,6 +87,27 @@ struct rt_api_key {
     const char *key;
 };
 
+/* kafka.consume[] */
+enum rt_consume_mode { RT_CONSUME_PUBLISH, RT_CONSUME_COMMAND };
+enum rt_consume_kind { RT_CONSUME_AUTO, RT_CONSUME_JSON, RT_CONSUME_TEXT, RT_CONSUME_BYTES };
+enum rt_consume_from { RT_CONSUME_EARLIEST, RT_CONSUME_LATEST };
+enum rt_consume_error { RT_CONSUME_SKIP, RT_CONSUME_STOP };
+
+struct rt_consume_config {
+    struct rt_strings topics;
+    const char *group;
+    enum rt_consume_mode mode;
+    const char *channel; /* conf/record_template.h */
+    const char *event;   /* likewise; "" none */
+    enum rt_consume_kind kind;
+    const char *key_header; /* "": keys are derived from the record's place */
+    enum rt_consume_from from;
+    enum rt_consume_error on_error;
+    const char *dead_letter;   /* a topic; "" none */
+    struct rt_strings brokers; /* empty: kafka.brokers, with kafka.conf */
+    struct rt_strings conf;    /* "name=value" */
+};
+
 struct rt_config {
     const char *source; /* file name or "" */
     bool dev;           /* --dev, or no file at all: everything allowed, loopback only */
@@ -130,6 +151,8 @@ struct rt_config {
         bool require_safe_topic;
         uint32_t warm;          /* records per partition read back at start */
         struct rt_strings conf; /* "name=value" for librdkafka */
+        struct rt_consume_config *consume;
+        size_t consume_count;
     } kafka;
     struct {
         const char *url; /* "": none */

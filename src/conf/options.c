@@ -214,6 +214,85 @@ static const struct rt_option_table channel_table = {
                "  publish: subscriber\n",
 };
 
+static const struct rt_choice consume_modes[] = {
+    {.name = "publish", .value = RT_CONSUME_PUBLISH},
+    {.name = "command", .value = RT_CONSUME_COMMAND},
+    {.name = NULL},
+};
+
+static const struct rt_choice consume_kinds[] = {
+    {.name = "auto", .value = RT_CONSUME_AUTO},
+    {.name = "json", .value = RT_CONSUME_JSON},
+    {.name = "text", .value = RT_CONSUME_TEXT},
+    {.name = "bytes", .value = RT_CONSUME_BYTES},
+    {.name = NULL},
+};
+
+static const struct rt_choice consume_from[] = {
+    {.name = "earliest", .value = RT_CONSUME_EARLIEST},
+    {.name = "latest", .value = RT_CONSUME_LATEST},
+    {.name = NULL},
+};
+
+static const struct rt_choice consume_errors[] = {
+    {.name = "skip", .value = RT_CONSUME_SKIP},
+    {.name = "stop", .value = RT_CONSUME_STOP},
+    {.name = NULL},
+};
+
+static const struct rt_option consume_rows[] = {
+    ROW(STRINGS, "topics", struct rt_consume_config, topics, NULL,
+        "Topics whose records become publishes. At least one; not `kafka.topic`."),
+    ROW(STRING, "group", struct rt_consume_config, group, "rtbroker",
+        "Consumer group: nodes with the same one share the partitions, and it remembers how far "
+        "they are. Each section has its own. Letters, digits, `.`, `_` and `-`.",
+        .min = 1),
+    ROW(ENUM, "mode", struct rt_consume_config, mode, "publish",
+        "`publish`: the value is what is published. `command`: it is a call of the HTTP API, "
+        "`{\"method\":\"publish\",\"payload\":{...}}`.",
+        .choices = consume_modes),
+    ROW(STRING, "channel", struct rt_consume_config, channel, "{key}",
+        "Mode `publish`: the channel; text with `{key}`, `{topic}` and `{header:NAME}`. A record that "
+        "lacks one of these is refused.",
+        .min = 1),
+    ROW(STRING, "event", struct rt_consume_config, event, NULL,
+        "Mode `publish`: the event's name, made likewise; what the record lacks is left out. Empty: "
+        "none."),
+    ROW(ENUM, "kind", struct rt_consume_config, kind, "auto",
+        "Mode `publish`: what values are. Others are refused; `auto` takes JSON for JSON, other "
+        "UTF-8 for text, the rest for bytes.",
+        .choices = consume_kinds),
+    ROW(STRING, "key_header", struct rt_consume_config, key_header, NULL,
+        "Mode `publish`: header with the idempotency key. Without it, or where a record lacks it, the "
+        "key is made of topic, partition, offset and timestamp: a record that comes again is "
+        "published once."),
+    ROW(ENUM, "from", struct rt_consume_config, from, "earliest",
+        "Where a group begins that has committed nothing yet.", .choices = consume_from),
+    ROW(ENUM, "on_error", struct rt_consume_config, on_error, "skip",
+        "A record that cannot be published: `skip` it (see `dead_letter`), or `stop` its partition "
+        "and try it every 10 s.",
+        .choices = consume_errors),
+    ROW(STRING, "dead_letter", struct rt_consume_config, dead_letter, NULL,
+        "Topic for skipped records, with the reason in the header `rt-error`; created when it is not "
+        "there. Empty: they are logged and counted only."),
+    ROW(STRINGS, "brokers", struct rt_consume_config, brokers, NULL,
+        "Brokers of the Kafka cluster with these topics, `HOST:PORT`. Empty: `kafka.brokers`, with "
+        "`kafka.conf`."),
+    ROW(PAIRS, "conf", struct rt_consume_config, conf, NULL,
+        "More settings of librdkafka, for this section alone."),
+};
+
+static const struct rt_option_table consume_table = {
+    .options = consume_rows,
+    .count = sizeof(consume_rows) / sizeof(consume_rows[0]),
+    .item_size = sizeof(struct rt_consume_config),
+    .example = "- topics: [orders]\n"
+               "  group: rtbroker-orders\n"
+               "  channel: \"orders:{key}\"\n"
+               "  event: \"{header:type}\"\n"
+               "  dead_letter: orders.dead\n",
+};
+
 static const struct rt_option rows[] = {
     TOP(STRING, "node.name", node.name, NULL,
         "Prefix of session ids: unique among the nodes behind one address. Letters, digits, `_` "
@@ -330,7 +409,9 @@ static const struct rt_option rows[] = {
     TOP(PAIRS, "kafka.conf", kafka.conf, NULL,
         "Settings of librdkafka, handed on as they are: `{security.protocol: SASL_SSL}`. Those that "
         "the promises rest on cannot be changed."),
-    ABSENT("kafka.consume", NULL),
+    TOP(SECTIONS, "kafka.consume", kafka.consume, NULL,
+        "Kafka in: topics whose records are published. Works with every kind of log.",
+        .count_offset = offsetof(struct rt_config, kafka.consume_count), .items = &consume_table),
     TOP(STRING, "postgres.url", postgres.url, NULL,
         "Connection string of the database that keeps the log as rows and serves older history; to "
         "libpq as it is, `PG*` variables count. `service=` or `dbname=` alone are fine. Empty: none.",

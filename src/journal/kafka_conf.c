@@ -5,6 +5,8 @@
 
 #include "base/log.h"
 
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
 struct setting {
     const char *name, *value;
 };
@@ -33,14 +35,35 @@ static const struct setting tail[] = {
     {"check.crcs", "true"},
 };
 
+/* A member of a group: offsets are committed by us, when the records are done. */
+static const struct setting intake[] = {
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"enable.partition.eof", "true"},
+    {"isolation.level", "read_committed"},
+    {"fetch.wait.max.ms", "100"},
+    {"fetch.error.backoff.ms", "100"},
+    {"queued.min.messages", "1000"},
+    {"queued.max.messages.kbytes", "8192"},
+    {"check.crcs", "true"},
+    {"partition.assignment.strategy", "range,roundrobin"},
+    /* A topic that is made later is found within this time. */
+    {"topic.metadata.refresh.interval.ms", "10000"},
+    /* A node that died is replaced after this; closing waits for a commit that finds no broker no longer than this. */
+    {"session.timeout.ms", "10000"},
+};
+
 static const char stored[] = "acknowledged means stored";
 static const char order[] = "one order per channel";
 static const char gap[] = "a gap is never silent";
+static const char committed[] = "offsets are committed once the log has the records";
+
+struct kept {
+    const char *name, *value, *promise;
+};
 
 /* Names (aliases too) whose value is ours, and what rests on it. */
-static const struct {
-    const char *name, *value, *promise;
-} kept[] = {
+static const struct kept kept[] = {
     {"enable.idempotence", "true", stored},
     {"acks", "all", stored},
     {"acks", "-1", stored},
@@ -63,7 +86,23 @@ static const struct {
     {"metadata.broker.list", NULL, "brokers are named in kafka.brokers"},
     {"log.queue", "false", "log lines go to the broker's log"},
 };
-#define KEPT (sizeof(kept) / sizeof(kept[0]))
+
+/* Of a member of a group, and of what it produces. */
+static const struct kept kept_intake[] = {
+    {"enable.auto.commit", "false", committed},
+    {"auto.commit.enable", "false", committed},
+    {"enable.auto.offset.store", "false", committed},
+    {"offset.store.method", "broker", committed},
+    {"enable.partition.eof", "true", committed},
+    {"isolation.level", "read_committed", committed},
+    {"partition.assignment.strategy", "range,roundrobin", committed},
+    {"group.id", NULL, "groups are named in kafka.consume[].group"},
+    {"auto.offset.reset", NULL, "where to begin is told in kafka.consume[].from"},
+    {"bootstrap.servers", NULL, "brokers are named in kafka.brokers and kafka.consume[].brokers"},
+    {"metadata.broker.list", NULL,
+     "brokers are named in kafka.brokers and kafka.consume[].brokers"},
+    {"log.queue", "false", "log lines go to the broker's log"},
+};
 
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
@@ -98,20 +137,23 @@ static int set_all(rd_kafka_conf_t *conf, const struct setting *settings, size_t
 }
 
 /* The promise that keeps a setting from being taken; NULL: it may be. */
-static const char *promise_of(const char *name, const char *value)
+static const char *promise_of(enum rt_kafka_role role, const char *name, const char *value)
 {
+    const struct kept *rows = role == RT_KAFKA_INTAKE ? kept_intake : kept;
+    size_t count = role == RT_KAFKA_INTAKE ? COUNT(kept_intake) : COUNT(kept);
     const char *promise = NULL;
-    for (size_t i = 0; i < KEPT; i++) {
-        if (strcmp(kept[i].name, name) != 0)
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(rows[i].name, name) != 0)
             continue;
-        promise = kept[i].promise;
-        if (kept[i].value && strcasecmp(kept[i].value, value) == 0)
+        promise = rows[i].promise;
+        if (rows[i].value && strcasecmp(rows[i].value, value) == 0)
             return NULL;
     }
     return promise;
 }
 
-static int set_given(rd_kafka_conf_t *conf, const char *text, bool warn, struct rt_err *err)
+static int set_given(rd_kafka_conf_t *conf, enum rt_kafka_role role, const char *text, bool warn,
+                     struct rt_err *err)
 {
     char name[128];
     const char *equals = strchr(text, '=');
@@ -119,7 +161,7 @@ static int set_given(rd_kafka_conf_t *conf, const char *text, bool warn, struct 
         return rt_err_set(err, RT_EINVAL, "kafka.conf: \"%.60s\" is not NAME=VALUE", text);
     memcpy(name, text, (size_t)(equals - text));
     name[equals - text] = '\0';
-    const char *promise = promise_of(name, equals + 1);
+    const char *promise = promise_of(role, name, equals + 1);
     if (!promise)
         return set(conf, name, equals + 1, err);
     if (warn)
@@ -137,19 +179,20 @@ static int set_queue(rd_kafka_conf_t *conf, size_t bytes, struct rt_err *err)
     return set(conf, "queue.buffering.max.kbytes", text, err);
 }
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
 static int fill(rd_kafka_conf_t *conf, const struct rt_kafka_conf *c, enum rt_kafka_role role,
                 bool warn, struct rt_err *err)
 {
     int code = set_all(conf, common, COUNT(common), err);
     if (code == 0)
         code = role == RT_KAFKA_PRODUCER ? set_all(conf, producer, COUNT(producer), err)
-                                         : set_all(conf, tail, COUNT(tail), err);
+               : role == RT_KAFKA_TAIL   ? set_all(conf, tail, COUNT(tail), err)
+                                         : set_all(conf, intake, COUNT(intake), err);
     if (code == 0 && role == RT_KAFKA_PRODUCER)
         code = set_queue(conf, c->queue_bytes, err);
     for (size_t i = 0; code == 0 && c->conf && i < c->conf->count; i++)
-        code = set_given(conf, c->conf->items[i], warn, err);
+        code = set_given(conf, role, c->conf->items[i], warn, err);
+    for (size_t i = 0; code == 0 && c->more && i < c->more->count; i++)
+        code = set_given(conf, role, c->more->items[i], warn, err);
     return code == 0 ? set(conf, "bootstrap.servers", c->brokers, err) : code;
 }
 

@@ -10,12 +10,17 @@
 #include "base/err.h"
 #include "conf/config.h"
 
-enum rt_kafka_role { RT_KAFKA_PRODUCER, RT_KAFKA_TAIL };
+enum rt_kafka_role {
+    RT_KAFKA_PRODUCER,
+    RT_KAFKA_TAIL,
+    RT_KAFKA_INTAKE, /* a member of a group; the caller sets group.id and auto.offset.reset */
+};
 
 struct rt_kafka_conf {
     const char *brokers;
     const struct rt_strings *conf; /* "name=value"; may be NULL */
     size_t queue_bytes;            /* producer: cap of what waits; 0: 64 MiB */
+    const struct rt_strings *more; /* as conf, set after it */
 };
 
 /* A handle's whole configuration; warns about what is not taken when `warn`. */
