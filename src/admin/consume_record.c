@@ -86,10 +86,10 @@ static int read_data(struct rt_consumed *c, enum rt_consume_kind kind, struct rt
     bool may_be_json = kind == RT_CONSUME_AUTO || kind == RT_CONSUME_JSON;
     bool is_json = may_be_json && rt_json_check(value, RT_JSON_PAYLOAD, &json, err) == 0;
     if (kind == RT_CONSUME_JSON && !is_json)
-        return rt_err_wrap(err, "the value is no JSON"), RT_EINVAL;
+        return rt_err_wrap(err, "kind is json, but the value is not"), RT_EINVAL;
     bool is_text = !is_json && kind != RT_CONSUME_BYTES && rt_utf8_valid(value.ptr, value.len);
     if (kind == RT_CONSUME_TEXT && !is_text)
-        return rt_err_set(err, RT_EINVAL, "the value is no UTF-8 text");
+        return rt_err_set(err, RT_EINVAL, "kind is text, but the value is not UTF-8");
     m->kind = is_json ? RT_KIND_JSON : is_text ? RT_KIND_TEXT : RT_KIND_BYTES;
     m->data = value.ptr ? value : RT_STR("");
     if (!is_json)

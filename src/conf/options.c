@@ -287,6 +287,7 @@ static const struct rt_option_table consume_table = {
     .count = sizeof(consume_rows) / sizeof(consume_rows[0]),
     .item_size = sizeof(struct rt_consume_config),
     .example = "- topics: [orders]\n"
+               "  brokers: [\"127.0.0.1:9092\"]\n"
                "  group: rtbroker-orders\n"
                "  channel: \"orders:{key}\"\n"
                "  event: \"{header:type}\"\n"

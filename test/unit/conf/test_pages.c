@@ -204,7 +204,7 @@ static void test_sample_examples(void **state)
         }
         rt_buf_add_byte(&open, '\n');
     }
-    assert_int_equal(examples, 2 + 2 + 5);
+    assert_int_equal(examples, 2 + 2 + 5 + 6);
     struct loaded l = load(rt_buf_cstr(&open));
     assert_int_equal(l.code, RT_EINVAL);
     assert_int_equal(l.errors.count, 1);
