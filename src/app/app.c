@@ -398,10 +398,8 @@ static int open_protocols(struct rt_app *app, struct rt_err *err)
 
 static int open_consume(struct rt_app *app, struct rt_err *err)
 {
-    struct rt_consume_options options = {.config = app->config,
-                                         .broker = app->broker,
-                                         .loop = app->loop,
-                                         .metrics = &app->metrics};
+    struct rt_consume_options options = {
+        .config = app->config, .broker = app->broker, .loop = app->loop, .metrics = &app->metrics};
     return rt_consume_new(&options, &app->consume, err);
 }
 

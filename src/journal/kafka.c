@@ -644,7 +644,7 @@ static int open_producer(struct rt_kafka *k, struct rt_err *err)
 {
     const struct rt_kafka_options *o = &k->options;
     k->producer_options = (struct rt_producer_options){
-        .conf = {o->brokers, o->conf, o->journal.queue_bytes},
+        .conf = {.brokers = o->brokers, .conf = o->conf, .queue_bytes = o->journal.queue_bytes},
         .topic = o->topic,
         .warn = true,
         .wake = rt_waker_wake,
@@ -667,7 +667,7 @@ static int open_tail(struct rt_kafka *k, struct rt_err *err)
 {
     const struct rt_kafka_options *o = &k->options;
     const struct rt_tail_options options = {
-        .conf = {o->brokers, o->conf, 0},
+        .conf = {.brokers = o->brokers, .conf = o->conf},
         .topic = o->topic,
         .partitions = k->partitions,
         .warm = o->warm,

@@ -111,7 +111,7 @@ withKafka('what cannot be published is a dead letter, with the reason; the rest 
   const dead = consume('orders.dead');
   assert.deepEqual(dead.map((d) => `${d.key} ${d.value.length}`).sort(), [' 7', 'bad 70002', 'bad 8']);
   const garbled = dead.find((d) => d.value === 'not JSON');
-  assert.match(garbled.headers['rt-error'], /^kind is json, but the value is not/);
+  assert.match(garbled.headers['rt-error'], /^kind is json/);
   assert.equal(garbled.headers.origin, 'test');
   assert.equal(garbled.headers['rt-topic'], 'orders');
   assert.equal(garbled.headers['rt-group'], 'orders');
