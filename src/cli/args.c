@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 
 static const char *const COMMANDS[] = {"serve", "check",  "init", "config", "pub",
-                                       "sub",   "health", "help", NULL};
+                                       "sub",   "health", "help", "schema", NULL};
 
 /* Options with a value, and where it goes. */
 struct option {
@@ -19,6 +19,7 @@ static const struct option VALUE_OPTIONS[] = {
     {"--event", offsetof(struct rt_cli_args, event)},
     {"--idempotency-key", offsetof(struct rt_cli_args, idempotency_key)},
     {"--since", offsetof(struct rt_cli_args, since)},
+    {"--schema", offsetof(struct rt_cli_args, schema)},
 };
 
 static const char *const OPTION_NAMES[] = {"--config",  "--listen",    "--set",
@@ -26,7 +27,7 @@ static const char *const OPTION_NAMES[] = {"--config",  "--listen",    "--set",
                                            "--event",   "--since",     "--idempotency-key",
                                            "--count",   "--json",      "--help",
                                            "--version", "--effective", "--defaults",
-                                           "--env",     NULL};
+                                           "--env",     "--schema",    NULL};
 
 /* Appends to an array that has room for argc + 1 entries. */
 static void append(const char ***list, const char *value)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "proto/socketio/socketio.h"
+#include "store/store.h"
 #include "version.h"
 
 static void print_place(const struct rt_mark *mark)
@@ -92,6 +93,25 @@ int rt_cli_config(const struct rt_cli_args *args)
     return ok ? RT_EXIT_OK : RT_EXIT_RUNTIME;
 }
 
+/* With --schema no configuration is read. */
+int rt_cli_schema(const struct rt_cli_args *args)
+{
+    int code = RT_EXIT_OK;
+    struct rt_config *config = args->schema ? NULL : rt_cli_load(args, &code);
+    if (!args->schema && !config)
+        return code;
+    struct rt_err err = {0};
+    struct rt_buf out = RT_BUF_INIT;
+    int status = rt_store_ddl(args->schema ? args->schema : config->postgres.schema, &out, &err);
+    if (status)
+        (void)fprintf(stderr, "error: %s\n", err.text);
+    else
+        (void)fwrite(out.data, 1, out.len, stdout);
+    rt_buf_deinit(&out);
+    rt_config_free(config);
+    return status == RT_EINVAL ? RT_EXIT_USAGE : status ? RT_EXIT_RUNTIME : RT_EXIT_OK;
+}
+
 static void print_version(void)
 {
     (void)printf("rtbroker %s (%s)\nbuilt with %s\n", RT_VERSION, RT_COMMIT, RT_LIBRARIES);
@@ -105,8 +125,9 @@ struct command {
 static int run_command(const struct rt_cli_args *args, int (*serve)(const struct rt_config *config))
 {
     static const struct command commands[] = {
-        {"check", rt_cli_check}, {"init", rt_cli_init}, {"config", rt_cli_config},
-        {"pub", rt_cli_pub},     {"sub", rt_cli_sub},   {"health", rt_cli_health},
+        {"check", rt_cli_check},   {"init", rt_cli_init}, {"config", rt_cli_config},
+        {"pub", rt_cli_pub},       {"sub", rt_cli_sub},   {"health", rt_cli_health},
+        {"schema", rt_cli_schema},
     };
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(commands[i].name, args->command) == 0)

@@ -38,6 +38,11 @@ static const struct {
      "  --count N          ends after N messages\n"},
     {"health", "rtbroker health [--url URL]\n"
                "Exit code 0 when /readyz says ready; for containers and supervisors.\n"},
+    {"schema",
+     "rtbroker schema [--schema NAME | --config FILE] | psql -v ON_ERROR_STOP=1\n"
+     "Prints the tables of the history as SQL, for who makes them by hand; otherwise `serve` does.\n"
+     "It may be run again, and does what is missing.\n"
+     "  --schema NAME      the schema, default postgres.schema of the configuration\n"},
     {"help", "rtbroker help [COMMAND]\n"},
 };
 
@@ -58,6 +63,7 @@ void rt_cli_help(const char *command)
                  "  pub      publish one message\n"
                  "  sub      print the messages of a channel\n"
                  "  health   ask a running broker whether it is ready\n"
+                 "  schema   print the SQL of the PostgreSQL history\n"
                  "  help     help on a command\n\n"
                  "%s\n"
                  "Other: --help, --version. Exit codes: 0, 1 it failed at run time, 2 usage or\n"

@@ -157,21 +157,6 @@ void rt_schema_sql(struct rt_buf *out, const char *text, const char *schema)
     }
 }
 
-void rt_store_ddl(const char *schema, struct rt_buf *out)
-{
-    rt_schema_sql(out, HEAD, schema);
-    for (int version = 1; version <= RT_SCHEMA_VERSION; version++) {
-        rt_buf_add_c(out, "DO " TAG "\nBEGIN\n");
-        rt_schema_sql(out,
-                      "    IF EXISTS (SELECT FROM {schema}.migration WHERE version = ", schema);
-        rt_buf_printf(out, "%d) THEN\n        RETURN;\n    END IF;\n\n", version);
-        rt_schema_sql(out, migrations[version - 1], schema);
-        rt_schema_sql(out, "\n    INSERT INTO {schema}.migration (version) VALUES (", schema);
-        rt_buf_printf(out, "%d);\nEND " TAG ";\n", version);
-    }
-    rt_buf_add_c(out, FOOT);
-}
-
 int rt_schema_check(const char *schema, struct rt_err *err)
 {
     size_t len = schema ? strlen(schema) : 0;
@@ -190,6 +175,25 @@ int rt_schema_check(const char *schema, struct rt_err *err)
                           "postgres.schema: \"%s\": names that begin with pg_ are PostgreSQL's own",
                           schema);
     return RT_OK;
+}
+
+int rt_store_ddl(const char *schema, struct rt_buf *out, struct rt_err *err)
+{
+    int code = rt_schema_check(schema, err);
+    if (code < 0)
+        return code;
+    rt_schema_sql(out, HEAD, schema);
+    for (int version = 1; version <= RT_SCHEMA_VERSION; version++) {
+        rt_buf_add_c(out, "DO " TAG "\nBEGIN\n");
+        rt_schema_sql(out,
+                      "    IF EXISTS (SELECT FROM {schema}.migration WHERE version = ", schema);
+        rt_buf_printf(out, "%d) THEN\n        RETURN;\n    END IF;\n\n", version);
+        rt_schema_sql(out, migrations[version - 1], schema);
+        rt_schema_sql(out, "\n    INSERT INTO {schema}.migration (version) VALUES (", schema);
+        rt_buf_printf(out, "%d);\nEND " TAG ";\n", version);
+    }
+    rt_buf_add_c(out, FOOT);
+    return rt_buf_ok(out) ? RT_OK : rt_err_nomem(err);
 }
 
 /* ---- migrating ----------------------------------------------------------------------------------------------- */
@@ -249,8 +253,8 @@ int rt_schema_migrate(struct rt_pg *pg, const char *schema, struct rt_err *err)
     if (code < 0 || version >= RT_SCHEMA_VERSION)
         return code;
     struct rt_buf sql = RT_BUF_INIT;
-    rt_store_ddl(schema, &sql);
-    const char *script = rt_buf_cstr(&sql);
+    code = rt_store_ddl(schema, &sql, err);
+    const char *script = code == RT_OK ? rt_buf_cstr(&sql) : NULL;
     code = script ? rt_pg_run(pg, script, MIGRATE_MS, err) : rt_err_nomem(err);
     rt_buf_deinit(&sql);
     if (code == RT_OK || !rt_pg_usable(pg))

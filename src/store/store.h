@@ -43,6 +43,6 @@ bool rt_store_healthy(const struct rt_store *s, const char **ret_text);
 void rt_store_close(struct rt_store *s, void (*closed)(void *arg), void *arg);
 void rt_store_free(struct rt_store *s);
 /* The DDL of `rtbroker schema`: all migrations, in order. */
-void rt_store_ddl(const char *schema, struct rt_buf *out);
+int rt_store_ddl(const char *schema, struct rt_buf *out, struct rt_err *err);
 
 #endif

@@ -132,7 +132,8 @@ static int tear_down(void **state)
 
 static void test_help(void **state)
 {
-    static const char *const commands[] = {"check", "init", "config", "pub", "sub", "health"};
+    static const char *const commands[] = {"check", "init",   "config", "pub",
+                                           "sub",   "health", "schema"};
     (void)state;
     expect_run(0,
                "rtbroker *: a realtime broker in one process\n*serve*check*init*config*pub*sub*"
@@ -201,6 +202,16 @@ static void test_init_and_config(void **state)
     expect_run(0, "*limits.message*", "*", "config", "--config", path);
     expect_run(0, "*limits.message*", "*", "config", "--defaults", "--config", path);
     expect_run(0, "*RTBROKER_LIMITS_MESSAGE*", "*", "config", "--env", "--config", path);
+}
+
+static void test_schema(void **state)
+{
+    (void)state;
+    expect_run(0, "-- Schema of *\"x y\".message *COMMIT;\n", "", "schema", "--schema", "x y");
+    expect_run(0, "-- Schema of *\"rtbroker\".message *COMMIT;\n", "*", "schema");
+    const char *path = file_of("a.yaml", "postgres: {schema: other}\n");
+    expect_run(0, "-- Schema of *\"other\".message *COMMIT;\n", "*", "schema", "--config", path);
+    expect_run(2, "", "error: postgres.schema: *pg_x*", "schema", "--schema", "pg_x");
 }
 
 static void test_full_disk(void **state)
@@ -464,6 +475,7 @@ int main(void)
         cli_test(test_serve),
         cli_test(test_check),
         cli_test(test_init_and_config),
+        cli_test(test_schema),
         cli_test(test_full_disk),
         cli_test(test_no_broker),
         cli_test(test_broker),
