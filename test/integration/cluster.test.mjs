@@ -219,6 +219,47 @@ test('cluster: Redis cuts its links again and again: nothing missing, nothing tw
   }
 });
 
+// Sends it under its id until it is stored; the position.
+const store = (socket, text) =>
+  until(`"${text}" is stored`, async () => {
+    const answer = await socket.timeout(60_000).emitWithAck('again', text, text);
+    assert.ok(answer.ok || ['retry', 'unknown'].includes(answer.error), JSON.stringify(answer));
+    return answer.ok && answer.offset;
+  }, 90_000);
+
+test('cluster: Kafka dies: it is said, the rest goes on, what was tried is stored once when it is back', { timeout: 240_000 }, async (t) => {
+  const { cluster } = shared;
+  await whole();
+  const clients = await crowd(t, 6);
+  const texts = [...Array(60).keys()].map((i) => `outage ${i}`);
+  const tries = texts.slice(0, 30).map((text, i) => store(clients[i % clients.length], text));
+  await cluster.act('kill', 'kafka');
+  tries.push(...texts.slice(30).map((text, i) => store(clients[i % clients.length], text)));
+  // Nobody waits for half a minute: what comes when the log is known to be away is refused at once.
+  for (const socket of clients.slice(0, 3)) {
+    await until('a publish is answered retry', async () => {
+      const answer = await socket.timeout(60_000).emitWithAck('again', 'refused', 'refused');
+      assert.equal(answer.ok, false);
+      return answer.error === 'retry';
+    }, 60_000);
+  }
+  for (const name of NODES) await until(`${name} is not ready`, async () => (await cluster.ready(name)).status === 503, PATIENCE);
+  clients[0].emit('live', 'while Kafka is away');
+  for (const c of clients) await until('live messages go on', () => c.of('live').some(([text]) => text === 'while Kafka is away'), PATIENCE);
+
+  await cluster.act('start', 'kafka');
+  const offsets = await Promise.all(tries);
+  await whole();
+  const order = texts.map((text, i) => [offsets[i], text]).sort(([a], [b]) => a - b).map(([, text]) => text);
+  assert.equal(new Set(offsets).size, texts.length);
+  for (const c of clients) {
+    const got = () => c.of('message').flat().filter((text) => text.startsWith('outage '));
+    await until('everything is there', () => got().length >= texts.length, PATIENCE);
+    assert.deepEqual(got(), order);
+  }
+  assert.ok(clients.every((c) => c.connected));
+});
+
 test('cluster: every node knows the others', { timeout: 180_000 }, async (t) => {
   const { cluster } = shared;
   await whole();
