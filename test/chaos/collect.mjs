@@ -1,0 +1,93 @@
+// Brings the Kafka topic and PostgreSQL's rows into the files that check.mjs reads.
+import { execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { createWriteStream, openSync, closeSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+// The name of a partition's incarnation, from the header rt-epoch of its records: src/journal/kafka_epoch.h has the rule.
+export class EpochFold {
+  constructor() {
+    this.name = '';
+    this.at = 0;
+  }
+
+  // True: the incarnation is another one than before.
+  read(evidence, position) {
+    const match = /^([A-Za-z0-9_-]{10})@(\d+)$/.exec(evidence ?? '');
+    if (!match) return false;
+    const [name, known] = [match[1], Number(match[2])];
+    const ours = name === this.name;
+    if (known >= position) return ours;
+    if (!ours && known < this.at) return false;
+    const changed = this.name !== '' && !ours;
+    this.name = name;
+    this.at = position;
+    return changed;
+  }
+}
+
+class Partition {
+  constructor() {
+    this.fold = new EpochFold();
+    this.next = 0;
+  }
+}
+
+const headersOf = (text) => Object.fromEntries(text.split(',').filter(Boolean).map((h) => [h.slice(0, h.indexOf('=')), h.slice(h.indexOf('=') + 1)]));
+
+// One line of kcat. The channel's record as check.mjs wants it, or undefined for a marker.
+function readRecord(line, partitions, problems) {
+  const [number, offset, channel, headerText, ...data] = line.split('\t');
+  const value = data.join('\t');
+  const headers = headersOf(headerText);
+  if (!partitions.has(number)) partitions.set(number, new Partition());
+  const partition = partitions.get(number);
+  if (Number(offset) !== partition.next) problems.push(`partition ${number}: offset ${offset} where ${partition.next} should be`);
+  partition.next = Number(offset) + 1;
+  if (partition.fold.read(headers['rt-epoch'], partition.next)) problems.push(`partition ${number}: another incarnation at offset ${offset}: ${headers['rt-epoch']}`);
+  if ('rt-marker' in headers) return undefined;
+  const hash = createHash('md5').update(value).digest('hex');
+  return `${channel}\t${partition.fold.name}.${number}\t${partition.next}\t${headers['rt-id']}\t${headers['rt-key']}\t${hash}\n`;
+}
+
+// Writes `kafka` and `kafka.json`. Payloads of the run have no line breaks.
+export async function collectKafka(dir, { brokers, topic }) {
+  const args = ['-b', brokers, '-t', topic, '-C', '-e', '-q', '-o', 'beginning', '-f', '%p\t%o\t%k\t%h\t%s\n'];
+  const child = spawn('kcat', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const exit = once(child, 'close');
+  const out = createWriteStream(path.join(dir, 'kafka'));
+  const partitions = new Map();
+  const problems = [];
+  for await (const line of createInterface({ input: child.stdout, crlfDelay: Infinity })) {
+    const record = readRecord(line, partitions, problems);
+    if (record && !out.write(record)) await once(out, 'drain');
+  }
+  await new Promise((resolve) => out.end(resolve));
+  const [code] = await exit;
+  if (code !== 0) throw new Error(`kcat ended with ${code}`);
+  writeFileSync(path.join(dir, 'kafka.json'), JSON.stringify({ problems }));
+}
+
+const psql = (url, sql) => [url, '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', sql];
+
+// Rows of messages, as a number; and how many records were put aside.
+export async function countRows(url) {
+  const { stdout } = await run('psql', psql(url, 'SELECT (SELECT count(*) FROM rtbroker.message), (SELECT count(*) FROM rtbroker.dead_letter)'), { timeout: 120_000 });
+  const [rows, dead] = stdout.trim().split('|').map(Number);
+  return { rows, dead };
+}
+
+// Writes `postgres`. Tabs and backslashes cannot be in the run's texts, so COPY's escapes do not matter.
+export async function collectPostgres(dir, url) {
+  const sql = `COPY (SELECT channel, epoch, "offset", id, key, md5(data) FROM rtbroker.message ORDER BY epoch, "offset") TO STDOUT`;
+  const file = openSync(path.join(dir, 'postgres'), 'w');
+  const child = spawn('psql', psql(url, sql), { stdio: ['ignore', file, 'inherit'] });
+  const [code] = await once(child, 'close');
+  closeSync(file);
+  if (code !== 0) throw new Error(`psql ended with ${code}`);
+}

@@ -1,0 +1,113 @@
+// Publishes through the HTTP API until the run has enough, and writes down what was acknowledged. A process of its own, started by run.mjs.
+//
+// Every channel has one message out at a time: the next one goes when this one is acknowledged, so a channel's numbers rise in its log. What is not
+// acknowledged, for whatever reason, is sent again with its key, to another node.
+// In: {budget: N} how many messages may be begun by now, {finish: true} begin no more. Out: {acked: N} from time to time, {done: COUNTS} and {failed: TEXT}.
+import http from 'node:http';
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const ATTEMPT_TIMEOUT = 10_000; // a frozen node does not answer
+const GIVE_UP = 8 * 60_000; // less than the window of keys
+const TICK = 20;
+
+const { nodes, apiKey, channels, publishes, rate, size, file } = JSON.parse(process.argv[2]);
+const out = createWriteStream(file);
+const agents = nodes.map(() => new http.Agent({ keepAlive: true, maxSockets: Infinity }));
+const counts = { acked: 0, duplicate: 0, retry: 0, unknown: 0, broken: 0, open: 0 };
+let budget = 0, begun = 0, tokens = 0, finishing = false, waiting = [];
+
+function release() {
+  tokens = rate ? Math.min(tokens + (rate * TICK) / 1000, Math.max(1, rate / 5)) : Infinity;
+  while (waiting.length > 0 && tokens >= 1 && begun < budget) {
+    tokens--;
+    begun++;
+    waiting.shift()(true);
+  }
+  if (finishing || begun >= publishes) for (const resolve of waiting.splice(0)) resolve(false);
+}
+
+const slot = () => new Promise((resolve) => waiting.push(resolve));
+
+// { status, body }; rejects when there is no whole answer.
+function post(node, body) {
+  return new Promise((resolve, reject) => {
+    const url = new URL('/api/publish', nodes[node]);
+    const headers = { 'x-api-key': apiKey, 'content-length': Buffer.byteLength(body) };
+    const request = http.request(url, { method: 'POST', agent: agents[node], headers, timeout: ATTEMPT_TIMEOUT }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk) => (text += chunk));
+      response.on('error', reject);
+      response.on('close', () => (response.complete ? resolve({ status: response.statusCode, text }) : reject(new Error('cut'))));
+    });
+    request.on('timeout', () => request.destroy(new Error('no answer')));
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+// One try: the result, or undefined when it has to be sent again.
+async function attempt(node, body) {
+  let answer;
+  try {
+    answer = await post(node, body);
+  } catch {
+    counts.broken++;
+    return undefined;
+  }
+  if (answer.status === 200) return JSON.parse(answer.text).result;
+  if (answer.status === 503) counts.retry++;
+  else if (answer.status === 504) counts.unknown++;
+  else throw new Error(`publish: ${answer.status} ${answer.text}`);
+  return undefined;
+}
+
+async function publish(channel, number, state) {
+  const key = `${channel.slice(channel.indexOf(':') + 1)}-${number}`;
+  const data = JSON.stringify({ k: key, pad: 'x'.repeat(size) });
+  const hash = createHash('md5').update(data).digest('hex');
+  const body = `{"channel":"${channel}","idempotency_key":"${key}","data":${data}}`;
+  const deadline = Date.now() + GIVE_UP;
+  for (let pause = 20; Date.now() < deadline; pause = Math.min(pause * 2, 1000)) {
+    const result = await attempt(state.node, body);
+    if (result) {
+      counts.acked++;
+      if (result.duplicate) counts.duplicate++;
+      out.write(`${channel}\t${result.epoch ?? ''}\t${result.offset ?? 0}\t${result.duplicate ? 'dup' : 'new'}\t${key}\t${hash}\n`);
+      return;
+    }
+    state.node = (state.node + 1) % nodes.length;
+    await delay(pause);
+  }
+  counts.open++;
+  out.write(`${channel}\t-\t0\topen\t${key}\t${hash}\n`);
+  throw new Error(`${key} was not acknowledged within ${GIVE_UP / 60_000} minutes`);
+}
+
+async function own(channel, index) {
+  const state = { node: index % nodes.length };
+  for (let number = 1; await slot(); number++) await publish(channel, number, state);
+}
+
+process.on('message', (message) => {
+  if (message.budget !== undefined) budget = message.budget;
+  if (message.finish) finishing = true;
+  release();
+});
+process.on('disconnect', () => process.exit(1));
+const timer = setInterval(() => {
+  release();
+  process.send({ acked: counts.acked });
+}, TICK);
+
+let failed;
+try {
+  await Promise.all(channels.map(own));
+} catch (error) {
+  failed = error.message;
+}
+clearInterval(timer);
+await new Promise((resolve) => out.end(resolve));
+process.send(failed ? { failed } : { done: counts }, () => process.exit(0));

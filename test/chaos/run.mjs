@@ -1,0 +1,273 @@
+// Publishes to a cluster of real servers while they are killed and frozen, then checks what came of it. README.md beside has the story.
+//
+//     node test/chaos/run.mjs [--publishes N] [--kills K] [--pauses P] [--seed S] [--nodes N] [--channels N] [--subscribers N] [--rate R] [--size BYTES]
+//                             [--without postgres] [--dir DIR]
+//
+// DIR: for the logs, new or empty; it stays. Otherwise they go when all was well. Exit status 0 all was well, 1 it was not, 2 misuse.
+import { fork } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+import { startCluster } from '../integration/cluster.mjs';
+import { until } from '../integration/harness.mjs';
+import { check, describe } from './check.mjs';
+import { collectKafka, collectPostgres, countRows } from './collect.mjs';
+import { plan, tell } from './faults.mjs';
+
+const HERE = path.dirname(fileURLToPath(import.meta.url));
+const RECOVERY = 120_000; // until all is well after a fault
+const SETTLE = 60_000; // until everybody has everything at the end
+const SERVICES = ['redis', 'kafka', 'postgres'];
+
+export const DEFAULTS = { publishes: 1_000_000, kills: 20, pauses: 5, nodes: 3, channels: 96, subscribers: 2, rate: 0, size: 100 };
+
+// A child process that says how far it is.
+class Worker {
+  constructor(script, options) {
+    this.script = script;
+    this.progress = 0;
+    this.child = fork(path.join(HERE, script), [JSON.stringify(options)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.child.on('message', (message) => this.read(message));
+    this.child.on('exit', (code, signal) => {
+      if (!this.counts) this.failed ??= `${script} ended with ${signal ?? code}`;
+    });
+  }
+
+  read(message) {
+    if (message.failed) this.failed = message.failed;
+    if (message.done) this.counts = message.done;
+    this.progress = message.acked ?? message.received ?? this.progress;
+  }
+
+  send(message) {
+    if (this.child.connected) this.child.send(message);
+  }
+
+  check() {
+    if (this.failed) throw new Failed(this.failed);
+  }
+
+  // Its counts, once it has written all.
+  async end(ms) {
+    this.send({ finish: true });
+    await until(`${this.script} ends`, () => this.counts || this.failed, ms);
+    this.check();
+    return this.counts;
+  }
+
+  kill() {
+    this.child.kill('SIGKILL');
+  }
+}
+
+class Failed extends Error {}
+
+export class Chaos {
+  constructor(options) {
+    Object.assign(this, DEFAULTS, { without: [], seed: 1, log: () => {} }, options);
+    this.services = SERVICES.filter((name) => !this.without.includes(name));
+    this.groups = plan(this);
+    this.workers = [];
+    this.faulty = new Set();
+    this.restarts = 0;
+  }
+
+  // `t` has after(). Resolves with the verdict of the checker.
+  async run(t) {
+    this.log(`seed ${this.seed}, ${this.publishes} publishes; faults by messages acknowledged:\n${this.groups.map((g) => `  ${tell(g)}`).join('\n')}`);
+    const set = this.services.includes('postgres') ? {} : { channels: '[{match: "chaos:*", log: true, history: {size: 20000}}]' };
+    this.cluster = await startCluster(t, { nodes: this.nodes, config: path.join(HERE, 'chaos.yaml'), without: ['nginx', ...this.without], set });
+    try {
+      await this.publishAll();
+      await this.settle();
+      const counts = await this.endWorkers();
+      await this.collect(counts);
+    } finally {
+      for (const worker of this.workers) worker.kill();
+    }
+    return check(this.dir);
+  }
+
+  // Where subscribers begin: at the beginning of the log, which only the store can tell from a log that was cut. Without it: where the log is; nodes
+  // that started at one time have left markers there, so that the furthest node counts.
+  async beginnings(channels) {
+    if (this.services.includes('postgres')) return channels.map(() => '0');
+    return Promise.all(channels.map(async (channel) => {
+      const tops = await Promise.all(this.cluster.nodes.map((_, i) => this.cluster.api(`n${i + 1}`, 'history', { channel })));
+      const { epoch, offset } = tops.reduce((a, b) => (a.offset >= b.offset ? a : b));
+      return `${epoch}:${offset}`;
+    }));
+  }
+
+  async startWorkers() {
+    const channels = Array.from({ length: this.channels }, (_, i) => `chaos:c${String(i).padStart(3, '0')}`);
+    const common = { nodes: this.cluster.nodes, apiKey: this.cluster.env.RT_API_KEY, channels };
+    const from = await this.beginnings(channels);
+    this.readers = Array.from({ length: this.subscribers },
+      (_, i) => new Worker('subscriber.mjs', { ...common, from, first: i, file: path.join(this.dir, `sub-${i + 1}`) }));
+    this.publisher = new Worker('publisher.mjs', { ...common, publishes: this.publishes, rate: this.rate, size: this.size, file: path.join(this.dir, 'published') });
+    this.workers = [this.publisher, ...this.readers];
+  }
+
+  // Publishers may go up to where the next faults come, so that these come while there is something to break.
+  async publishAll() {
+    await this.startWorkers();
+    for (const [i, group] of this.groups.entries()) {
+      this.publisher.send({ budget: Math.max(group.at, 1) });
+      await this.reaches(group.at);
+      this.publisher.send({ budget: this.groups[i + 1]?.at ?? this.publishes });
+      await this.strike(group);
+    }
+    this.publisher.send({ budget: this.publishes });
+    await this.reaches(this.publishes);
+  }
+
+  async reaches(acked) {
+    let last = -1;
+    while (this.publisher.progress < acked && !this.publisher.counts) {
+      // As long as it goes on it may take its time.
+      last = this.publisher.progress;
+      await until(`more than ${last} publishes are acknowledged`, () => this.publisher.progress > last || this.publisher.counts || this.anyFailed(), RECOVERY);
+      this.workers.forEach((worker) => worker.check());
+    }
+  }
+
+  anyFailed() {
+    return this.workers.some((worker) => worker.failed);
+  }
+
+  async strike(group) {
+    const before = this.publisher.progress;
+    const start = performance.now();
+    await Promise.all(group.faults.map((fault) => this.fault(fault)));
+    await this.recovered();
+    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    this.log(`${tell(group)}; all well after ${seconds} s, ${this.publisher.progress - before} acknowledged meanwhile`);
+  }
+
+  async fault({ how, part, after, down }) {
+    await delay(after);
+    this.faulty.add(part);
+    await this.cluster.act(how, part);
+    await delay(down);
+    if (how === 'kill') await this.restart(part);
+    else await this.cluster.act('resume', part);
+    this.faulty.delete(part);
+  }
+
+  // A node does not start without its services: it is started again, as its supervisor would. A service has to start.
+  async restart(part) {
+    const deadline = performance.now() + RECOVERY;
+    for (;;) {
+      const others = [...this.faulty].filter((name) => name !== part);
+      try {
+        return await this.cluster.act('start', part);
+      } catch (error) {
+        if (!part.startsWith('n') || others.length === 0 || performance.now() > deadline) throw error;
+        this.restarts++;
+        await delay(500);
+      }
+    }
+  }
+
+  async recovered() {
+    for (let i = 1; i <= this.nodes; i++)
+      await until(`n${i} is ready again`, async () => {
+        const { status, backends } = await this.cluster.ready(`n${i}`);
+        return status === 200 && Object.values(backends ?? {}).every((backend) => backend.up !== false);
+      }, RECOVERY);
+  }
+
+  // Everybody has everything, or the checker says what is missing.
+  async settle() {
+    const all = this.publisher.progress;
+    const patiently = (what, probe) => until(what, probe, SETTLE).catch((error) => this.log(error.message));
+    for (const reader of this.readers) await patiently(`${reader.progress} of ${all} at a subscriber`, () => reader.progress >= all);
+    if (this.services.includes('postgres'))
+      await patiently('all rows are in PostgreSQL', async () => (await countRows(this.cluster.env.RT_POSTGRES_URL)).rows >= all);
+  }
+
+  async endWorkers() {
+    const published = await this.publisher.end(RECOVERY);
+    const read = await Promise.all(this.readers.map((reader) => reader.end(RECOVERY)));
+    this.log(`publishers: ${JSON.stringify(published)}\nsubscribers: ${JSON.stringify(read)}\nnodes that ended for want of a service and were started again: ${this.restarts}`);
+    return published;
+  }
+
+  async collect({ acked, open }) {
+    const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic, RT_POSTGRES_URL: url } = this.cluster.env;
+    const postgres = this.services.includes('postgres');
+    await collectKafka(this.dir, { brokers, topic });
+    if (postgres) {
+      await collectPostgres(this.dir, url);
+      const { dead } = await countRows(url);
+      if (dead > 0) throw new Failed(`${dead} records were put aside as dead letters`);
+    }
+    const run = { acked, open, subscribers: this.readers.map((_, i) => String(i + 1)), postgres, seed: this.seed };
+    writeFileSync(path.join(this.dir, 'run.json'), JSON.stringify(run));
+  }
+}
+
+// ---- command line ----------------------------------------------------------------------------------------------------
+
+function misused(text) {
+  console.error(`run.mjs: ${text}`);
+  process.exit(2);
+}
+
+function readOptions() {
+  const numbers = ['publishes', 'kills', 'pauses', 'seed', 'nodes', 'channels', 'subscribers', 'rate', 'size'];
+  const options = Object.fromEntries([...numbers, 'without', 'dir'].map((name) => [name, { type: 'string' }]));
+  let values;
+  try {
+    ({ values } = parseArgs({ options }));
+  } catch (error) {
+    misused(error.message);
+  }
+  for (const name of numbers) {
+    if (values[name] === undefined) continue;
+    if (!/^\d{1,9}$/.test(values[name])) misused(`--${name} ${values[name]}: a whole number is possible`);
+    values[name] = Number(values[name]);
+  }
+  for (const name of ['publishes', 'nodes', 'channels', 'subscribers']) if (values[name] === 0) misused(`--${name} 0: at least 1`);
+  values.seed ??= Math.floor(Math.random() * 1e9);
+  values.without = values.without ? values.without.split(',') : [];
+  if (values.without.some((name) => name !== 'postgres')) misused(`--without ${values.without}: only postgres can be left out`);
+  return values;
+}
+
+async function main() {
+  const options = readOptions();
+  const keep = options.dir !== undefined;
+  if (keep) mkdirSync(options.dir, { recursive: true });
+  const dir = keep ? path.resolve(options.dir) : mkdtempSync(path.join(os.tmpdir(), 'rtb-chaos-'));
+  if (readdirSync(dir).length > 0) misused(`${dir} is not empty`);
+  const finish = [];
+  const start = performance.now();
+  let ok = false;
+  const stamp = () => `${((performance.now() - start) / 1000).toFixed(0)} s`;
+  process.once('SIGINT', () => process.exit(130)); // the cluster's script sees the end of its input
+  process.once('SIGTERM', () => process.exit(143));
+  try {
+    const verdict = await new Chaos({ ...options, dir, log: (text) => console.log(`[${stamp()}] ${text}`) }).run({ after: (fn) => finish.push(fn) });
+    console.log(describe(verdict));
+    ok = verdict.ok;
+  } catch (error) {
+    console.error(`run.mjs: ${error instanceof Failed ? error.message : error.stack}`);
+  }
+  for (const fn of finish)
+    await fn().catch((error) => {
+      console.error(error.message);
+      ok = false;
+    });
+  if (ok && !keep) rmSync(dir, { recursive: true });
+  else console.log(`logs: ${dir}`);
+  console.log(`${ok ? 'ok' : 'FAILED'} after ${stamp()}, seed ${options.seed}`);
+  process.exit(ok ? 0 : 1);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
