@@ -279,6 +279,10 @@ static void stored(struct rt_kafka *k, struct rt_append *a, uint64_t position)
     const struct rt_kafka_part *part = &k->parts[rt_partition_of(a->channel_name, k->partitions)];
     bool after_failed = rt_marks_hit(&k->marks, a->channel_name, a->failures);
     uint64_t first;
+    /* A position that the tail has brought already, with another record: the log has been cut or made anew. It is stored, but the tail has to find
+     * out first by which name positions go now. */
+    if (position > 0 && position <= part->tailed && a->message->m.offset != position)
+        position = 0;
     a->position.offset = part->named ? position : 0;
     snprintf(a->position.epoch, sizeof(a->position.epoch), "%s", part->epoch);
     if (position > 0)
