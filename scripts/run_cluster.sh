@@ -266,7 +266,8 @@ launch_node() { # NAME
         --set "cluster.secret_file=$dir/secret" --set "api.keys=[{name: cluster, key_file: '$dir/key'}]")
     has redis && args+=(--set "redis.url=$(redis_url)")
     has kafka && args+=(--set "kafka.brokers=$(cat "$dir/kafka/address")" --set "kafka.topic=$TOPIC")
-    has postgres && args+=(--set "postgres.url=$(postgres_url)")
+    # Rows are made from the log.
+    has kafka && has postgres && args+=(--set "postgres.url=$(postgres_url)")
     local setting
     for setting in "${settings[@]}"; do args+=(--set "$setting"); done
     launch "$1" "$binary" "${args[@]}"
