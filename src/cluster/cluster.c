@@ -9,9 +9,8 @@
 #include "cluster/envelope.h"
 #include "json/scan.h"
 
-#define ANNOUNCE_MS 3000u
-#define GONE_MS     10000u
-#define NODES_MAX   1000u
+#define GONE_MS   10000u
+#define NODES_MAX 1000u
 
 /* Another node, as it announced itself. */
 struct node {
@@ -30,6 +29,8 @@ struct rt_cluster {
     bool closing;
     struct rt_buf out, name;
     struct rt_metric rejected, node_count;
+    void (*on_mail)(void *arg, struct rt_str from, const struct rt_cluster_mail *mail);
+    void *mail_arg;
 };
 
 static struct rt_str key_of_node(const void *value)
@@ -96,6 +97,35 @@ void rt_cluster_occupied(struct rt_cluster *c, struct rt_str channel, bool occup
                rt_kv_str("channel", channel));
 }
 
+static struct rt_str mailbox(struct rt_cluster *c, struct rt_str node)
+{
+    rt_buf_clear(&c->name);
+    rt_buf_add_c(&c->name, "n:");
+    rt_buf_add_str(&c->name, node);
+    return rt_buf_str(&c->name);
+}
+
+int rt_cluster_send(struct rt_cluster *c, struct rt_str node, const struct rt_cluster_mail *mail)
+{
+    struct rt_parcel parcel = {
+        .node = rt_cluster_node(c), .channel = mail->subject, .message = *mail->message};
+    return send_parcel(c, mailbox(c, node), &parcel);
+}
+
+void rt_cluster_on_mail(struct rt_cluster *c,
+                        void (*fn)(void *arg, struct rt_str from,
+                                   const struct rt_cluster_mail *mail),
+                        void *arg)
+{
+    c->on_mail = fn;
+    c->mail_arg = arg;
+}
+
+struct rt_str rt_cluster_node(const struct rt_cluster *c)
+{
+    return rt_str_c(c->options.node);
+}
+
 /* ---- membership ---- */
 
 static void forget_node(struct rt_cluster *c, struct node *n)
@@ -133,7 +163,7 @@ static void announce(struct rt_timer *timer)
         (void)send_parcel(c, RT_STR("nodes"), &parcel);
     rt_buf_deinit(&text);
     expire_nodes(c);
-    rt_timer_start(c->options.loop, timer, ANNOUNCE_MS, announce);
+    rt_timer_start(c->options.loop, timer, RT_CLUSTER_ANNOUNCE_MS, announce);
 }
 
 /* The others need not wait until they miss us. */
@@ -185,7 +215,20 @@ void rt_cluster_each_node(const struct rt_cluster *c,
     }
 }
 
+uint64_t rt_cluster_silence(const struct rt_cluster *c, struct rt_str node)
+{
+    const struct node *n = rt_map_get(&c->nodes, node);
+    return n ? rt_loop_now(c->options.loop) - n->heard : UINT64_MAX;
+}
+
 /* ---- receiving ---- */
+
+static void receive_mail(struct rt_cluster *c, const struct rt_parcel *p)
+{
+    struct rt_cluster_mail mail = {.subject = p->channel, .message = &p->message};
+    if (c->on_mail)
+        c->on_mail(c->mail_arg, p->node, &mail);
+}
 
 static void receive_record(struct rt_cluster *c, const struct rt_parcel *p)
 {
@@ -215,6 +258,8 @@ static void on_message(void *arg, struct rt_str channel, struct rt_str payload)
         return; /* our own */
     if (rt_str_eq(channel, RT_STR("nodes")))
         heard(c, &parcel);
+    else if (rt_str_starts(channel, RT_STR("n:")))
+        receive_mail(c, &parcel);
     else if (parcel.logged)
         receive_record(c, &parcel);
     else
@@ -256,6 +301,10 @@ static void register_metrics(struct rt_cluster *c)
 static int subscribe_partitions(struct rt_cluster *c)
 {
     int status = rt_redis_subscribe(c->redis, RT_STR("nodes"));
+    if (status == 0)
+        status = rt_redis_subscribe(c->redis, mailbox(c, RT_STR_NONE));
+    if (status == 0)
+        status = rt_redis_subscribe(c->redis, mailbox(c, rt_cluster_node(c)));
     for (uint32_t i = 0; status == 0 && i < c->options.partitions; i++)
         status = rt_redis_subscribe(c->redis, partition_channel(c, i));
     return status;

@@ -1,7 +1,8 @@
 /* What nodes do together over Redis: records of the log early, ephemeral channels, and knowing of each other.
  *
  * Redis channels (behind redis.prefix): "p:<topic>:<partition>" carries committed records; every node subscribes to all partitions. "c:<channel>" carries
- * one ephemeral channel (log: false), subscribed only while somebody listens on this node. "nodes" carries each node's announcement, every 3 s, an empty one when it leaves; a node that has not
+ * one ephemeral channel (log: false), subscribed only while somebody listens on this node. "n:<node>" is a node's mailbox, "n:" the one of all. "nodes" carries each node's
+ * announcement, every 3 s, an empty one when it leaves; a node that has not
  * been heard for 10 s is gone.
  * Losing Redis costs latency on logged channels, since the tail of the log brings everything, and messages on ephemeral ones, which are counted (redis_dropped_total).
  * Thread: the loop. */
@@ -42,6 +43,25 @@ int rt_cluster_publish(struct rt_cluster *c, struct rt_str channel,
                        const struct rt_message *message);
 /* An ephemeral channel has listeners here, or has none any more. */
 void rt_cluster_occupied(struct rt_cluster *c, struct rt_str channel, bool occupied);
+
+/* Mail: what modules of the nodes say to each other, at most once, in envelopes as everything else. `subject` tells the receiver whose it is; the message's
+ * data, event, publisher, key, attachments, kind and flags are carried. */
+struct rt_cluster_mail {
+    struct rt_str subject;
+    const struct rt_message *message;
+};
+/* To one node, or to all others when `node` is none. RT_EAGAIN: not sent (counted). */
+int rt_cluster_send(struct rt_cluster *c, struct rt_str node, const struct rt_cluster_mail *mail);
+/* Who gets the mail of all subjects; slices are valid during the call. NULL fn: nobody. */
+void rt_cluster_on_mail(struct rt_cluster *c,
+                        void (*fn)(void *arg, struct rt_str from,
+                                   const struct rt_cluster_mail *mail),
+                        void *arg);
+/* ms since the node was heard last; UINT64_MAX: it is not known, or gone. */
+uint64_t rt_cluster_silence(const struct rt_cluster *c, struct rt_str node);
+#define RT_CLUSTER_ANNOUNCE_MS 3000u /* a living node is heard about as often */
+struct rt_str rt_cluster_node(const struct rt_cluster *c); /* this node's name */
+
 /* Calls `fn` for every other node that is alive, with its name and announcement (JSON object). */
 void rt_cluster_each_node(const struct rt_cluster *c,
                           void (*fn)(void *arg, struct rt_str name, struct rt_str json), void *arg);

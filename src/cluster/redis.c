@@ -40,6 +40,7 @@
 #define BATCH            200u /* channels in one SUBSCRIBE */
 #define DEFAULT_OUTPUT   (16u * 1024 * 1024)
 #define MAX_COMMANDS     100000u
+#define MAX_CALLS        20000u /* of them, scripts */
 
 enum state { WAITING, RESOLVING, CONNECTING, PROBING, UP };
 
@@ -65,6 +66,14 @@ struct subscription {
     char name[]; /* with the prefix */
 };
 
+/* A script whose answer is awaited. */
+struct rt_redis_call {
+    struct rt_list link; /* r->calls */
+    size_t bytes;
+    void (*done)(void *arg, const struct rt_redis_reply *reply);
+    void *arg;
+};
+
 struct rt_redis {
     struct rt_redis_options options;
     struct rt_redis_url url;
@@ -82,6 +91,8 @@ struct rt_redis {
     struct rt_list subscriptions;
     size_t output;   /* bytes of commands without an answer */
     size_t commands; /* their number */
+    struct rt_list calls;
+    size_t call_count;
     char beat_channel[160];
     struct rt_buf command;
     char error[256];
@@ -164,11 +175,15 @@ static void flush_side(struct side *s)
         set_interest(s);
 }
 
-static void on_flush(void *arg)
+void rt_redis_flush(struct rt_redis *r)
 {
-    struct rt_redis *r = arg;
     flush_side(&r->pub);
     flush_side(&r->sub);
+}
+
+static void on_flush(void *arg)
+{
+    rt_redis_flush(arg);
 }
 
 /* ---- failure and retry ---- */
@@ -405,6 +420,94 @@ int rt_redis_publish(struct rt_redis *r, struct rt_str channel, struct rt_str pa
     }
     r->metrics.published.value++;
     return 0;
+}
+
+/* ---- scripts ---- */
+
+static void read_reply(const redisReply *reply, struct rt_redis_reply *ret)
+{
+    switch (reply->type) {
+    case REDIS_REPLY_ERROR:
+        ret->status = RT_EIO;
+        break;
+    case REDIS_REPLY_INTEGER:
+        ret->number = reply->integer;
+        break;
+    case REDIS_REPLY_ARRAY:
+        ret->count = reply->elements < RT_REDIS_ITEMS ? reply->elements : RT_REDIS_ITEMS;
+        for (size_t i = 0; i < ret->count; i++)
+            ret->items[i] = text_of(reply->element[i]);
+        break;
+    default: /* a text, or nil */
+        ret->items[0] = text_of(reply);
+        ret->count = 1;
+    }
+}
+
+static void on_answer(redisAsyncContext *ac, void *reply_, void *arg)
+{
+    struct rt_redis *r = ((struct side *)ac->data)->r;
+    struct rt_redis_call *call = arg;
+    const redisReply *reply = reply_;
+    struct rt_redis_reply result = {.status = reply ? 0 : RT_EUNKNOWN};
+    r->output -= call->bytes;
+    r->commands--;
+    r->call_count--;
+    rt_list_remove(&call->link);
+    if (reply)
+        read_reply(reply, &result);
+    if (result.status == RT_EIO)
+        rt_log(RT_LOG_WARN, "redis", "a script was refused",
+               rt_kv_str("err", rt_str_of(reply->str, (size_t)reply->len)));
+    if (call->done)
+        call->done(call->arg, &result);
+    rt_free(call);
+}
+
+static struct rt_str eval_command(struct rt_redis *r, const struct rt_redis_eval *e)
+{
+    struct rt_buf *out = &r->command;
+    rt_buf_clear(out);
+    rt_buf_printf(out, "*%zu\r\n$4\r\nEVAL\r\n", e->arg_count + 4);
+    add_bulk(out, rt_str_c(e->script), RT_STR_NONE);
+    add_bulk(out, RT_STR("1"), RT_STR_NONE);
+    add_bulk(out, rt_str_c(r->options.prefix), e->key);
+    for (size_t i = 0; i < e->arg_count; i++)
+        add_bulk(out, e->args[i], RT_STR_NONE);
+    return rt_buf_str(out);
+}
+
+int rt_redis_eval(struct rt_redis *r, const struct rt_redis_eval *e,
+                  struct rt_redis_call **ret_call)
+{
+    if (r->state != UP || r->broken.active || r->commands >= MAX_COMMANDS ||
+        r->call_count >= MAX_CALLS)
+        return RT_EAGAIN;
+    struct rt_str command = eval_command(r, e);
+    if (rt_buf_ok(&r->command) && r->output + command.len > r->options.max_output)
+        return RT_EAGAIN;
+    struct rt_redis_call *call = rt_calloc(1, sizeof(*call));
+    if (!call || !rt_buf_ok(&r->command) ||
+        redisAsyncFormattedCommand(r->pub.ac, on_answer, call, command.ptr, command.len)) {
+        rt_free(call);
+        return RT_ENOMEM;
+    }
+    call->bytes = command.len;
+    call->done = e->done;
+    call->arg = e->arg;
+    rt_list_init(&call->link);
+    rt_list_push(&r->calls, &call->link);
+    r->output += call->bytes;
+    r->commands++;
+    r->call_count++;
+    if (ret_call)
+        *ret_call = call;
+    return 0;
+}
+
+void rt_redis_forget(struct rt_redis_call *call)
+{
+    call->done = NULL;
 }
 
 /* ---- heartbeat ---- */
@@ -660,6 +763,7 @@ int rt_redis_new(const struct rt_redis_options *options, struct rt_redis **ret_r
                    options->node, id);
     rt_map_init(&r->names, key_of_subscription);
     rt_list_init(&r->subscriptions);
+    rt_list_init(&r->calls);
     rt_buf_init(&r->command);
     r->backoff = BACKOFF_FIRST_MS;
     register_metrics(r);
@@ -707,6 +811,8 @@ void rt_redis_free(struct rt_redis *r)
     if (!r)
         return;
     struct rt_list *node;
+    rt_list_for(call, &r->calls)
+        rt_redis_forget(RT_CONTAINER(call, struct rt_redis_call, link));
     drop_both(r);
     rt_timer_stop(r->options.loop, &r->timer);
     rt_timer_stop(r->options.loop, &r->broken);

@@ -5,6 +5,7 @@
  * Up means end to end: every second a heartbeat is published on a channel of our own and must come back within 3 s; a green TCP connection proves nothing. When it does not, both
  * connections are dropped and made anew.
  * Output is capped (bytes and commands in flight): beyond it rt_redis_publish() answers RT_EAGAIN and counts the loss. Commands of a turn are written together, at the flush.
+ * Scripts share the publishing connection and its order. Their answers come while the link lives: when it goes, or no heartbeat has come back for 3 s, with RT_EUNKNOWN.
  * Traps of hiredis 0.14 are listed in the file's own comments with their guards.
  * Callbacks never come from inside a call of this API. Thread: the loop. */
 #ifndef RT_CLUSTER_REDIS_H
@@ -39,6 +40,34 @@ int rt_redis_publish(struct rt_redis *r, struct rt_str channel, struct rt_str pa
 int rt_redis_subscribe(struct rt_redis *r, struct rt_str channel);
 void rt_redis_unsubscribe(struct rt_redis *r, struct rt_str channel);
 bool rt_redis_up(const struct rt_redis *r);
+
+/* A script of one key (Lua, EVAL): changes of what Redis keeps are atomic and conditional. */
+#define RT_REDIS_ITEMS 4
+struct rt_redis_reply {
+    int status; /* 0; RT_EIO: Redis refused it (logged); RT_EUNKNOWN: no answer, it may have run */
+    int64_t number;                      /* of an integer */
+    struct rt_str items[RT_REDIS_ITEMS]; /* the text, or the texts of the array; none: nil */
+    size_t count;
+};
+struct rt_redis_eval {
+    const char *script;
+    struct rt_str key; /* without the prefix */
+    const struct rt_str *args;
+    size_t arg_count;
+    /* Called once on the loop, never from inside rt_redis_eval(). Slices are valid during the call. NULL: nobody asks. */
+    void (*done)(void *arg, const struct rt_redis_reply *reply);
+    void *arg;
+};
+/* 0: handed over. RT_EAGAIN: not up, or a cap is reached; RT_ENOMEM; `done` is not called then. `*ret_call` (may be NULL) is for
+ * rt_redis_forget(), until `done` is called. */
+struct rt_redis_call;
+int rt_redis_eval(struct rt_redis *r, const struct rt_redis_eval *eval,
+                  struct rt_redis_call **ret_call);
+/* `done` will not be called; what was handed over runs all the same. */
+void rt_redis_forget(struct rt_redis_call *call);
+/* Writes now what waits for the flush: for a flush hook that comes after the link's own. */
+void rt_redis_flush(struct rt_redis *r);
+
 /* "" or the last error, for /readyz. */
 const char *rt_redis_error(const struct rt_redis *r);
 /* Flushes what is queued (up to 1 s), disconnects, then `closed(arg)` on the loop; then rt_redis_free(). */

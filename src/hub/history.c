@@ -86,7 +86,7 @@ bool rt_channel_oldest_is_due(const struct rt_channel *c)
     uint64_t age = c->hub->now - (*slot(c, 0))->kept_at;
     if (c->kept_count <= rule->history_size && age < rule->history_ttl)
         return false;
-    bool awaited = c->ordered > 0 || c->hub->now < c->ordered_until;
+    bool awaited = rule->shared || c->ordered > 0 || c->hub->now < c->ordered_until;
     return !awaited || age >= rule->recovery;
 }
 

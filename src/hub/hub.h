@@ -44,6 +44,8 @@ struct rt_hub_rule {
     uint64_t history_ttl;  /* ms */
     uint64_t
         recovery; /* ms that messages stay for ordered subscribers whatever the size; 0: none */
+    bool
+        shared; /* ordered subscribers may come from other nodes: messages stay for `recovery` whether any were here or not */
     struct rt_list kept; /* internal: kept messages of all its channels, oldest first */
     struct rt_list link; /* internal: in the hub's list of rules */
 };

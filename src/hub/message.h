@@ -19,6 +19,9 @@ enum rt_message_flags {
     RT_MESSAGE_ARGS =
         1, /* JSON data is an array whose items are the arguments of the event (a Socket.IO event with other than one) */
     RT_MESSAGE_VOLATILE = 2, /* may be dropped for a subscriber that is not writable */
+    /* Not for its publisher (`publisher`, a Socket.IO socket's id), wherever that is by the time it is delivered: stored with the message, while `except`
+     * is of this process. With a key the publisher's name is another one, and nobody is meant. */
+    RT_MESSAGE_NOT_SENDER = 4,
 };
 
 #define RT_MAX_ATTACHMENTS 64

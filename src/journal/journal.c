@@ -38,6 +38,17 @@ bool rt_journal_delivers(const struct rt_journal *j)
     return j->ops->delivers;
 }
 
+uint32_t rt_journal_partitions(const struct rt_journal *j)
+{
+    return j->ops->partitions ? j->ops->partitions(j) : 0;
+}
+
+const char *rt_journal_delivered(const struct rt_journal *j, uint32_t partition,
+                                 uint64_t *ret_offset)
+{
+    return j->ops->delivered(j, partition, ret_offset);
+}
+
 bool rt_journal_healthy(const struct rt_journal *j, const char **ret_text)
 {
     return j->ops->healthy(j, ret_text);

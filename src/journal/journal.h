@@ -107,6 +107,13 @@ bool rt_journal_congested(const struct rt_journal *j);
 /* True: the journal hands what is committed to the broker itself, whoever appended it, in the order of the log (journal/kafka.h); `done` is the answer to
  * the publisher only. False: the broker delivers a message once `done` says RT_OK. */
 bool rt_journal_delivers(const struct rt_journal *j);
+/* Partitions that give the positions: each channel has that of rt_partition_of() (journal/sequencer.h), and nodes that share the log agree about
+ * positions. 0: every channel has positions of its own. */
+uint32_t rt_journal_partitions(const struct rt_journal *j);
+/* What has been delivered of a partition so far: up to which offset, 0 nothing known; returns the epoch, "" not known. During a delivery it counts the message that
+ * is being delivered. `partition` < rt_journal_partitions(). */
+const char *rt_journal_delivered(const struct rt_journal *j, uint32_t partition,
+                                 uint64_t *ret_offset);
 /* No failure and able to store, for /readyz; `*ret_text` (may be NULL) gets the last error or "". */
 bool rt_journal_healthy(const struct rt_journal *j, const char **ret_text);
 const char *rt_journal_name(const struct rt_journal *j); /* "memory", "sqlite", "kafka" */
@@ -122,6 +129,8 @@ struct rt_journal_ops {
     int (*read)(struct rt_journal *j, struct rt_read *read);
     bool (*position)(const struct rt_journal *j, struct rt_str channel,
                      struct rt_position *ret_position); /* NULL: it does not deliver */
+    uint32_t (*partitions)(const struct rt_journal *j); /* NULL: none */
+    const char *(*delivered)(const struct rt_journal *j, uint32_t partition, uint64_t *ret_offset);
     bool (*congested)(const struct rt_journal *j);
     bool (*healthy)(const struct rt_journal *j, const char **ret_text);
     void (*close)(struct rt_journal *j, void (*closed)(void *arg), void *arg);

@@ -237,6 +237,15 @@ int rt_kafka_append_marker(struct rt_kafka *k, uint32_t partition, const struct 
     return rt_producer_produce(k->producer, &record, NULL);
 }
 
+static const char *kafka_delivered(const struct rt_journal *j, uint32_t partition,
+                                   uint64_t *ret_offset)
+{
+    const struct rt_kafka *k = rt_kafka_of(j);
+    uint64_t next = rt_sequencer_next(k->sequencer, partition);
+    *ret_offset = next > 0 ? next - 1 : 0;
+    return rt_journal_kafka_epoch(j, partition);
+}
+
 static int kafka_read(struct rt_journal *j, struct rt_read *read)
 {
     (void)j;
@@ -708,6 +717,8 @@ int rt_journal_kafka(const struct rt_kafka_options *options, struct rt_journal *
         .append = kafka_append,
         .read = kafka_read,
         .position = kafka_position,
+        .partitions = rt_journal_kafka_partitions,
+        .delivered = kafka_delivered,
         .congested = kafka_congested,
         .healthy = kafka_healthy,
         .close = kafka_close,

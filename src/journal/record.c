@@ -45,6 +45,8 @@ size_t rt_record_headers(const struct rt_message *m, struct rt_buf *scratch,
     add_present(headers, &count, "rt-event", m->event);
     if (m->flags & RT_MESSAGE_ARGS)
         add(headers, &count, "rt-args", RT_STR("1"));
+    if (m->flags & RT_MESSAGE_NOT_SENDER)
+        add(headers, &count, "rt-except", RT_STR("1"));
     add_present(headers, &count, "rt-publisher", m->publisher);
     add_present(headers, &count, "rt-key", m->key);
     for (uint8_t i = 0; i < m->attachment_count; i++)
@@ -175,6 +177,8 @@ static int read_header(struct reading *r, const struct rt_record_header *h, stru
         return read_attachment(r, h->value, err);
     if (rt_str_eq(name, RT_STR("rt-args")))
         r->m.flags |= RT_MESSAGE_ARGS;
+    if (rt_str_eq(name, RT_STR("rt-except")))
+        r->m.flags |= RT_MESSAGE_NOT_SENDER;
     r->marker |= rt_str_eq(name, RT_STR(RT_HEADER_MARKER));
     return 0;
 }

@@ -314,6 +314,102 @@ static void urls(void **state)
     }
 }
 
+struct answer {
+    struct rt_redis_reply reply;
+    char text[32];
+    unsigned count;
+};
+
+static void on_answer(void *arg, const struct rt_redis_reply *reply)
+{
+    struct answer *a = arg;
+    a->count++;
+    a->reply = *reply;
+    a->text[0] = '\0';
+    for (size_t i = 0, len = 0; i < reply->count; i++) {
+        struct rt_str item = reply->items[i].ptr ? reply->items[i] : RT_STR("-");
+        len += (size_t)snprintf(a->text + len, sizeof(a->text) - len, "%.*s ", RT_STR_ARG(item));
+        assert_true(len < sizeof(a->text));
+    }
+}
+
+static int eval(struct fixture *f, const char *script, struct rt_str value, struct answer *a)
+{
+    struct rt_redis_eval e = {.script = script,
+                              .key = RT_STR("k"),
+                              .args = &value,
+                              .arg_count = 1,
+                              .done = on_answer,
+                              .arg = a};
+    return rt_redis_eval(f->redis, &e, NULL);
+}
+
+static void scripts_are_answered_in_order(void **state)
+{
+    static const char *const scripts[] = {"return redis.call('SET',KEYS[1],ARGV[1])",
+                                          "return redis.call('GET',KEYS[1])",
+                                          "return redis.call('GET',KEYS[1]..'x')",
+                                          "return {KEYS[1],false,ARGV[1]}",
+                                          "return 7",
+                                          "this is no Lua"};
+    static const char *const texts[] = {"- ", "v ", "- ", "t:k - v ", "", ""};
+    struct fixture *f = *state;
+    struct answer a[6] = {0};
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(eval(f, scripts[i], RT_STR("v"), &a[i]), 0);
+    assert_int_equal(a[0].count, 0);
+    until(f, a[5].count == 1);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(a[i].count, 1);
+        assert_string_equal(a[i].text, texts[i]);
+        assert_int_equal(a[i].reply.status, i == 5 ? RT_EIO : 0);
+    }
+    assert_int_equal(a[4].reply.number, 7);
+}
+
+/* Whatever happens to the server: one answer for each, or none was promised. */
+static void scripts_without_an_answer(void **state)
+{
+    struct fixture *f = *state;
+    static struct answer a[2], forgotten; /* the last is answered when the test is over */
+    struct rt_redis_call *call = NULL;
+    struct rt_redis_eval e = {
+        .script = "return 1", .key = RT_STR("k"), .done = on_answer, .arg = &forgotten};
+    redis_server_signal(&f->server, SIGSTOP);
+    assert_int_equal(eval(f, "return 1", RT_STR("v"), &a[0]), 0);
+    assert_int_equal(eval(f, "return 1", RT_STR("v"), &a[1]), 0);
+    assert_int_equal(rt_redis_eval(f->redis, &e, &call), 0);
+    rt_redis_forget(call);
+    until(f, a[1].count == 1); /* no heartbeat comes back */
+    assert_int_equal(a[0].count, 1);
+    assert_int_equal(a[0].reply.status, RT_EUNKNOWN);
+    assert_int_equal(a[1].reply.status, RT_EUNKNOWN);
+    assert_int_equal(eval(f, "return 1", RT_STR("v"), &a[0]), RT_EAGAIN);
+    redis_server_signal(&f->server, SIGCONT);
+    until(f, rt_redis_up(f->redis));
+    assert_int_equal(eval(f, "return 1", RT_STR("v"), &a[0]), 0);
+    until(f, a[0].count == 2);
+    assert_int_equal(a[0].reply.number, 1);
+    assert_int_equal(forgotten.count, 0);
+    /* The link is closed before the answer. */
+    assert_int_equal(eval(f, "return 1", RT_STR("v"), &a[1]), 0);
+}
+
+static void scripts_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    static struct answer a;
+    static char big[1 << 20];
+    unsigned accepted = 0;
+    a = (struct answer){0};
+    redis_server_signal(&f->server, SIGSTOP);
+    while (eval(f, "return 1", rt_str_of(big, sizeof(big)), &a) == 0)
+        assert_true(++accepted < 17);
+    assert_int_equal(accepted, 15);
+    redis_server_signal(&f->server, SIGCONT);
+    until(f, a.count == accepted);
+}
+
 int main(void)
 {
     /* hiredis writes with write(2): the program ignores SIGPIPE, as main.c does. */
@@ -326,6 +422,9 @@ int main(void)
         with_server(a_killed_server_is_found_again),
         with_server(a_frozen_server_is_noticed),
         with_server(output_is_bounded),
+        with_server(scripts_are_answered_in_order),
+        with_server(scripts_without_an_answer),
+        with_server(scripts_are_bounded),
         cmocka_unit_test(password_and_database),
         cmocka_unit_test(nobody_there),
         cmocka_unit_test(urls),
