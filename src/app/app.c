@@ -376,6 +376,8 @@ static int open_protocols(struct rt_app *app, struct rt_err *err)
     if (config->socketio.enabled)
         status = rt_socketio_new(config, app->broker, app->http, app->pool, &app->metrics,
                                  &app->socketio, err);
+    if (status == 0 && app->socketio && app->cluster)
+        status = rt_socketio_join_cluster(app->socketio, app->cluster, err);
     if (status == 0 && config->raw_count > 0)
         status =
             rt_raw_new(config, app->broker, app->http, app->pool, &app->metrics, &app->raw, err);

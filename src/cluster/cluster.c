@@ -215,6 +215,24 @@ void rt_cluster_each_node(const struct rt_cluster *c,
     }
 }
 
+void rt_cluster_seal(struct rt_cluster *c, struct rt_str subject, struct rt_str text,
+                     struct rt_buf *out)
+{
+    struct rt_parcel parcel = {
+        .node = rt_cluster_node(c), .channel = subject, .message = {.data = text}};
+    rt_parcel_encode(out, rt_str_c(c->options.secret), &parcel);
+}
+
+struct rt_str rt_cluster_unseal(struct rt_cluster *c, struct rt_str subject, struct rt_str sealed)
+{
+    struct rt_str attachments[RT_MAX_ATTACHMENTS];
+    struct rt_parcel parcel;
+    if (rt_parcel_decode(sealed, rt_str_c(c->options.secret), attachments, &parcel, NULL) ||
+        !rt_str_eq(parcel.channel, subject))
+        return RT_STR_NONE;
+    return parcel.message.data;
+}
+
 uint64_t rt_cluster_silence(const struct rt_cluster *c, struct rt_str node)
 {
     const struct node *n = rt_map_get(&c->nodes, node);

@@ -57,6 +57,11 @@ void rt_cluster_on_mail(struct rt_cluster *c,
                         void (*fn)(void *arg, struct rt_str from,
                                    const struct rt_cluster_mail *mail),
                         void *arg);
+/* Seals text that is kept in Redis (MAC as in envelopes, bound to `subject`), appended to `out`. */
+void rt_cluster_seal(struct rt_cluster *c, struct rt_str subject, struct rt_str text,
+                     struct rt_buf *out);
+/* The text inside, a slice; none: not ours, or of another subject. */
+struct rt_str rt_cluster_unseal(struct rt_cluster *c, struct rt_str subject, struct rt_str sealed);
 /* ms since the node was heard last; UINT64_MAX: it is not known, or gone. */
 uint64_t rt_cluster_silence(const struct rt_cluster *c, struct rt_str node);
 #define RT_CLUSTER_ANNOUNCE_MS 3000u /* a living node is heard about as often */

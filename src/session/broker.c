@@ -142,6 +142,22 @@ fail:
 void rt_broker_set_journal(struct rt_broker *b, struct rt_journal *journal)
 {
     b->journal = journal;
+    for (size_t i = 0; i <= b->config->channel_count; i++)
+        b->rules[i].hub.shared = b->rules[i].hub.recovery > 0 && rt_journal_delivers(journal);
+}
+
+void rt_broker_set_sender_of(struct rt_broker *b,
+                             uint64_t (*fn)(void *arg, struct rt_str publisher), void *arg)
+{
+    b->sender_of = fn;
+    b->sender_arg = arg;
+}
+
+/* A message of another node: the sender may have come here since. */
+static void find_sender(const struct rt_broker *b, struct rt_message *m)
+{
+    if (m->except == 0 && (m->flags & RT_MESSAGE_NOT_SENDER) && b->sender_of)
+        m->except = b->sender_of(b->sender_arg, m->publisher);
 }
 
 void rt_broker_set_reader(struct rt_broker *b, int (*read)(void *arg, struct rt_read *read),
@@ -163,6 +179,7 @@ void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *e
     if (c)
         rt_channel_set_epoch(c, epoch);
     rt_hub_set_time(b->hub, rt_loop_now(b->loop));
+    find_sender(b, &message->m);
     /* A failure is counted by the hub, and later found as a gap by whoever recovers. */
     if (message->m.stamp != 0) /* this node's own, fanned out when it was published */
         (void)rt_hub_keep_stored(b->hub, channel, message);
@@ -199,6 +216,7 @@ void rt_broker_relayed(struct rt_broker *b, struct rt_str channel, struct rt_mes
     if (rule && rule->log)
         return; /* the nodes' rules differ: what is logged comes through the log alone */
     message->offset = 0;
+    find_sender(b, message);
     (void)rt_hub_publish(b->hub, channel, message); /* the hub counts what fails */
 }
 

@@ -57,6 +57,10 @@ void rt_broker_set_journal(struct rt_broker *b, struct rt_journal *journal);
  * the first question. */
 void rt_broker_set_reader(struct rt_broker *b, int (*read)(void *arg, struct rt_read *read),
                           void *arg);
+/* Who a message that is not for its publisher (RT_MESSAGE_NOT_SENDER) means on this node: `fn` names the subscriber of a publisher, 0 when it is not here.
+ * Asked for what other nodes have published. */
+void rt_broker_set_sender_of(struct rt_broker *b,
+                             uint64_t (*fn)(void *arg, struct rt_str publisher), void *arg);
 /* For a journal that delivers: the next message of the log on this channel, in order. Channels whose rule has no log are passed over. */
 void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *epoch,
                        struct rt_stored *message);

@@ -18,6 +18,8 @@ struct rt_broker {
     struct rt_broker_relay relay;                 /* all NULL: one node */
     int (*read)(void *arg, struct rt_read *read); /* of what memory has no more */
     void *read_arg;
+    uint64_t (*sender_of)(void *arg, struct rt_str publisher); /* NULL: nobody knows */
+    void *sender_arg;
     struct rt_list readings;      /* reading.link: history that is being read */
     struct rt_broker_rule *rules; /* config->channel_count, then the one for unmatched channels */
     struct rt_list relief;        /* rt_relief.link: who waits for the journal's queue to empty */

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "proto/socketio/recovery.h"
+#include "proto/socketio/resume.h"
 #include "proto/socketio/run.h"
 #include "proto/socketio/socket.h"
 
@@ -56,12 +57,17 @@ static struct rt_sio_socket *find_socket(struct rt_sio_client *client, struct rt
 static void dispatch(struct rt_sio_client *client, const struct rt_sio_packet *packet,
                      const struct rt_str *attachments)
 {
-    struct rt_sio_socket *socket = find_socket(client, packet->nsp);
+    bool returns = rt_sio_resuming(client, packet->nsp);
+    struct rt_sio_socket *socket = returns ? NULL : find_socket(client, packet->nsp);
     if (packet->type == RT_SIO_CONNECT) {
-        if (socket)
+        if (socket || returns)
             breach(client, "CONNECT to a namespace that is connected");
         else
             rt_sio_connect(client, packet);
+        return;
+    }
+    if (returns && packet->type == RT_SIO_DISCONNECT) {
+        rt_sio_resume_drop(client, packet->nsp);
         return;
     }
     if (!socket) {
@@ -146,6 +152,7 @@ static int on_open(struct rt_eio_session *session)
     struct rt_sio_client *client = rt_eio_user(session);
     struct rt_socketio *s = rt_eio_arg(session);
     rt_list_init(&client->sockets);
+    rt_list_init(&client->resumes);
     rt_list_init(&client->relief.link);
     client->relief.fn = relieved;
     uint64_t timeout = s->config->socketio.engine.connect_timeout;
@@ -188,6 +195,12 @@ static void on_close(struct rt_eio_session *session, enum rt_eio_reason reason)
     rt_list_remove(&client->relief.link);
     rt_sio_assembly_free(client->assembly);
     client->assembly = NULL;
+    rt_sio_resume_drop_all(client);
+    rt_list_for(node, &client->sockets) {
+        struct rt_sio_socket *socket = RT_CONTAINER(node, struct rt_sio_socket, link);
+        if (reason == RT_EIO_SHUTDOWN && socket->track && socket->state == RT_SIO_CONNECTED)
+            rt_sio_track_move(socket->track);
+    }
     while (!rt_list_empty(&client->sockets))
         rt_sio_socket_destroy(RT_CONTAINER(client->sockets.next, struct rt_sio_socket, link),
                               is_recoverable(reason));

@@ -2,6 +2,7 @@
 #include "proto/socketio/client.h"
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/recovery.h"
+#include "proto/socketio/resume.h"
 #include "proto/socketio/run.h"
 #include "proto/socketio/socket.h"
 
@@ -20,7 +21,10 @@ static const char *objection(const struct rt_socketio *s, const struct rt_sio_cl
         memchr(packet->nsp.ptr, '#', packet->nsp.len) ||
         !rt_sio_rules_namespace(s->rules, packet->nsp))
         return "{\"message\":\"Invalid namespace\"}";
-    if (client->count >= s->config->limits.channels_per_connection)
+    size_t coming = 0;
+    rt_list_for(node, &client->resumes)
+        coming++;
+    if (client->count + coming >= s->config->limits.channels_per_connection)
         return "{\"message\":\"Too many namespaces (limits.channels_per_connection)\"}";
     if (packet->data.len > s->config->limits.message)
         return "{\"message\":\"The auth object is too large (limits.message)\"}";
@@ -41,6 +45,8 @@ static struct rt_sio_socket *make_socket(struct rt_socketio *s, struct rt_sio_cl
     int r = s->recovery ? rt_sio_track_new(s->recovery, socket) : 0;
     if (r == 0)
         r = rt_broker_subscribe(&socket->client, name, true, NULL);
+    if (r == 0 && socket->track)
+        rt_sio_track_joined(socket->track, name);
     if (r == 0)
         return socket;
     rt_sio_socket_destroy(socket, false);
@@ -82,10 +88,10 @@ static void act_on(struct rt_sio_socket *socket, enum rt_sio_verdict verdict, st
         rt_sio_socket_disconnect(socket, verdict == RT_SIO_SEND_AWAY_WHOLLY);
 }
 
-static void connect_anew(struct rt_socketio *s, struct rt_sio_client *client,
-                         const struct rt_sio_packet *packet)
+void rt_sio_connect_anew(struct rt_sio_client *client, struct rt_str nsp, struct rt_str auth)
 {
-    struct rt_sio_socket *socket = make_socket(s, client, packet->nsp);
+    struct rt_socketio *s = rt_eio_arg(rt_sio_session(client));
+    struct rt_sio_socket *socket = make_socket(s, client, nsp);
     if (!socket) {
         out_of_memory(client);
         return;
@@ -95,7 +101,7 @@ static void connect_anew(struct rt_socketio *s, struct rt_sio_client *client,
     enum rt_sio_verdict verdict = RT_SIO_WELCOME;
     struct rt_str json = RT_STR_NONE;
     socket->hold = &hold;
-    int r = set_auth(s, socket, packet->data);
+    int r = set_auth(s, socket, auth);
     if (r == 0)
         r = rt_sio_run_connect(socket, &verdict, &json);
     if (r == 0) {
@@ -107,6 +113,14 @@ static void connect_anew(struct rt_socketio *s, struct rt_sio_client *client,
     rt_buf_deinit(&hold);
 }
 
+void rt_sio_connect_recovered(struct rt_sio_socket *socket, struct rt_str auth)
+{
+    if (set_auth(rt_sio_socket_endpoint(socket), socket, auth) == 0)
+        welcome(socket);
+    else
+        out_of_memory(socket->owner);
+}
+
 void rt_sio_connect(struct rt_sio_client *client, const struct rt_sio_packet *packet)
 {
     struct rt_socketio *s = rt_eio_arg(rt_sio_session(client));
@@ -116,12 +130,14 @@ void rt_sio_connect(struct rt_sio_client *client, const struct rt_sio_packet *pa
         return;
     }
     struct rt_sio_socket *socket = NULL;
-    if (s->recovery && packet->data.len)
-        socket = rt_sio_recover(s->recovery, client, packet->nsp, packet->data);
-    if (!socket)
-        connect_anew(s, client, packet);
-    else if (set_auth(s, socket, packet->data) == 0)
-        welcome(socket);
+    if (s->recovery && packet->data.len) {
+        if (!rt_sio_recovery_shared(s->recovery))
+            socket = rt_sio_recover(s->recovery, client, packet->nsp, packet->data);
+        else if (rt_sio_resume_start(s->recovery, client, packet->nsp, packet->data))
+            return;
+    }
+    if (socket)
+        rt_sio_connect_recovered(socket, packet->data);
     else
-        out_of_memory(client);
+        rt_sio_connect_anew(client, packet->nsp, packet->data);
 }

@@ -14,6 +14,7 @@
 
 #include "base/map.h"
 #include "base/rand.h"
+#include "cluster/cluster.h"
 #include "proto/socketio/engine.h"
 #include "proto/socketio/packet.h"
 #include "proto/socketio/rules.h"
@@ -29,6 +30,7 @@ struct rt_sio_metrics {
     struct rt_metric events, unmatched, failed;
     struct rt_metric answers, timeouts;
     struct rt_metric recovered, not_recovered, waiting, evicted;
+    struct rt_metric mailed, mailed_in;
 };
 
 struct rt_socketio {
@@ -43,6 +45,7 @@ struct rt_socketio {
     struct rt_list spare;             /* namespaces that are not: encodings outlive their users */
     struct rt_map sockets;            /* connected or connecting, by id */
     struct rt_sio_recovery *recovery; /* NULL: off */
+    struct rt_cluster *cluster;       /* NULL: this node is alone */
     struct rt_sio_files *files;       /* NULL: none */
     size_t binary_max;                /* bytes of one binary packet with its attachments */
     /* Reused by every run of a rule, in turn. */
@@ -73,6 +76,7 @@ struct rt_sio_nsp {
 
 struct rt_sio_client {
     struct rt_list sockets;
+    struct rt_list resumes;           /* namespaces that it is coming back to */
     struct rt_sio_assembly *assembly; /* a binary packet whose attachments are on their way */
     struct rt_timer timer;            /* no namespace joined yet */
     struct rt_relief relief;          /* paused since the journal is congested */

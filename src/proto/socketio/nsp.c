@@ -3,19 +3,9 @@
 #include "base/alloc.h"
 #include "json/scan.h"
 #include "proto/socketio/placeholder.h"
+#include "proto/socketio/recovery_internal.h"
 
 /* ---- encoding ---- */
-
-void rt_sio_stamp_write(struct rt_buf *out, uint64_t stamp)
-{
-    char digits[16];
-    size_t at = sizeof(digits);
-    do {
-        digits[--at] = "0123456789abcdefghijklmnopqrstuvwxyz"[stamp % 36];
-        stamp /= 36;
-    } while (stamp);
-    rt_buf_add(out, digits + at, sizeof(digits) - at);
-}
 
 static void add_arguments(struct rt_buf *out, const struct rt_message *m)
 {
@@ -39,7 +29,7 @@ static void add_arguments(struct rt_buf *out, const struct rt_message *m)
     rt_buf_add_str(out, items);
 }
 
-/* `42[nsp,]["event",args...]`, with recovery on followed by the stamp as one more argument. */
+/* `42[nsp,]["event",args...]`, with recovery on followed by a token as one more argument. */
 static void encode(const struct rt_encoding *self, const struct rt_message *m, struct rt_buf *out)
 {
     const struct rt_sio_encoding *e = (const struct rt_sio_encoding *)(const void *)self;
@@ -57,7 +47,7 @@ static void encode(const struct rt_encoding *self, const struct rt_message *m, s
     add_arguments(text, m);
     if (self->ordered) {
         rt_buf_add_c(text, ",\"");
-        rt_sio_stamp_write(text, m->stamp);
+        rt_sio_token_write(e->nsp->owner->recovery, m->stamp, false, 0, text);
         rt_buf_add_byte(text, '"');
     }
     rt_buf_add_byte(text, ']');

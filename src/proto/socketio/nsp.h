@@ -29,7 +29,4 @@ struct rt_str rt_sio_room_of(const struct rt_sio_nsp *nsp, struct rt_str channel
  * has not. */
 bool rt_sio_split_id(struct rt_str channel, struct rt_str *ret_nsp, struct rt_str *ret_id);
 
-/* Appends the stamp as clients see it (base 36). */
-void rt_sio_stamp_write(struct rt_buf *out, uint64_t stamp);
-
 #endif

@@ -4,6 +4,7 @@
  * have joined a room of that name are reached through the hub as well. */
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/recovery.h"
+#include "proto/socketio/remote.h"
 #include "proto/socketio/run_internal.h"
 #include "proto/socketio/socket.h"
 
@@ -22,6 +23,28 @@ static size_t size_of(const struct rt_sio_arguments *a)
     for (uint8_t i = 0; i < a->attachment_count; i++)
         size += a->attachments[i].len;
     return size;
+}
+
+/* True: the channel is the id of a socket that is not here, on another node perhaps. */
+static bool publish_elsewhere(struct rt_sio_run *run, const struct job *job, struct rt_str channel,
+                              struct rt_publish_result *result)
+{
+    struct rt_socketio *s = run->s;
+    struct rt_str nsp, id;
+    struct rt_message m = {.event = job->message.event,
+                           .data = job->args.items,
+                           .attachments = job->args.attachments,
+                           .attachment_count = job->args.attachment_count,
+                           .flags = job->message.flags & RT_MESSAGE_VOLATILE};
+    const struct rt_channel *c = rt_hub_channel(s->hub, channel, false);
+    if (!s->cluster || (c && rt_channel_subscribers(c) > 0) ||
+        !rt_sio_split_id(channel, &nsp, &id) || !rt_sio_remote_is_id(id))
+        return false;
+    if (rt_sio_remote_send(s, channel, &m) != 0)
+        *result = (struct rt_publish_result){.status = RT_PUBLISH_RETRY,
+                                             .code = RT_EAGAIN,
+                                             .text = "the other nodes cannot be reached"};
+    return true;
 }
 
 /* True: the channel is the id of a socket, connected or expected back, and of nobody else;
@@ -48,7 +71,7 @@ static bool publish_to_socket(struct rt_sio_run *run, const struct job *job, str
     } else if (!s->recovery || is_volatile ||
                !rt_sio_recovery_offline(s->recovery, channel, job->message.event, a->items,
                                         a->attachments, a->attachment_count)) {
-        return false;
+        return publish_elsewhere(run, job, channel, result);
     }
     const struct rt_channel *c = rt_hub_channel(s->hub, channel, false);
     return !c || rt_channel_subscribers(c) == 0;
@@ -130,8 +153,10 @@ static int prepare(struct rt_sio_run *run, struct job *job, const struct rt_sio_
         return RT_ENOMEM;
     if (job->message.flags & RT_MESSAGE_ARGS) /* the items may have moved */
         job->args.items = rt_sio_items_after(job->message.data, 0);
-    if (job->except_sender)
+    if (job->except_sender) {
         job->message.except = run->socket->client.subscriber.id;
+        job->message.flags |= RT_MESSAGE_NOT_SENDER;
+    }
     return 0;
 }
 

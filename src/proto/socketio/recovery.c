@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include "json/scan.h"
 #include "proto/socketio/nsp.h"
-#include "proto/socketio/recovery_internal.h"
+#include "proto/socketio/remote.h"
 #include "proto/socketio/socket.h"
 
 /* ---- waiting ---- */
@@ -28,6 +28,9 @@ int rt_sio_recovery_new(struct rt_socketio *s, struct rt_sio_recovery **ret_reco
     rt_map_init(&r->pids, key_of_pid);
     rt_map_init(&r->sids, key_of_sid);
     rt_list_init(&r->waiting);
+    rt_list_init(&r->unsaved);
+    rt_list_init(&r->saves);
+    rt_list_init(&r->resumes);
     *ret_recovery = r;
     return 0;
 }
@@ -46,6 +49,7 @@ void rt_sio_recovery_free(struct rt_sio_recovery *r)
     while ((w = first_waiting(r)))
         rt_sio_track_forget(w->track);
     rt_timer_stop(r->s->loop, &r->timer);
+    rt_sio_remote_stop(r);
     rt_map_deinit(&r->pids);
     rt_map_deinit(&r->sids);
     rt_free(r);
@@ -159,49 +163,50 @@ bool rt_sio_recovery_offline(struct rt_sio_recovery *r, struct rt_str channel, s
 
 /* ---- coming back ---- */
 
-/* Where the client stands. */
-struct position {
-    uint64_t stamp;
-    uint32_t number;
-    bool has_number; /* the last event was one to it alone */
-};
-
-static bool parse_base36(struct rt_str text, uint64_t *ret_value)
+void rt_sio_token_write(const struct rt_sio_recovery *r, uint64_t stamp, bool alone,
+                        uint32_t number, struct rt_buf *out)
 {
-    uint64_t value = 0;
-    if (text.len == 0 || text.len > 12)
-        return false;
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        if (c >= '0' && c <= '9')
-            value = value * 36 + (uint64_t)(c - '0');
-        else if (c >= 'a' && c <= 'z')
-            value = value * 36 + (uint64_t)(c - 'a' + 10);
-        else
-            return false;
+    bool again = r->replaying != NULL; /* stamps of this node say nothing there */
+    uint64_t base = r->places && !again ? r->places->base : 0;
+    rt_sio_base36_write(out, again ? 0 : stamp + base);
+    if (alone) {
+        rt_buf_add_byte(out, '.');
+        rt_sio_base36_write(out, number);
     }
-    *ret_value = value;
-    return true;
+    if (r->places)
+        rt_sio_places_write(r->places, r->replaying, out);
 }
 
-/* False: a token that we did not give to this session. */
-static bool read_offset(const struct rt_sio_track *t, struct rt_str json, struct position *ret)
+bool rt_sio_token_read(struct rt_str text, struct rt_sio_position *ret)
 {
-    *ret = (struct position){.stamp = t->start};
-    if (json.len == 0 || rt_json_kind(json) == RT_JSON_NULL)
-        return true; /* it has not got any event */
-    if (rt_json_kind(json) != RT_JSON_STRING)
-        return false;
-    struct rt_str number, token = rt_str_of(json.ptr + 1, json.len - 2);
-    struct rt_str stamp = rt_str_split(token, '.', &number);
+    struct rt_str number;
+    const char *places = memchr(text.ptr, '~', text.len);
+    size_t len = places ? (size_t)(places - text.ptr) : text.len;
     uint64_t n = 0;
-    if (!parse_base36(stamp, &ret->stamp) || (number.ptr && !parse_base36(number, &n)))
-        return false;
-    if (ret->stamp < t->start || ret->stamp > rt_hub_stamp(t->r->s->hub) || n > t->number)
+    *ret = (struct rt_sio_position){.places = rt_str_of(places, text.len - len)};
+    struct rt_str stamp = rt_str_split(rt_str_of(text.ptr, len), '.', &number);
+    if (!rt_sio_base36_read(stamp, &ret->stamp) ||
+        (number.ptr && (!rt_sio_base36_read(number, &n) || n > UINT32_MAX)))
         return false;
     ret->has_number = number.ptr != NULL;
     ret->number = (uint32_t)n;
     return true;
+}
+
+/* False: a token that we did not give to this session. */
+static bool read_offset(const struct rt_sio_track *t, struct rt_str json,
+                        struct rt_sio_position *ret)
+{
+    uint64_t base = t->r->places ? t->r->places->base : 0;
+    *ret = (struct rt_sio_position){.stamp = t->start};
+    if (json.len == 0 || rt_json_kind(json) == RT_JSON_NULL)
+        return true; /* it has not got any event */
+    if (rt_json_kind(json) != RT_JSON_STRING ||
+        !rt_sio_token_read(rt_str_of(json.ptr + 1, json.len - 2), ret) || ret->stamp < base)
+        return false;
+    ret->stamp -= base;
+    return ret->stamp >= t->start && ret->stamp <= rt_hub_stamp(t->r->s->hub) &&
+           ret->number <= t->number && (t->r->places || ret->places.len == 0);
 }
 
 /* Something to be sent again. */
@@ -232,7 +237,10 @@ static bool collect_room(const struct rt_sio_waiting *w, const struct rt_sio_wai
         const struct rt_stored *message = rt_channel_kept_at(room->channel, i);
         if (message->m.stamp <= from)
             break;
-        if (message->m.except == w->subscriber || (message->m.flags & RT_MESSAGE_VOLATILE))
+        bool own = message->m.except == w->subscriber ||
+                   ((message->m.flags & RT_MESSAGE_NOT_SENDER) &&
+                    rt_str_eq(message->m.publisher, rt_str_of(w->sid, RT_ID_LEN)));
+        if (own || (message->m.flags & RT_MESSAGE_VOLATILE))
             continue;
         struct missed item = {.stamp = message->m.stamp, .message = message};
         rt_buf_add(out, &item, sizeof(item));
@@ -240,7 +248,8 @@ static bool collect_room(const struct rt_sio_waiting *w, const struct rt_sio_wai
     return true;
 }
 
-static bool collect_kept(const struct rt_sio_track *t, const struct position *p, struct rt_buf *out)
+static bool collect_kept(const struct rt_sio_track *t, const struct rt_sio_position *p,
+                         struct rt_buf *out)
 {
     bool lost = t->dropped_number > t->acked_number &&
                 (p->has_number ? t->dropped_number > p->number : t->dropped_stamp >= p->stamp);
@@ -257,7 +266,8 @@ static bool collect_kept(const struct rt_sio_track *t, const struct position *p,
     return true;
 }
 
-static bool collect(const struct rt_sio_track *t, const struct position *p, struct rt_buf *out)
+static bool collect(const struct rt_sio_track *t, const struct rt_sio_position *p,
+                    struct rt_buf *out)
 {
     const struct rt_sio_waiting *w = t->waiting;
     uint64_t from = p->stamp > t->acked ? p->stamp : t->acked;
@@ -345,10 +355,9 @@ static struct rt_sio_socket *revive(struct rt_sio_track *t, struct rt_sio_client
     return socket;
 }
 
-/* The session that this pid names, waiting. A connection that still has it (half-open, probably) is
- * closed: the last one wins. */
-static struct rt_sio_track *find(struct rt_sio_recovery *r, struct rt_sio_client *client,
-                                 struct rt_str nsp, struct rt_str pid)
+/* The last one wins. */
+struct rt_sio_track *rt_sio_recovery_find(struct rt_sio_recovery *r, struct rt_sio_client *client,
+                                          struct rt_str nsp, struct rt_str pid)
 {
     struct rt_sio_track *t = rt_map_get(&r->pids, pid);
     if (!t)
@@ -367,14 +376,15 @@ static struct rt_sio_track *find(struct rt_sio_recovery *r, struct rt_sio_client
     return rt_map_get(&r->pids, pid); /* it may not have been kept */
 }
 
-static struct rt_sio_socket *recover(struct rt_sio_track *t, struct rt_sio_client *client,
-                                     struct rt_str offset)
+struct rt_sio_socket *rt_sio_recovery_revive(struct rt_sio_track *t, struct rt_sio_client *client,
+                                             struct rt_str offset)
 {
+    struct rt_sio_recovery *r = t->r;
     struct rt_eio_session *session = rt_sio_session(client);
     struct rt_buf items = RT_BUF_INIT;
     struct rt_bytes *missed = NULL;
     struct rt_sio_socket *socket = NULL;
-    struct position position;
+    struct rt_sio_position position;
     bool good = read_offset(t, offset, &position) && collect(t, &position, &items);
     if (good)
         missed = encode_missed(t->waiting, &items, rt_eio_transport(session), &good);
@@ -382,8 +392,8 @@ static struct rt_sio_socket *recover(struct rt_sio_track *t, struct rt_sio_clien
         socket = revive(t, client);
     if (socket && missed)
         (void)rt_eio_send_encoded(session, missed, 0, missed->len);
-    if (!socket)
-        rt_sio_track_forget(t);
+    if (socket)
+        r->s->metrics.recovered.value++;
     rt_buf_deinit(&items);
     rt_bytes_unref(missed);
     return socket;
@@ -395,12 +405,18 @@ struct rt_sio_socket *rt_sio_recover(struct rt_sio_recovery *r, struct rt_sio_cl
     struct rt_str pid = rt_json_get(auth, RT_STR("pid"));
     if (rt_json_kind(pid) != RT_JSON_STRING)
         return NULL;
-    struct rt_sio_track *t = find(r, client, nsp, rt_str_of(pid.ptr + 1, pid.len - 2));
+    struct rt_sio_track *t =
+        rt_sio_recovery_find(r, client, nsp, rt_str_of(pid.ptr + 1, pid.len - 2));
     struct rt_sio_socket *socket =
-        t ? recover(t, client, rt_json_get(auth, RT_STR("offset"))) : NULL;
-    if (socket)
-        r->s->metrics.recovered.value++;
-    else
+        t ? rt_sio_recovery_revive(t, client, rt_json_get(auth, RT_STR("offset"))) : NULL;
+    if (!socket)
         r->s->metrics.not_recovered.value++;
+    if (t && !socket)
+        rt_sio_track_forget(t);
     return socket;
+}
+
+bool rt_sio_recovery_shared(const struct rt_sio_recovery *r)
+{
+    return r->cluster != NULL;
 }

@@ -35,6 +35,8 @@ void rt_sio_recovery_free(struct rt_sio_recovery *r);
 int rt_sio_track_new(struct rt_sio_recovery *r, struct rt_sio_socket *socket);
 /* The socket goes: keeps its state when `keep`, else forgets it. */
 void rt_sio_track_end(struct rt_sio_track *t, bool keep);
+/* The node stops: what nodes share keeps the session. */
+void rt_sio_track_move(struct rt_sio_track *t);
 const char *rt_sio_track_pid(const struct rt_sio_track *t);
 
 /* Appends `,"token"` for an event sent to the socket alone; `counted` gives it the next number. */
@@ -54,6 +56,8 @@ void rt_sio_track_pong(struct rt_sio_track *t);
  * the reason (counted); then it is connected anew. */
 struct rt_sio_socket *rt_sio_recover(struct rt_sio_recovery *r, struct rt_sio_client *client,
                                      struct rt_str nsp, struct rt_str auth);
+/* Sessions are shared with other nodes, see remote.h: then resume.h is asked instead. */
+bool rt_sio_recovery_shared(const struct rt_sio_recovery *r);
 /* The channel is the id room of a session that waits: keeps the packet for it. `items` as in
  * rt_sio_outgoing. False: it is none. */
 bool rt_sio_recovery_offline(struct rt_sio_recovery *r, struct rt_str channel, struct rt_str event,

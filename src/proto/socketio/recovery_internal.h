@@ -4,6 +4,8 @@
 #ifndef RT_PROTO_SOCKETIO_RECOVERY_INTERNAL_H
 #define RT_PROTO_SOCKETIO_RECOVERY_INTERNAL_H
 
+#include "cluster/cluster.h"
+#include "proto/socketio/places.h"
 #include "proto/socketio/recovery.h"
 
 /* A packet that was sent to one socket alone: its text, then its attachments. */
@@ -21,6 +23,13 @@ struct rt_sio_kept {
 struct rt_sio_join {
     uint64_t channel; /* hash of its name */
     uint64_t stamp;   /* messages up to it are not for this socket */
+};
+
+/* Nodes that share a log: where a channel stood when the session joined it; of one that was left, the
+ * place up to which its messages must have arrived. */
+struct rt_sio_joined {
+    uint64_t channel; /* hash of its name; 0: it was left */
+    struct rt_sio_place place;
 };
 
 struct rt_sio_waiting_room {
@@ -58,6 +67,14 @@ struct rt_sio_track {
     struct rt_sio_join *joins;
     uint32_t join_count, join_cap;
     char pid[RT_ID_LEN + 1];
+    /* Nodes that share a log; see remote.h. */
+    char claim[RT_ID_LEN + 1];
+    struct rt_list unsaved; /* in recovery->unsaved while Redis has not all of it */
+    struct rt_sio_joined *joined;
+    uint32_t joined_count, joined_cap;
+    struct rt_bytes *mark_token; /* what the next pong will confirm; NULL: nothing */
+    bool moves;                  /* goes, but not away: Redis keeps it */
+    uint64_t number_stamp;       /* of the last event to it alone */
 };
 
 struct rt_sio_recovery {
@@ -68,7 +85,42 @@ struct rt_sio_recovery {
     struct rt_timer timer; /* for the first of them */
     size_t waiting_bytes;
     size_t kept_bytes; /* of all rings */
+    /* Nodes that share a log; all empty otherwise. */
+    struct rt_sio_places *places;
+    struct rt_cluster *cluster;
+    const uint64_t *replaying; /* offsets that tokens name now; NULL: what has been delivered */
+    struct rt_list unsaved;    /* tracks */
+    struct rt_list saves;      /* answers of Redis that are awaited */
+    struct rt_list resumes;    /* rt_sio_resume.link */
+    struct rt_buf state, sealed;
 };
+
+/* Appends a token without quotes. `number` counts when `alone`. */
+void rt_sio_token_write(const struct rt_sio_recovery *r, uint64_t stamp, bool alone,
+                        uint32_t number, struct rt_buf *out);
+/* Where a client stands, as its token says. */
+struct rt_sio_position {
+    uint64_t stamp; /* of the hub that wrote the token, with its base */
+    uint32_t number;
+    bool has_number;      /* the last event was one to it alone */
+    struct rt_str places; /* text; empty: none */
+};
+/* False: it is no token. */
+bool rt_sio_token_read(struct rt_str text, struct rt_sio_position *ret);
+/* The session that this pid names waits here, or is made to: a connection that still has it
+ * (half-open, probably) is closed, unless it is the client's own. NULL: none. */
+struct rt_sio_track *rt_sio_recovery_find(struct rt_sio_recovery *r, struct rt_sio_client *client,
+                                          struct rt_str nsp, struct rt_str pid);
+/* Brings a session that waits here back from what this node has kept; NULL: that does not do, it
+ * waits still. `offset` is JSON. */
+struct rt_sio_socket *rt_sio_recovery_revive(struct rt_sio_track *t, struct rt_sio_client *client,
+                                             struct rt_str offset);
+/* A track with a given pid for a session that comes from another node. */
+int rt_sio_track_import(struct rt_sio_recovery *r, struct rt_sio_socket *socket, struct rt_str pid);
+/* Closes the connection of a track, or forgets that it waits: it is another node's now. */
+void rt_sio_track_let_go(struct rt_sio_track *t);
+bool rt_sio_track_note_place(struct rt_sio_track *t, struct rt_str channel,
+                             const struct rt_sio_place *place);
 
 /* Takes it out of the table and frees it with everything that it has. */
 void rt_sio_track_forget(struct rt_sio_track *t);

@@ -4,12 +4,16 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/codec.h"
 #include "base/rand.h"
 #include "json/scan.h"
 #include "proto/socketio/acks.h"
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/recovery.h"
+#include "proto/socketio/remote.h"
 #include "proto/socketio/reply.h"
+
+#define SEPARATOR '\x1e' /* in front of each packet of a polling run */
 
 struct rt_socketio *rt_sio_socket_endpoint(const struct rt_sio_socket *socket)
 {
@@ -36,6 +40,29 @@ static bool writable(struct rt_subscriber *self)
 
 static const struct rt_subscriber_ops subscriber_ops = {.deliver = deliver, .writable = writable};
 
+/* What is held was written for polling, for a session that has become a WebSocket meanwhile. */
+static void convert_hold(struct rt_buf *hold)
+{
+    struct rt_buf converted = RT_BUF_INIT;
+    struct rt_str run = rt_buf_str(hold);
+    while (run.len) {
+        struct rt_str packet = rt_str_split(rt_str_of(run.ptr + 1, run.len - 1), SEPARATOR, &run);
+        if (run.ptr) /* the separator belongs to the next packet */
+            run = rt_str_of(run.ptr - 1, run.len + 1);
+        bool binary = packet.len > 0 && packet.ptr[0] == 'b';
+        struct rt_buf bytes = RT_BUF_INIT;
+        struct rt_str payload = rt_str_of(packet.ptr + 1, packet.len > 0 ? packet.len - 1 : 0);
+        if (binary && rt_base64_decode(&bytes, payload) == 0)
+            payload = rt_buf_str(&bytes);
+        converted.failed |= bytes.failed;
+        rt_eio_encode(&converted, RT_EIO_WEBSOCKET, binary, payload);
+        rt_buf_deinit(&bytes);
+    }
+    converted.failed |= hold->failed;
+    rt_buf_deinit(hold);
+    *hold = converted;
+}
+
 void rt_sio_client_convert(struct rt_sio_client *client, enum rt_eio_transport transport)
 {
     rt_list_for(node, &client->sockets) {
@@ -44,6 +71,8 @@ void rt_sio_client_convert(struct rt_sio_client *client, enum rt_eio_transport t
         if (rt_hub_set_encoding(rt_sio_socket_endpoint(socket)->hub, &socket->client.subscriber,
                                 encoding) != 0)
             rt_eio_close(rt_sio_session(client), RT_EIO_TRANSPORT_ERROR, 0);
+        if (socket->hold)
+            convert_hold(socket->hold);
     }
 }
 
@@ -59,7 +88,7 @@ struct rt_sio_socket *rt_sio_socket_new(struct rt_sio_client *client, struct rt_
     if (sid)
         memcpy(socket->sid, sid, sizeof(socket->sid));
     else
-        rt_random_id(socket->sid);
+        rt_sio_remote_make_id(socket->sid);
     if (rt_map_put(&s->sockets, socket) != 0) {
         rt_free(socket);
         return NULL;

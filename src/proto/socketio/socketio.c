@@ -50,6 +50,9 @@ static void register_metrics(struct rt_socketio *s, struct rt_metrics *metrics)
 {
     static const char connects[] = "Socket.IO clients that asked for a namespace, by answer.";
     static const char recoveries[] = "Socket.IO clients that came back with a session, by result.";
+    static const char mailed[] =
+        "Events to the id of a Socket.IO socket that is not on this node: sent on (out); brought "
+        "by others to one that is (in).";
     struct rt_sio_metrics *m = &s->metrics;
     add_metric(metrics, &m->sockets, "socketio_sockets", NULL,
                "Socket.IO clients in namespaces now.");
@@ -74,6 +77,8 @@ static void register_metrics(struct rt_socketio *s, struct rt_metrics *metrics)
     add_metric(metrics, &m->waiting, "socketio_recoverable_sessions", NULL,
                "Sessions without a connection that may come back.");
     m->waiting.type = RT_GAUGE;
+    add_metric(metrics, &m->mailed, "socketio_mailed_total", "direction=\"out\"", mailed);
+    add_metric(metrics, &m->mailed_in, "socketio_mailed_total", "direction=\"in\"", mailed);
     add_metric(metrics, &m->evicted, "socketio_recoverable_sessions_evicted_total", NULL,
                "Sessions forgotten before their time since there were too many.");
 }
@@ -188,6 +193,10 @@ void rt_socketio_free(struct rt_socketio *s)
     if (s->mount)
         rt_eio_unmount(s->mount);
     rt_sio_recovery_free(s->recovery);
+    if (s->cluster) {
+        rt_cluster_on_mail(s->cluster, NULL, NULL);
+        rt_broker_set_sender_of(s->broker, NULL, NULL);
+    }
     rt_sio_nsp_free_all(s);
     rt_map_deinit(&s->sockets);
     rt_map_deinit(&s->namespaces);

@@ -8,6 +8,7 @@
 
 struct rt_socketio;
 struct rt_http_server;
+struct rt_cluster;
 
 /* Compiles the section `socketio` (namespaces, rules, actions) without starting anything: for `rtbroker check`. All errors go to `errors`; returns 0
  * or RT_EINVAL. */
@@ -18,6 +19,9 @@ int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,
                     struct rt_http_server *http, struct rt_ws_pool *pool,
                     struct rt_metrics *metrics, struct rt_socketio **ret_socketio,
                     struct rt_err *err);
+/* This node has others beside it: ids reach sockets on all of them, and, where they share a log, sessions come back on any of them. After the journal was
+ * set, before the first client. RT_ENOMEM. */
+int rt_socketio_join_cluster(struct rt_socketio *s, struct rt_cluster *cluster, struct rt_err *err);
 /* See rt_eio_drain(). */
 void rt_socketio_drain(struct rt_socketio *s, uint64_t jitter_ms, void (*drained)(void *arg),
                        void *arg);

@@ -1,29 +1,52 @@
 /* The live half of recovery: what a socket has been sent and what of it has surely arrived. */
 #include "base/alloc.h"
 #include "proto/socketio/nsp.h"
-#include "proto/socketio/recovery_internal.h"
+#include "proto/socketio/remote.h"
+#include "proto/socketio/socket.h"
 
 static struct rt_hub *hub_of(const struct rt_sio_track *t)
 {
     return t->r->s->hub;
 }
 
-int rt_sio_track_new(struct rt_sio_recovery *r, struct rt_sio_socket *socket)
+static int add_track(struct rt_sio_recovery *r, struct rt_sio_socket *socket, struct rt_str pid)
 {
     struct rt_sio_track *t = rt_calloc(1, sizeof(*t));
     if (!t)
         return RT_ENOMEM;
     t->r = r;
     t->socket = socket;
-    t->start = t->acked = t->mark = rt_hub_stamp(r->s->hub);
+    t->start = rt_hub_stamp(r->s->hub);
     rt_list_init(&t->kept);
-    rt_random_id(t->pid);
+    rt_list_init(&t->unsaved);
+    memcpy(t->pid, pid.ptr, RT_ID_LEN);
     if (rt_map_put(&r->pids, t) != 0) {
         rt_free(t);
         return RT_ENOMEM;
     }
     socket->track = t;
     return 0;
+}
+
+int rt_sio_track_new(struct rt_sio_recovery *r, struct rt_sio_socket *socket)
+{
+    char pid[RT_ID_LEN + 1];
+    rt_random_id(pid);
+    int status = add_track(r, socket, rt_str_of(pid, RT_ID_LEN));
+    if (status != 0)
+        return status;
+    struct rt_sio_track *t = socket->track;
+    t->acked = t->mark = t->start;
+    if (r->cluster)
+        rt_random_id(t->claim);
+    rt_sio_remote_changed(t);
+    return 0;
+}
+
+/* What it is sent first is not confirmed: nothing is, until two pongs have come. */
+int rt_sio_track_import(struct rt_sio_recovery *r, struct rt_sio_socket *socket, struct rt_str pid)
+{
+    return add_track(r, socket, pid);
 }
 
 const char *rt_sio_track_pid(const struct rt_sio_track *t)
@@ -51,6 +74,7 @@ void rt_sio_track_forget(struct rt_sio_track *t)
     if (t->waiting)
         rt_sio_waiting_free(t->waiting);
     drop_all_kept(t);
+    rt_sio_remote_forget(t);
     rt_free(t->joins);
     rt_free(t);
 }
@@ -59,8 +83,33 @@ void rt_sio_track_end(struct rt_sio_track *t, bool keep)
 {
     struct rt_sio_socket *socket = t->socket;
     t->socket = NULL;
-    if (!keep || !rt_sio_track_wait(t, socket))
+    if (keep && rt_sio_track_wait(t, socket)) {
+        rt_sio_remote_park(t);
+        return;
+    }
+    if (!t->moves)
+        rt_sio_remote_drop(t);
+    rt_sio_track_forget(t);
+}
+
+void rt_sio_track_move(struct rt_sio_track *t)
+{
+    rt_sio_remote_park(t);
+    t->moves = true;
+}
+
+void rt_sio_track_let_go(struct rt_sio_track *t)
+{
+    struct rt_sio_socket *socket = t->socket;
+    if (socket) {
+        struct rt_sio_client *client = socket->owner;
+        t->moves = true;
+        rt_sio_socket_destroy(socket, false);
+        client->closing = true;
+        rt_eio_close(rt_sio_session(client), RT_EIO_FORCED_CLOSE, 0);
+    } else {
         rt_sio_track_forget(t);
+    }
 }
 
 /* ---- what is sent to the socket alone ---- */
@@ -69,10 +118,9 @@ void rt_sio_track_add_token(struct rt_sio_track *t, bool counted, struct rt_buf 
 {
     if (counted)
         t->number++;
+    t->number_stamp = rt_hub_stamp(hub_of(t));
     rt_buf_add_c(out, ",\"");
-    rt_sio_stamp_write(out, rt_hub_stamp(hub_of(t)));
-    rt_buf_add_byte(out, '.');
-    rt_sio_stamp_write(out, t->number);
+    rt_sio_token_write(t->r, t->number_stamp, true, t->number, out);
     rt_buf_add_byte(out, '"');
 }
 
@@ -182,6 +230,46 @@ void rt_sio_track_note_join(struct rt_sio_track *t, struct rt_str channel, uint6
 void rt_sio_track_joined(struct rt_sio_track *t, struct rt_str channel)
 {
     rt_sio_track_note_join(t, channel, rt_hub_stamp(hub_of(t)));
+    if (!t->r->places)
+        return;
+    struct rt_sio_place place = rt_sio_places_of(t->r->places, channel);
+    rt_sio_places_use(t->r->places, channel);
+    if (rt_sio_track_note_place(t, channel, &place))
+        rt_sio_remote_changed(t);
+    else
+        rt_sio_remote_drop(t); /* no memory: nobody else may believe it complete */
+}
+
+bool rt_sio_track_note_place(struct rt_sio_track *t, struct rt_str channel,
+                             const struct rt_sio_place *place)
+{
+    if (t->joined_count == t->joined_cap) {
+        uint32_t cap = t->joined_cap ? t->joined_cap * 2 : 2;
+        struct rt_sio_joined *joined = rt_reallocarray(t->joined, cap, sizeof(*joined));
+        if (!joined)
+            return false;
+        t->joined = joined;
+        t->joined_cap = cap;
+    }
+    t->joined[t->joined_count++] =
+        (struct rt_sio_joined){.channel = channel.ptr ? rt_hash(channel) : 0, .place = *place};
+    return true;
+}
+
+/* Of the channels of a partition that were left, the last one says it. */
+static void leave_place(struct rt_sio_track *t, struct rt_str channel, bool open)
+{
+    uint64_t hash = rt_hash(channel);
+    struct rt_sio_place place = rt_sio_places_of(t->r->places, channel);
+    for (uint32_t i = 0; i < t->joined_count; i++) {
+        struct rt_sio_joined *j = &t->joined[i];
+        if (j->channel == hash ||
+            (open && j->channel == 0 && j->place.partition == place.partition))
+            t->joined[i--] = t->joined[--t->joined_count];
+    }
+    if (open) /* there is room: that of the channel itself */
+        (void)rt_sio_track_note_place(t, RT_STR_NONE, &place);
+    rt_sio_remote_changed(t);
 }
 
 uint64_t rt_sio_track_joined_at(const struct rt_sio_track *t, struct rt_str channel)
@@ -205,6 +293,8 @@ void rt_sio_track_leaves(struct rt_sio_track *t, struct rt_str channel)
         t->floor = rt_hub_stamp(hub_of(t));
     if (t->join_count)
         remove_join(t, rt_hash(channel));
+    if (t->r->places)
+        leave_place(t, channel, open);
 }
 
 void rt_sio_track_pong(struct rt_sio_track *t)
@@ -223,4 +313,5 @@ void rt_sio_track_pong(struct rt_sio_track *t)
     }
     if (t->join_count)
         trim_joins(t, t->acked);
+    rt_sio_remote_pong(t);
 }
