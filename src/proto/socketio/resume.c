@@ -487,6 +487,21 @@ static bool revive(struct rt_sio_resume *m, struct rt_sio_track *t)
     return true;
 }
 
+/* On this node, too, the last one wins. */
+static void end_others(const struct rt_sio_resume *m)
+{
+    struct rt_list *node = m->r->resumes.next;
+    while (node != &m->r->resumes) {
+        struct rt_sio_resume *other = RT_CONTAINER(node, struct rt_sio_resume, link);
+        if (other == m || !other->state || !rt_str_eq(pid_of(other), pid_of(m))) {
+            node = node->next;
+            continue;
+        }
+        fail(other);
+        node = m->r->resumes.next;
+    }
+}
+
 static void on_claimed(void *arg, const struct rt_redis_reply *reply)
 {
     struct rt_sio_resume *m = arg;
@@ -497,6 +512,7 @@ static void on_claimed(void *arg, const struct rt_redis_reply *reply)
         fail(m);
         return;
     }
+    end_others(m);
     struct rt_str owner = reply->items[0];
     struct rt_sio_track *t = rt_sio_recovery_find(r, m->client, rt_bytes_str(m->nsp), pid_of(m));
     struct rt_str claim = rt_str_of(owner.ptr, RT_ID_LEN);

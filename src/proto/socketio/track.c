@@ -101,6 +101,8 @@ void rt_sio_track_move(struct rt_sio_track *t)
 void rt_sio_track_let_go(struct rt_sio_track *t)
 {
     struct rt_sio_socket *socket = t->socket;
+    if (socket && socket->state != RT_SIO_CONNECTED)
+        return; /* it is on its way back, and is told when it wants to confirm that */
     if (socket) {
         struct rt_sio_client *client = socket->owner;
         t->moves = true;

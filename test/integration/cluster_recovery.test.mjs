@@ -1,0 +1,177 @@
+// Sessions that come back on another node: real Redis and Kafka, three nodes, socket.io-client behind a proxy that leads it
+// from one node to another.
+import assert from 'node:assert/strict';
+import { after, before } from 'node:test';
+
+import { shareCluster } from './cluster.mjs';
+import { configPath, test, until } from './harness.mjs';
+import { Proxy } from './proxy.mjs';
+import { TRANSPORTS, client, connect, connected, events, fence, settled } from './socketio.mjs';
+import { Ws, text } from './wire.mjs';
+
+const holder = shareCluster({ before, after }, { nodes: 3, config: configPath('socketio.yaml'), without: ['nginx', 'postgres'] });
+const ask = (socket, event, ...args) => socket.timeout(10_000).emitWithAck(event, ...args);
+const numbers = (n, from = 0) => [...Array(n).keys()].map((i) => i + from);
+const portOf = (name) => Number(new URL(holder.cluster.nodeUrl(name)).port);
+const name = (() => {
+  let n = 0;
+  return (what) => `${what}-${++n}`;
+})();
+
+// A client of node `from` that can be led to another.
+async function traveller(t, from, nsp, options = {}) {
+  const proxy = await Proxy.start(t, portOf(from));
+  const socket = client(t, proxy.url + nsp, options);
+  socket.proxy = proxy;
+  socket.seen = [];
+  socket.recoveries = [];
+  socket.on('connect', () => {
+    socket.seen.push(socket.id);
+    if (socket.seen.length > 1) socket.recoveries.push(socket.recovered);
+  });
+  await settled(await connected(socket));
+  return socket;
+}
+
+function lead(socket, to) {
+  socket.proxy.target = portOf(to);
+  socket.proxy.cut();
+}
+
+const back = (socket, times) => until(`return ${times}`, () => socket.connected && socket.recoveries.length >= times, 20_000);
+
+function assertRecovered(socket) {
+  assert.ok(socket.recoveries.length > 0 && socket.recoveries.every(Boolean), `recovered: ${socket.recoveries}`);
+  assert.equal(new Set(socket.seen).size, 1, 'another id');
+}
+
+for (const [transport, options] of Object.entries(TRANSPORTS)) {
+  test(`${transport}: from node to node while messages flow`, async (t) => {
+    const nsp = `/dyn-${name('travel')}`;
+    const socket = await traveller(t, 'n1', nsp, options);
+    const control = await connect(t, holder.cluster.nodeUrl('n3') + nsp);
+    const publisher = await connect(t, holder.cluster.nodeUrl('n2') + nsp);
+    for (const s of [socket, control]) for (const room of ['a', 'b', 'c']) await ask(s, 'join', room);
+    const inFlight = new Set();
+    for (let i = 0; i < 600; i++) {
+      if (i % 150 === 75) {
+        await until('the client is back', () => socket.connected, 20_000);
+        lead(socket, ['n2', 'n3', 'n1', 'n2'][Math.floor(i / 150)]);
+      }
+      const sent = ask(publisher, 'say', 'abc'[i % 3], i).then(() => inFlight.delete(sent));
+      inFlight.add(sent);
+      if (inFlight.size >= 8) await Promise.race(inFlight);
+    }
+    await Promise.all(inFlight);
+    await events(control, 'said', 600, 20_000);
+    await events(socket, 'said', 600, 20_000);
+    assertRecovered(socket);
+    // Each room in its order; all of it once.
+    const got = socket.of('said').flat();
+    assert.deepEqual([...got].sort((a, b) => a - b), numbers(600));
+    for (const k of [0, 1, 2]) assert.deepEqual(got.filter((i) => i % 3 === k), numbers(600).filter((i) => i % 3 === k));
+    assert.deepEqual((await ask(socket, 'rooms')).sort(), [socket.id, 'a', 'b', 'c'].sort());
+  });
+}
+
+test('what was missed while away, without any event before; the sender does not get its own', async (t) => {
+  const room = name('away');
+  const socket = await traveller(t, 'n1', '/quiet');
+  const publisher = await connect(t, `${holder.cluster.nodeUrl('n2')}/quiet`);
+  await ask(socket, 'join', room);
+  await ask(socket, 'say-others', room, 'own');
+  socket.proxy.refuse();
+  await until('it is away', () => !socket.connected);
+  for (const i of numbers(20)) await ask(publisher, 'say', room, i);
+  socket.proxy.target = portOf('n3');
+  socket.proxy.refuse(false);
+  await back(socket, 1);
+  assertRecovered(socket);
+  await ask(publisher, 'say', room, 'after');
+  await events(socket, 'said', 21, 20_000);
+  assert.deepEqual(socket.of('said').flat(), [...numbers(20), 'after']);
+  assertRecovered(socket);
+});
+
+test('half-open: the node that has it still lets it go', async (t) => {
+  const room = name('half');
+  const socket = await traveller(t, 'n1', '/quiet');
+  const publisher = await connect(t, `${holder.cluster.nodeUrl('n2')}/quiet`);
+  await ask(socket, 'join', room);
+  const before = await holder.cluster.metric('n1', 'socketio_sockets');
+  socket.proxy.target = portOf('n2');
+  socket.proxy.abandon();
+  await back(socket, 1);
+  assertRecovered(socket);
+  await until('n1 has let it go', async () => (await holder.cluster.metric('n1', 'socketio_sockets')) < before, 20_000);
+  await ask(publisher, 'say', room, 1);
+  await events(socket, 'said', 1, 20_000);
+  assert.deepEqual(socket.of('said').flat(), [1]);
+});
+
+test('two connections with one token: the last one has the session', async (t) => {
+  const socket = await traveller(t, 'n1', '/quiet');
+  const pid = socket._pid;
+  const id = socket.id;
+  socket.proxy.refuse();
+  await until('it is away', () => !socket.connected);
+  const come = async (node) => {
+    const ws = await Ws.open(portOf(node), '/socket.io/?EIO=4&transport=websocket');
+    await ws.nextText();
+    ws.send(text(`40/quiet,${JSON.stringify({ pid })}`));
+    return ws;
+  };
+  const peers = await Promise.all(['n1', 'n2', 'n3'].map(come));
+  const answers = await Promise.all(peers.map(async (ws) => JSON.parse((await ws.nextText()).slice('40/quiet,'.length))));
+  const same = answers.filter((a) => a.sid === id);
+  assert.ok(same.length >= 1, JSON.stringify(answers));
+  assert.ok(answers.every((a) => (a.sid === id) === (a.pid === pid)));
+  // Of those that had it, one after the other, only the last one is left.
+  const sockets = async () => (await Promise.all(['n1', 'n2', 'n3'].map((n) => holder.cluster.metric(n, 'socketio_sockets')))).reduce((a, b) => a + b);
+  await until('one is left', async () => (await sockets()) <= 1 + answers.length - same.length, 20_000);
+  for (const ws of peers) ws.destroy();
+});
+
+test('a message to the id of a socket on another node, and of one that is away', async (t) => {
+  const socket = await traveller(t, 'n1', '/quiet');
+  const publisher = await connect(t, `${holder.cluster.nodeUrl('n2')}/quiet`);
+  for (const i of numbers(3)) await ask(publisher, 'say', socket.id, i);
+  await events(socket, 'said', 3, 20_000);
+  socket.proxy.refuse();
+  await until('it is away', () => !socket.connected);
+  const received = await holder.cluster.metric('n1', 'socketio_mailed_total{direction="in"}');
+  for (const i of numbers(3, 3)) await ask(publisher, 'say', socket.seen[0], i);
+  await until('they have come', async () => (await holder.cluster.metric('n1', 'socketio_mailed_total{direction="in"}')) === received + 3, 20_000);
+  socket.proxy.refuse(false);
+  await back(socket, 1);
+  await events(socket, 'said', 6, 20_000);
+  assert.deepEqual(socket.of('said').flat(), numbers(6));
+  assertRecovered(socket);
+});
+
+test('kill -9 of the node under load', async (t) => {
+  const room = name('killed');
+  const nsp = `/dyn-${name('kill')}`;
+  const travellers = await Promise.all(numbers(10).map(() => traveller(t, 'n3', nsp)));
+  const publisher = await connect(t, holder.cluster.nodeUrl('n2') + nsp);
+  for (const s of travellers) await ask(s, 'join', room);
+  const inFlight = new Set();
+  for (let i = 0; i < 1000; i++) {
+    if (i === 500) {
+      await holder.cluster.act('kill', 'n3');
+      travellers.forEach((s, k) => lead(s, k % 2 ? 'n1' : 'n2'));
+    }
+    const sent = ask(publisher, 'say', room, i).then(() => inFlight.delete(sent));
+    inFlight.add(sent);
+    if (inFlight.size >= 8) await Promise.race(inFlight);
+  }
+  await Promise.all(inFlight);
+  for (const s of travellers) {
+    await events(s, 'said', 1000, 30_000);
+    assert.deepEqual(s.of('said').flat(), numbers(1000));
+    await back(s, 1);
+    assertRecovered(s);
+    await fence(s);
+  }
+  await holder.cluster.act('start', 'n3');
+});
