@@ -209,8 +209,12 @@ static bool is_in_partition(void *arg, struct rt_str channel)
 static void log_has_gap(void *arg, uint32_t partition)
 {
     struct rt_app *app = arg;
+    uint64_t offset;
     struct lost_partition lost = {partition, rt_journal_kafka_partitions(app->kafka)};
     rt_broker_forget(app->broker, is_in_partition, &lost);
+    (void)rt_journal_delivered(app->kafka, partition, &offset);
+    rt_hub_raise_floor(rt_broker_hub(app->broker), rt_journal_kafka_epoch(app->kafka, partition),
+                       offset);
 }
 
 /* Reads back the end of the log, so that the first clients find it and the first publishes are taken. */

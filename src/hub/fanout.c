@@ -199,9 +199,11 @@ static int fan_out(struct rt_channel *c, const struct rt_message *m)
 /* Notes the position and keeps the message where the rule says so. */
 static int record(struct rt_channel *c, const struct rt_message *m, struct rt_stored *stored)
 {
+    uint64_t floor =
+        c->rule->shared ? rt_hub_note_floor(c->hub, c->epoch, m->offset) : m->offset - 1;
     if (m->offset > c->top) {
         if (c->top == 0 && c->kept_count == 0)
-            c->dropped_offset = m->offset - 1; /* what came before is not in memory */
+            c->dropped_offset = floor; /* what came before it is not in memory */
         c->top = m->offset;
     }
     struct rt_stored *copy = NULL;

@@ -92,6 +92,7 @@ int rt_hub_new(const struct rt_hub_options *options, struct rt_hub **ret_hub)
         return RT_ENOMEM;
     hub->options = *options;
     rt_map_init(&hub->channels, key_of_channel);
+    rt_map_init(&hub->floors, rt_hub_key_of_floor);
     rt_list_init(&hub->dirty);
     rt_list_init(&hub->idle);
     rt_list_init(&hub->rules);
@@ -113,6 +114,7 @@ void rt_hub_free(struct rt_hub *hub)
     while ((node = rt_list_pop(&hub->rules)))
         ;
     rt_map_deinit(&hub->channels);
+    rt_hub_free_floors(hub);
     rt_buf_deinit(&hub->scratch);
     rt_free(hub);
 }
@@ -159,6 +161,8 @@ void rt_hub_expire(struct rt_hub *hub)
         if (hub->now - c->idle_since < CHANNEL_LINGER)
             return;
         rt_map_remove(&hub->channels, rt_channel_name(c));
+        if (c->rule->shared)
+            rt_hub_raise_floor(hub, c->epoch, c->top);
         rt_channel_free(c);
         budget--;
     }

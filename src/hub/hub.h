@@ -140,6 +140,10 @@ uint64_t rt_channel_top(const struct rt_channel *c); /* highest offset seen; 0 n
 void rt_channel_set_top(struct rt_channel *c, uint64_t offset);
 /* Messages of the channel were lost before they came here: what is kept goes, since there is a hole in it. */
 void rt_channel_forget(struct rt_channel *c);
+/* Rules that are `shared`, whose channels share epochs and offsets: a channel without an object has had no message above this offset of the epoch. UINT64_MAX: not known.
+ * Raised when a channel is forgotten, and by whoever has lost messages of the epoch before they came here. */
+uint64_t rt_hub_floor(const struct rt_hub *hub, const char *epoch);
+void rt_hub_raise_floor(struct rt_hub *hub, const char *epoch, uint64_t offset);
 /* Keeps the channel object from being expired while > 0 (pending appends). */
 void rt_channel_pin(struct rt_channel *c);
 void rt_channel_unpin(struct rt_channel *c);

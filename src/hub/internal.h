@@ -59,6 +59,7 @@ struct rt_channel {
 
 struct rt_hub {
     struct rt_map channels;
+    struct rt_map floors; /* of epochs, rules that are shared only */
     struct rt_list dirty;
     struct rt_list idle;              /* oldest first */
     struct rt_channel *ordered_dirty; /* the one dirty channel with ordered subscribers */
@@ -96,6 +97,12 @@ void rt_hub_trim_memory(struct rt_hub *hub);
 void rt_channel_drop_oldest(struct rt_channel *c);
 /* May the oldest one go, by size and age? */
 bool rt_channel_oldest_is_due(const struct rt_channel *c);
+
+/* floor.c */
+struct rt_str rt_hub_key_of_floor(const void *value);
+/* A message of the epoch at `offset` (> 0) comes by: the floor, from what comes first. */
+uint64_t rt_hub_note_floor(struct rt_hub *hub, const char *epoch, uint64_t offset);
+void rt_hub_free_floors(struct rt_hub *hub);
 
 /* fanout.c */
 void rt_channel_flush(struct rt_channel *c);

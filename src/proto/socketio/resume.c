@@ -205,7 +205,9 @@ static void on_confirmed(void *arg, const struct rt_redis_reply *reply)
 {
     struct rt_sio_resume *m = arg;
     m->call = NULL;
-    if (reply->status != 0 || reply->number != 1 || !rt_buf_ok(&m->hold) || !send_missed(m)) {
+    bool lost = m->socket->track->moves; /* claimed by another node since */
+    if (reply->status != 0 || reply->number != 1 || lost || !rt_buf_ok(&m->hold) ||
+        !send_missed(m)) {
         fail(m);
         return;
     }
@@ -277,10 +279,15 @@ static void on_page(void *arg, const struct rt_history_result *result)
 /* Has the channel had nothing since, for sure? */
 static bool is_quiet(const struct rt_sio_resume *m, const struct room *room, struct rt_str name)
 {
-    const struct rt_channel *c = rt_hub_channel(m->r->s->hub, name, false);
-    return room->from >= room->until ||
-           (c && rt_channel_top(c) > 0 && rt_channel_top(c) <= room->from &&
-            rt_channel_covers_offset(c, room->from));
+    struct rt_hub *hub = m->r->s->hub;
+    const struct rt_channel *c = rt_hub_channel(hub, name, false);
+    uint64_t offset;
+    if (room->from >= room->until)
+        return true;
+    if (c && rt_channel_top(c) > 0)
+        return rt_channel_top(c) <= room->from && rt_channel_covers_offset(c, room->from);
+    return room->from >=
+           rt_hub_floor(hub, rt_journal_delivered(m->r->places->journal, room->partition, &offset));
 }
 
 static void read_room(struct rt_sio_resume *m, const struct room *room, struct rt_str name)

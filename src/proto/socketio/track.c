@@ -101,11 +101,11 @@ void rt_sio_track_move(struct rt_sio_track *t)
 void rt_sio_track_let_go(struct rt_sio_track *t)
 {
     struct rt_sio_socket *socket = t->socket;
+    t->moves = true;
     if (socket && socket->state != RT_SIO_CONNECTED)
-        return; /* it is on its way back, and is told when it wants to confirm that */
+        return; /* it is on its way back, and looks at this when that is confirmed */
     if (socket) {
         struct rt_sio_client *client = socket->owner;
-        t->moves = true;
         rt_sio_socket_destroy(socket, false);
         client->closing = true;
         rt_eio_close(rt_sio_session(client), RT_EIO_FORCED_CLOSE, 0);

@@ -651,10 +651,45 @@ static void every_allocation_may_fail(void **state)
 }
 #endif
 
+/* Of a channel that is not here it is known up to where it has had nothing, where the log is shared. */
+static void a_shared_epoch_has_a_floor(void **state)
+{
+    (void)state;
+    struct rt_hub *hub = new_hub(1 << 20);
+    struct rt_message m = {.data = RT_STR("x"), .offset = 5};
+    assert_true(rt_hub_floor(hub, "E") == UINT64_MAX);
+    kept.shared = true;
+    kept.recovery = 10;
+    rt_channel_set_epoch(rt_hub_channel(hub, RT_STR("k1"), true), "E");
+    assert_int_equal(rt_hub_publish(hub, RT_STR("k1"), &m), 0);
+    assert_int_equal(rt_hub_floor(hub, "E"), 4);
+    /* A channel whose first message comes later: there were none before. */
+    struct rt_channel *c = rt_hub_channel(hub, RT_STR("k2"), true);
+    rt_channel_set_epoch(c, "E");
+    m.offset = 9;
+    assert_int_equal(rt_hub_publish(hub, RT_STR("k2"), &m), 0);
+    assert_true(rt_channel_covers_offset(c, 4));
+    assert_false(rt_channel_covers_offset(c, 3));
+    /* Both are forgotten in the end. */
+    rt_hub_set_time(hub, 2000);
+    rt_hub_expire(hub);
+    rt_hub_set_time(hub, 100000);
+    rt_hub_expire(hub);
+    assert_null(rt_hub_channel(hub, RT_STR("k2"), false));
+    assert_int_equal(rt_hub_floor(hub, "E"), 9);
+    rt_hub_raise_floor(hub, "E", 20);
+    rt_hub_raise_floor(hub, "E", 10);
+    rt_hub_raise_floor(hub, "other", 10);
+    assert_int_equal(rt_hub_floor(hub, "E"), 20);
+    assert_true(rt_hub_floor(hub, "other") == UINT64_MAX);
+    rt_hub_free(hub);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_messages_are_one_piece),
+        cmocka_unit_test(a_shared_epoch_has_a_floor),
         cmocka_unit_test(who_joins_or_leaves_within_a_turn),
         cmocka_unit_test(catching_up_keeps_order_with_direct_sends),
         cmocka_unit_test(except_and_volatile),
