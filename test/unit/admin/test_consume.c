@@ -9,6 +9,8 @@
 
 #define IN   "in"
 #define DEAD "dead"
+/* Allocations that fail, one after another. Those of reading and publishing a record are among them; each that makes the member join anew takes seconds. */
+#define FAILURES 11
 
 static struct {
     struct mock mock;
@@ -623,6 +625,40 @@ static void test_without_kafka(void **state)
     finish();
 }
 
+/* One allocation fails while a record is on its way, on whatever thread: it arrives all the same, and what follows it comes behind it. */
+static void test_no_memory(void **state)
+{
+    enum { LAST = FAILURES };
+    (void)state;
+    start(
+        LAST,
+        ""); /* a partition for each: what is allocated for the first record of one is among them */
+    consume();
+    UNTIL(count("consume_partitions", "") == LAST);
+    for (unsigned long n = 1; n <= LAST; n++) {
+        char first[16], second[16];
+        snprintf(first, sizeof(first), "a%lu", n);
+        snprintf(second, sizeof(second), "b%lu", n);
+        int partition = (int)n - 1;
+        produce(partition, "a", first, NULL);
+        produce(partition, "a", second, NULL);
+        produced();
+        uint64_t deadline = rt_mono_ms() + DEADLINE_MS;
+        rt_alloc_fail_at(n, 0);
+        bool seen = false;
+        while (committed(partition) != 2) {
+            assert_true(rt_mono_ms() < deadline);
+            rt_loop_turn(t.loop, 10);
+            for (; fake.append_count > 0; commit_at(0, 0, false)) {
+                seen |= rt_str_eq(waiting(0)->data, rt_str_c(first));
+                assert_true(seen);
+            }
+        }
+        rt_alloc_fail_at(0, 0);
+    }
+    finish();
+}
+
 static void test_bad_setting(void **state)
 {
     (void)state;
@@ -654,6 +690,7 @@ int main(void)
         cmocka_unit_test(test_close_waits_for_answers),
         cmocka_unit_test(test_close_does_not_wait_forever),
         cmocka_unit_test(test_without_kafka),
+        cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_bad_setting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
