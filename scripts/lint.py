@@ -30,7 +30,7 @@ LIBRARIES = [
     (r"zlib\.h", ["ws"]),
     (r"curl/.*", ["http"]),
     (r"hiredis/.*", ["cluster"]),
-    (r"librdkafka/.*", ["journal"]),
+    (r"librdkafka/.*", ["journal", "store"]),
     (r"(postgresql/)?libpq-fe\.h", ["store"]),
     (r"openssl/.*", ["ws", "cluster"]),
 ]

@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "journal/record.h"
+#include "journal/kafka_message.h"
 
 #define POLL_MS      100
 #define QUERY_MS     1000
@@ -14,7 +14,6 @@
 #define CHECK_MS     2000
 #define WINDOW_SLACK 60000 /* ms by which clocks of nodes may differ */
 #define NO_MEMORY_MS 20
-#define HEADERS_MAX  128
 #define MESSAGE_COST 256u /* of an entry besides its bytes */
 
 enum state {
@@ -292,25 +291,6 @@ static void name_anew(struct part *p, int64_t offset)
 
 /* ---- records ------------------------------------------------------------------------------------------------ */
 
-struct headers {
-    struct rt_record_header items[HEADERS_MAX];
-    size_t count;
-};
-
-static void read_headers(const rd_kafka_message_t *m, struct headers *h)
-{
-    rd_kafka_headers_t *headers = NULL;
-    h->count = 0;
-    if (rd_kafka_message_headers(m, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return;
-    const char *name;
-    const void *value;
-    size_t size;
-    while (h->count < HEADERS_MAX && rd_kafka_header_get_all(headers, h->count, &name, &value,
-                                                             &size) == RD_KAFKA_RESP_ERR_NO_ERROR)
-        h->items[h->count++] = (struct rt_record_header){name, rt_str_of(value, size)};
-}
-
 static void tell_unreadable(struct rt_tail *t, const rd_kafka_message_t *m, const char *text)
 {
     t->unreadable++;
@@ -320,27 +300,19 @@ static void tell_unreadable(struct rt_tail *t, const rd_kafka_message_t *m, cons
 }
 
 /* RT_ENOMEM, or 0: `*ret_message` is NULL when the record holds none. */
-static int make_message(struct rt_tail *t, const rd_kafka_message_t *m, const struct headers *h,
-                        struct rt_stored **ret_message)
+static int make_message(struct rt_tail *t, const rd_kafka_message_t *m,
+                        const struct rt_kafka_headers *h, struct rt_stored **ret_message)
 {
     struct rt_err err = {0};
-    int64_t time = rd_kafka_message_timestamp(m, NULL);
-    struct rt_str key = rt_str_of(m->key, m->key_len);
-    int code =
-        rt_record_read(rt_str_of(m->payload, m->len), h->items, h->count, (uint64_t)m->offset + 1,
-                       time > 0 ? (uint64_t)time : 0, ret_message, &err);
-    if (code == 0 && !rt_record_channel_valid(key)) {
-        rt_stored_unref(*ret_message);
-        *ret_message = NULL;
-        code = rt_err_set(&err, RT_EINVAL, "its key is no channel's name");
-    }
+    int code = rt_kafka_message_read(m, h, ret_message, &err);
     if (code == RT_EINVAL)
         tell_unreadable(t, m, err.text);
     return code == RT_ENOMEM ? code : 0;
 }
 
 /* RT_ENOMEM: nothing was done. */
-static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m, const struct headers *h)
+static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m,
+                     const struct rt_kafka_headers *h)
 {
     struct part *p = &t->parts[m->partition];
     struct rt_stored *message = NULL;
@@ -385,15 +357,15 @@ static void tell_unsure(struct rt_tail *t, uint32_t i, int64_t offset)
 }
 
 /* RT_ENOMEM: to be tried again. */
-static int read_record(struct rt_tail *t, const rd_kafka_message_t *m, const struct headers *h)
+static int read_record(struct rt_tail *t, const rd_kafka_message_t *m,
+                       const struct rt_kafka_headers *h)
 {
     uint32_t i = (uint32_t)m->partition;
     struct part *p = &t->parts[i];
     struct rt_epoch_fold before = p->fold;
     enum rt_epoch_change change = RT_EPOCH_SAME;
     if (m->offset >= p->frozen)
-        change = rt_epoch_read(&p->fold, rt_record_header(h->items, h->count, RT_HEADER_EPOCH),
-                               (uint64_t)m->offset + 1);
+        change = rt_epoch_read(&p->fold, rt_kafka_evidence(h), (uint64_t)m->offset + 1);
     if (change == RT_EPOCH_BROKEN) {
         name_anew(p, m->offset);
         return 0;
@@ -412,13 +384,12 @@ static int take_record(struct rt_tail *t, const rd_kafka_message_t *m)
 {
     uint32_t i = (uint32_t)m->partition;
     struct part *p = &t->parts[i];
-    struct headers h;
+    struct rt_kafka_headers h;
     if (p->state == LOCATING || m->offset < p->expected)
         return 0; /* fetched before */
-    read_headers(m, &h);
+    rt_kafka_headers_read(m, &h);
     if (p->state == NAMING)
-        (void)rt_epoch_read(&p->fold, rt_record_header(h.items, h.count, RT_HEADER_EPOCH),
-                            (uint64_t)m->offset + 1);
+        (void)rt_epoch_read(&p->fold, rt_kafka_evidence(&h), (uint64_t)m->offset + 1);
     else if (read_record(t, m, &h) < 0)
         return RT_ENOMEM;
     p->expected = m->offset + 1;

@@ -8,7 +8,7 @@
  *   message      what was published, by (epoch, offset); daily partitions by time (UTC) and a default one
  *   messages     view for applications of the classic stack: id, text, created_at
  *   progress     per partition of the topic: what is stored
- *   holder       per partition of the topic: the lease of its writer
+ *   holder       per session that writes: its lease, and what it holds (store/sink_owner.h)
  *   purged       per epoch: up to where messages may be gone by retention
  *   repeat       records that were skipped as repetitions of an idempotency key
  *   dead_letter  records that could not be stored

@@ -1,0 +1,223 @@
+#include "store/sink_load.h"
+
+#include "base/alloc.h"
+#include "journal/kafka_message.h"
+#include "store/schema.h"
+
+#define TIMEOUT_MS 7000u
+
+static const char PROGRESS[] = "SELECT epoch, next, purged, epoch_at FROM {schema}.progress WHERE "
+                               "topic = $1 AND part = $2";
+
+/* Not further back than the window and what clocks may differ by, seen from the newest record: the next ones are about as old as this. */
+static const char KEYS[] =
+    "WITH newest AS MATERIALIZED (SELECT time - $3 * interval '1 ms' AS since FROM {schema}.message "
+    "WHERE epoch = $1 AND \"offset\" < $2 ORDER BY \"offset\" DESC LIMIT 1) "
+    "SELECT \"offset\", \"offset\" AS first, time, publisher, key FROM (SELECT * FROM {schema}.message "
+    "WHERE epoch = $1 AND \"offset\" < $2 AND key IS NOT NULL AND time >= (SELECT since FROM newest) "
+    "ORDER BY \"offset\" DESC LIMIT $4) m UNION ALL "
+    "SELECT \"offset\", first, time, publisher, key FROM (SELECT * FROM {schema}.repeat "
+    "WHERE epoch = $1 AND \"offset\" < $2 AND time >= (SELECT since FROM newest) "
+    "ORDER BY \"offset\" DESC LIMIT $4) r ORDER BY 1";
+
+static const char BEGIN[] =
+    "INSERT INTO {schema}.progress (topic, part, epoch, next, purged, epoch_at) VALUES ($1, $2, $3, $4, $5, "
+    "$6) ON CONFLICT DO NOTHING RETURNING 1";
+
+static const char KNOWN[] =
+    "SELECT 1 FROM {schema}.message WHERE channel = $1 AND time = $2 AND \"offset\" = $3 AND id = $4 AND "
+    "split_part(epoch, '.', 2) = $5::int::text UNION ALL "
+    "SELECT 1 FROM {schema}.repeat WHERE channel = $1 AND time = $2 AND \"offset\" = $3 AND id = $4 AND "
+    "split_part(epoch, '.', 2) = $5::int::text UNION ALL "
+    "SELECT 1 FROM {schema}.dead_letter WHERE topic = $6 AND part = $5 AND \"offset\" = $3 AND data = $7 "
+    "LIMIT 1";
+
+static char *statement(const char *text, const char *schema)
+{
+    struct rt_buf out = RT_BUF_INIT;
+    rt_schema_sql(&out, text, schema);
+    const char *sql = rt_buf_cstr(&out);
+    char *copy = sql ? rt_strdup(sql) : NULL;
+    rt_buf_deinit(&out);
+    return copy;
+}
+
+int rt_sink_loader_init(struct rt_sink_loader *l, const char *schema, const char *topic)
+{
+    l->pg = NULL;
+    l->topic = topic;
+    l->progress = statement(PROGRESS, schema);
+    l->keys = statement(KEYS, schema);
+    l->begin = statement(BEGIN, schema);
+    l->known = statement(KNOWN, schema);
+    if (l->progress && l->keys && l->begin && l->known)
+        return 0;
+    rt_sink_loader_deinit(l);
+    return RT_ENOMEM;
+}
+
+void rt_sink_loader_deinit(struct rt_sink_loader *l)
+{
+    rt_free(l->progress);
+    rt_free(l->keys);
+    rt_free(l->begin);
+    rt_free(l->known);
+    l->progress = l->keys = l->begin = l->known = NULL;
+}
+
+/* ---- taking over --------------------------------------------------------------------------------------------- */
+
+static void feed(struct rt_sink_part *p, const PGresult *result)
+{
+    for (int i = 0; i < PQntuples(result); i++) {
+        uint64_t first;
+        const struct rt_message m = {.offset = (uint64_t)rt_pg_int(result, i, 1),
+                                     .time = rt_pg_time(result, i, 2),
+                                     .publisher = rt_pg_str(result, i, 3),
+                                     .key = rt_pg_str(result, i, 4)};
+        (void)rt_dedupe_record(&p->dedupe, &m, &first);
+    }
+}
+
+static int load_keys(struct rt_sink_loader *l, struct rt_sink_part *p, struct rt_err *err)
+{
+    struct rt_pg_params params;
+    PGresult *result = NULL;
+    if (p->dedupe.window == 0)
+        return 0;
+    rt_pg_params_init(&params);
+    rt_pg_add_text(&params, rt_str_c(p->epoch));
+    rt_pg_add_i64(&params, (int64_t)p->next);
+    rt_pg_add_i64(&params, (int64_t)p->dedupe.window + 2 * (int64_t)RT_DEDUPE_SKEW);
+    rt_pg_add_i32(&params, (int32_t)p->dedupe.max_entries);
+    int code = rt_pg_exec(l->pg, l->keys, &params, TIMEOUT_MS, &result, err);
+    if (code == 0)
+        feed(p, result);
+    PQclear(result);
+    return code;
+}
+
+static int take_progress(struct rt_sink_part *p, const PGresult *result, struct rt_err *err)
+{
+    if (PQntuples(result) == 0) {
+        rt_sink_part_load_nothing(p);
+        return 0;
+    }
+    struct rt_str epoch = rt_pg_str(result, 0, 0);
+    int code =
+        rt_sink_part_load(p, epoch, (uint64_t)rt_pg_int(result, 0, 3),
+                          (uint64_t)rt_pg_int(result, 0, 1), (uint64_t)rt_pg_int(result, 0, 2));
+    if (code < 0)
+        return rt_err_set(err, code,
+                          "progress of partition %u has the epoch \"%.*s\" and next %lld", p->index,
+                          RT_STR_ARG(epoch), (long long)rt_pg_int(result, 0, 1));
+    return 0;
+}
+
+int rt_sink_load(struct rt_sink_loader *l, struct rt_sink_part *p, struct rt_err *err)
+{
+    struct rt_pg_params params;
+    PGresult *result = NULL;
+    rt_pg_params_init(&params);
+    rt_pg_add_text(&params, rt_str_c(l->topic));
+    rt_pg_add_i32(&params, (int32_t)p->index);
+    int code = rt_pg_exec(l->pg, l->progress, &params, TIMEOUT_MS, &result, err);
+    if (code == 0)
+        code = take_progress(p, result, err);
+    PQclear(result);
+    if (code == 0 && p->recorded)
+        code = load_keys(l, p, err);
+    if (code < 0)
+        rt_sink_part_drop(p);
+    return code;
+}
+
+int rt_sink_load_begin(struct rt_sink_loader *l, struct rt_sink_part *p, struct rt_err *err)
+{
+    struct rt_pg_params params;
+    PGresult *result = NULL;
+    rt_pg_params_init(&params);
+    rt_pg_add_text(&params, rt_str_c(l->topic));
+    rt_pg_add_i32(&params, (int32_t)p->index);
+    rt_pg_add_text(&params, rt_str_c(p->epoch));
+    rt_pg_add_i64(&params, (int64_t)p->begin);
+    rt_pg_add_i64(&params, (int64_t)p->begin - 1);
+    rt_pg_add_i64(&params, (int64_t)p->fold.at);
+    int code = rt_pg_exec(l->pg, l->begin, &params, TIMEOUT_MS, &result, err);
+    if (code == 0 && PQntuples(result) == 0)
+        code = rt_err_set(err, RT_EEXIST, "somebody else has begun with this partition");
+    PQclear(result);
+    if (code == 0) {
+        p->recorded = true;
+        rt_sink_part_stored(p, p->begin, p->epoch);
+    }
+    return code;
+}
+
+/* ---- where the log and what is stored part ------------------------------------------------------------------- */
+
+static bool holds_message(const rd_kafka_message_t *record)
+{
+    struct rt_kafka_headers h;
+    struct rt_stored *message = NULL;
+    rt_kafka_headers_read(record, &h);
+    if (rt_kafka_message_read(record, &h, &message, NULL) < 0)
+        return false;
+    rt_stored_unref(message);
+    return true;
+}
+
+static int is_stored(struct rt_sink_loader *l, uint32_t partition, const rd_kafka_message_t *record,
+                     bool *ret_stored, struct rt_err *err)
+{
+    struct rt_kafka_headers h;
+    struct rt_pg_params params;
+    struct rt_stored *message = NULL;
+    PGresult *result = NULL;
+    rt_kafka_headers_read(record, &h);
+    int code = rt_kafka_message_read(record, &h, &message, err);
+    if (code < 0)
+        return code;
+    const struct rt_message *m = &message->m;
+    rt_pg_params_init(&params);
+    rt_pg_add_text(&params, rt_str_of(record->key, record->key_len));
+    rt_pg_add_time(&params, m->time);
+    rt_pg_add_i64(&params, (int64_t)m->offset);
+    rt_pg_add_uuid(&params, m->id);
+    rt_pg_add_i32(&params, (int32_t)partition);
+    rt_pg_add_text(&params, rt_str_c(l->topic));
+    rt_pg_add_bytes(&params, rt_str_of(record->payload ? record->payload : "", record->len));
+    code = rt_pg_exec(l->pg, l->known, &params, TIMEOUT_MS, &result, err);
+    if (code == 0)
+        *ret_stored = PQntuples(result) > 0;
+    PQclear(result);
+    rt_stored_unref(message);
+    return code;
+}
+
+int rt_sink_load_parting(struct rt_sink_loader *l, struct rt_sink_consumer *c, uint32_t partition,
+                         int64_t low, int64_t high, int64_t *ret_offset, struct rt_err *err)
+{
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        bool stored = false;
+        rd_kafka_message_t *record = NULL;
+        int code = rt_sink_consumer_probe(c, partition, middle, high, holds_message, &record);
+        if (code < 0)
+            return rt_err_set(err, code, "Kafka does not give a record at or behind %lld",
+                              (long long)middle);
+        if (record)
+            code = is_stored(l, partition, record, &stored, err);
+        int64_t at = record ? record->offset : high;
+        if (record)
+            rd_kafka_message_destroy(record);
+        if (code < 0)
+            return code;
+        if (stored)
+            low = at + 1;
+        else
+            high = middle;
+    }
+    *ret_offset = low;
+    return 0;
+}

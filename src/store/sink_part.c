@@ -1,0 +1,133 @@
+#include "store/sink_part.h"
+
+#include <stdio.h>
+
+#include "base/err.h"
+
+void rt_sink_part_init(struct rt_sink_part *p, uint32_t index, uint64_t window)
+{
+    memset(p, 0, sizeof(*p));
+    p->index = index;
+    rt_dedupe_init(&p->dedupe, window, RT_DEDUPE_ENTRIES);
+}
+
+void rt_sink_part_deinit(struct rt_sink_part *p)
+{
+    rt_dedupe_deinit(&p->dedupe);
+}
+
+static void forget(struct rt_sink_part *p)
+{
+    rt_dedupe_clear(&p->dedupe);
+    p->fold = p->changed = (struct rt_epoch_fold){.at = 0};
+    p->barred.text[0] = p->epoch[0] = p->stored_epoch[0] = '\0';
+    p->expected = p->frozen = p->begin = p->purged = p->next = 0;
+    p->recorded = false;
+    p->retry_at = 0;
+}
+
+void rt_sink_part_drop(struct rt_sink_part *p)
+{
+    forget(p);
+    p->state = RT_SINK_AWAY;
+}
+
+static void set_epoch(char to[RT_EPOCH_TEXT + 1], const char *from)
+{
+    snprintf(to, RT_EPOCH_TEXT + 1, "%s", from);
+}
+
+int rt_sink_part_load(struct rt_sink_part *p, struct rt_str epoch, uint64_t epoch_at, uint64_t next,
+                      uint64_t purged)
+{
+    struct rt_str rest;
+    uint64_t index;
+    struct rt_str name = rt_str_split(epoch, '.', &rest);
+    if (name.len != RT_EPOCH_NAME || rt_str_to_u64(rest, &index) < 0 || index != p->index ||
+        next == 0)
+        return RT_EINVAL;
+    forget(p);
+    memcpy(p->fold.name.text, name.ptr, RT_EPOCH_NAME);
+    p->fold.name.text[RT_EPOCH_NAME] = '\0';
+    p->fold.at = epoch_at;
+    /* Evidence was looked at further than records were stored while it was NAMING. */
+    p->frozen = epoch_at + 1;
+    rt_epoch_text(&p->fold.name, p->index, p->epoch);
+    set_epoch(p->stored_epoch, p->epoch);
+    p->recorded = true;
+    p->next = next;
+    p->purged = purged;
+    p->state = RT_SINK_LOCATE;
+    return 0;
+}
+
+void rt_sink_part_load_nothing(struct rt_sink_part *p)
+{
+    forget(p);
+    p->state = RT_SINK_LOCATE;
+}
+
+void rt_sink_part_read(struct rt_sink_part *p, uint64_t position)
+{
+    p->expected = position;
+    p->state = RT_SINK_READING;
+}
+
+void rt_sink_part_name(struct rt_sink_part *p, uint64_t position)
+{
+    if (p->fold.name.text[0])
+        p->barred = p->fold.name;
+    p->fold = (struct rt_epoch_fold){.at = 0};
+    p->begin = p->expected = position;
+    p->state = RT_SINK_NAMING;
+}
+
+static enum rt_sink_step look_for_name(struct rt_sink_part *p, struct rt_str evidence,
+                                       uint64_t position)
+{
+    p->expected = position + 1;
+    (void)rt_epoch_read(&p->fold, evidence, position);
+    if (strcmp(p->fold.name.text, p->barred.text) == 0)
+        p->fold.name.text[0] = '\0';
+    if (!p->fold.name.text[0])
+        return RT_SINK_TAKEN;
+    rt_epoch_text(&p->fold.name, p->index, p->epoch);
+    rt_dedupe_clear(&p->dedupe);
+    p->frozen = position + 1;
+    p->purged = p->begin - 1;
+    p->barred.text[0] = '\0';
+    rt_sink_part_read(p, p->begin);
+    return RT_SINK_FOUND;
+}
+
+enum rt_sink_step rt_sink_part_look(struct rt_sink_part *p, struct rt_str evidence,
+                                    uint64_t position)
+{
+    if (p->state < RT_SINK_NAMING || position < p->expected)
+        return RT_SINK_STALE;
+    if (p->state == RT_SINK_NAMING)
+        return look_for_name(p, evidence, position);
+    p->changed = p->fold;
+    if (position >= p->frozen) {
+        enum rt_epoch_change change = rt_epoch_read(&p->changed, evidence, position);
+        if (change != RT_EPOCH_SAME)
+            return change == RT_EPOCH_NAMED ? RT_SINK_NAMED : RT_SINK_BROKEN;
+    }
+    p->fold = p->changed;
+    p->expected = position + 1;
+    return RT_SINK_TAKEN;
+}
+
+void rt_sink_part_adopt(struct rt_sink_part *p, uint64_t position)
+{
+    p->fold = p->changed;
+    rt_epoch_text(&p->fold.name, p->index, p->epoch);
+    p->purged = position - 1;
+    p->expected = position + 1;
+}
+
+void rt_sink_part_stored(struct rt_sink_part *p, uint64_t next, const char *epoch)
+{
+    p->next = next;
+    set_epoch(p->stored_epoch, epoch);
+}

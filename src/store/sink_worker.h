@@ -1,0 +1,44 @@
+/* The sink's thread: its state and its main.
+ *
+ *     connect -> [ renew, take or give partitions, locate, fill a batch, store it ]* -> give back
+ *
+ * Thread: as said; `stopping` and `abort` are set by the loop. */
+#ifndef RT_STORE_SINK_WORKER_H
+#define RT_STORE_SINK_WORKER_H
+
+#include "store/sink.h"
+#include "store/sink_load.h"
+#include "store/sink_owner.h"
+#include "store/sink_status.h"
+#include "store/sink_write.h"
+
+#define RT_SINK_BATCH_BYTES ((size_t)1 << 20)
+
+struct rt_sink_worker {
+    struct rt_sink_options options;
+    struct rt_sink_status *status;
+    _Atomic bool stopping; /* finish what is in hand */
+    _Atomic bool abort;    /* stop waiting for PostgreSQL */
+    struct rt_sink_consumer *consumer;
+    struct rt_pg *pg; /* NULL: not connected */
+    struct rt_sink_part *parts;
+    struct rt_sink_batch batch;
+    struct rt_sink_writer writer;
+    struct rt_sink_owner owner;
+    struct rt_sink_loader loader;
+    uint64_t renew_at, check_at, retry_at; /* monotonic ms */
+    uint32_t failures;                     /* in a row */
+    uint32_t checked;
+    bool wants_more; /* fewer partitions than our share */
+    struct rt_sink_figures figures;
+    char trouble[160]; /* as pinned */
+};
+
+/* On the loop, before and after the thread. */
+int rt_sink_worker_init(struct rt_sink_worker *w, const struct rt_sink_options *options,
+                        struct rt_sink_status *status, struct rt_err *err);
+void rt_sink_worker_deinit(struct rt_sink_worker *w);
+/* The thread's main. */
+void rt_sink_worker_run(void *worker);
+
+#endif
