@@ -291,13 +291,22 @@ static bool is_full(const struct reading *r)
     return is_forward(&r->query) && (read->more || (read->count > 0 && read->count == read->limit));
 }
 
+/* The store may be ahead of this node. What lies above the position that is told comes live: it may not come here as well. Rows are oldest first. */
+static void drop_above(struct rt_read *read, uint64_t top)
+{
+    while (read->count > 0 && read->messages[read->count - 1]->m.offset > top) {
+        rt_stored_unref(read->messages[--read->count]);
+        read->more = false; /* all up to the top is here */
+    }
+}
+
 static void rows_came(struct reading *r)
 {
     const struct rt_history *q = &r->query;
     struct rt_read *read = &r->read;
     struct rt_position top = read->top;
-    if (r->channel)
-        (void)rt_journal_position(r->broker->journal, q->channel, &top);
+    if (r->channel && rt_journal_position(r->broker->journal, q->channel, &top))
+        drop_above(read, top.offset);
     const char *fault = fault_of(q, &top);
     if (fault) {
         fail(q, RT_ERANGE, fault);

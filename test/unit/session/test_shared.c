@@ -233,6 +233,32 @@ static void test_join_meanwhile(void **state)
     expect_history("3@3 4@4 5@5 6@6 7@7 8@8 9@9 top E:9\n");
 }
 
+/* The store is ahead of this node: what it has above the position that is told will come live. */
+static void test_rows_ahead(void **state)
+{
+    static const struct {
+        struct query q;
+        const char *want;
+    } rows[] = {
+        {{.since = true, .offset = 1, .limit = -1}, "2@2 top E:2\n"},
+        {{.since = true, .offset = 0, .limit = 3}, "1@1 2@2 top E:2\n"},
+        {{.limit = -1}, "1@1 2@2 top E:2\n"},
+    };
+    (void)state;
+    start();
+    for (uint64_t i = 1; i <= 4; i++)
+        add_row(i, (const char *[]){"1", "2", "3", "4"}[i - 1], 0);
+    fake.head = 2;
+    fake.complete = 4;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct query q = rows[i].q;
+        q.channel = "c";
+        ask(q);
+        answer_read(0);
+        expect_history(rows[i].want);
+    }
+}
+
 /* The rows do not reach what memory has: it asks again until they do. */
 static void test_lag(void **state)
 {
@@ -359,12 +385,12 @@ static void test_close(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        rig_test(test_deliver),     rig_test(test_on_publish), rig_test(test_forget),
-        rig_test(test_other_epoch), rig_test(test_memory),     rig_test(test_unseen),
-        rig_test(test_join),        rig_test(test_join_gap),   rig_test(test_join_meanwhile),
-        rig_test(test_lag),         rig_test(test_lag_unseen), rig_test(test_lag_for_long),
-        rig_test(test_rows_fail),   rig_test(test_ahead),      rig_test(test_not_reached),
-        rig_test(test_close),
+        rig_test(test_deliver),      rig_test(test_on_publish), rig_test(test_forget),
+        rig_test(test_other_epoch),  rig_test(test_memory),     rig_test(test_unseen),
+        rig_test(test_join),         rig_test(test_join_gap),   rig_test(test_join_meanwhile),
+        rig_test(test_rows_ahead),   rig_test(test_lag),        rig_test(test_lag_unseen),
+        rig_test(test_lag_for_long), rig_test(test_rows_fail),  rig_test(test_ahead),
+        rig_test(test_not_reached),  rig_test(test_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
