@@ -304,8 +304,16 @@ void sim_producer_fail(struct rt_producer *p)
 struct rt_retire {
     struct rt_retire_options options;
     struct rt_producer *next;
-    bool cancelled, ended;
+    uint64_t deadline; /* of the flush */
+    bool cancelled, drained, ended;
 };
+
+static void drain(struct rt_retire *r)
+{
+    if (!r->drained)
+        purge(r->options.old);
+    r->drained = true;
+}
 
 int rt_retire_start(const struct rt_retire_options *options, struct rt_retire **ret_retire,
                     struct rt_err *err)
@@ -313,7 +321,7 @@ int rt_retire_start(const struct rt_retire_options *options, struct rt_retire **
     (void)err;
     struct rt_retire *r = sim_alloc(sizeof(*r));
     r->options = *options;
-    purge(options->old);
+    r->deadline = sim.now + options->flush_ms * SIM_MS;
     options->wake(options->arg);
     *ret_retire = r;
     return 0;
@@ -321,7 +329,12 @@ int rt_retire_start(const struct rt_retire_options *options, struct rt_retire **
 
 enum rt_retire_stage rt_retire_stage(struct rt_retire *r)
 {
-    return r->ended ? RT_RETIRE_ENDED : RT_RETIRE_DRAINED;
+    bool empty = true;
+    for (uint32_t i = 0; i < SIM_PARTS && !r->drained; i++)
+        empty = empty && rt_list_empty(&r->options.old->pipes[i].waiting);
+    if (empty || sim.now >= r->deadline)
+        drain(r);
+    return r->ended ? RT_RETIRE_ENDED : r->drained ? RT_RETIRE_DRAINED : RT_RETIRE_DRAINING;
 }
 
 void rt_retire_release(struct rt_retire *r)
@@ -338,6 +351,7 @@ void rt_retire_release(struct rt_retire *r)
 void rt_retire_cancel(struct rt_retire *r)
 {
     r->cancelled = true;
+    drain(r);
 }
 
 struct rt_producer *rt_retire_take(struct rt_retire *r)

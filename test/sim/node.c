@@ -8,6 +8,9 @@
 #include "journal/kafka.h"
 #include "session/internal.h"
 
+#define DRAIN_MS   3000u
+#define DRAIN_MOST (8u * SIM_SECOND)
+
 struct sim_node nodes[SIM_NODES];
 const char *node_epoch = "";
 uint32_t node_channel;
@@ -82,6 +85,7 @@ static int open_log(struct sim_node *n)
         .topic = "sim",
         .partitions = SIM_PARTS,
         .warm = 5,
+        .close_timeout = DRAIN_MS,
         .deliver = log_delivers,
         .committed = log_committed,
         .gap = log_has_gap,
@@ -152,7 +156,8 @@ static void tail_runs(void *payload)
     if (!n->host.frozen) {
         struct sim_host *former = sim.host;
         sim.host = &n->host;
-        (void)sim_tail_step(n->host.tail);
+        if (!sim_tail_step(n->host.tail))
+            n->host.tail = NULL;
         sim.host = former;
     }
     post_life(n, sim_between(500, 8000), tail_runs);
@@ -163,7 +168,7 @@ static void release(struct sim_node *n)
     struct sim_host *former = sim.host;
     sim.host = &n->host;
     store_forget_host(&n->host);
-    if (n->kafka)
+    if (n->kafka && !n->draining)
         rt_broker_stop_waiting(n->broker);
     rt_broker_free(n->broker); /* and the journal */
     rt_cluster_free(n->cluster);
@@ -187,7 +192,7 @@ void node_start(struct sim_node *n)
     n->host.index = (uint32_t)(n - nodes);
     n->host.life++;
     n->host.up = true;
-    n->host.frozen = false;
+    n->host.frozen = n->draining = false;
     n->host.loop = sim_loop_new(&n->host);
     configure(n);
     rt_metrics_init(&n->metrics);
@@ -221,7 +226,44 @@ void node_crash(struct sim_node *n)
     release(n);
 }
 
+static void has_drained(void *payload)
+{
+    struct sim_node *n = ((struct life *)payload)->node;
+    if (n->host.life != ((struct life *)payload)->life)
+        return;
+    sim_trace("n%u: has drained", n->host.index);
+    n->host.up = false;
+    n->host.life++;
+    release(n);
+    node_start(n);
+}
+
+static void log_closed(void *arg)
+{
+    post_life(arg, sim_below(200 * SIM_MS), has_drained);
+}
+
+static void drains_too_long(void *payload)
+{
+    const struct sim_node *n = ((struct life *)payload)->node;
+    if (n->host.life == ((struct life *)payload)->life)
+        sim_fail("n%u: does not come to its end", n->host.index);
+}
+
+void node_stop(struct sim_node *n)
+{
+    if (!node_serves(n))
+        return;
+    sim_trace("n%u: is told to stop", n->host.index);
+    clients_lose_node(n);
+    n->draining = true;
+    post_life(n, DRAIN_MOST, drains_too_long);
+    struct sim_host *former = sim_enter(&n->host);
+    rt_broker_close(n->broker, log_closed, n);
+    sim_leave(former);
+}
+
 bool node_serves(const struct sim_node *n)
 {
-    return n->host.up && !n->host.frozen && rt_journal_kafka_ready(n->kafka);
+    return n->host.up && !n->host.frozen && !n->draining && rt_journal_kafka_ready(n->kafka);
 }

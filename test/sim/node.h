@@ -15,6 +15,7 @@ struct sim_node {
     struct sim_host host; /* first */
     struct rt_channel_rule rule;
     struct rt_config config;
+    bool draining; /* told to stop, as by SIGTERM */
     struct rt_metrics metrics;
     struct rt_broker *broker;
     struct rt_journal *kafka;
@@ -31,14 +32,16 @@ extern uint32_t node_channel;
 void node_start(struct sim_node *n);
 /* kill -9: everything in memory is lost. */
 void node_crash(struct sim_node *n);
-/* Serves clients: up, not frozen, the log has been read back. */
+/* SIGTERM: clients are sent away, what is in flight is brought to its end, then the process ends. */
+void node_stop(struct sim_node *n);
+/* Serves clients: up, not frozen nor draining, the log has been read back. */
 bool node_serves(const struct sim_node *n);
 /* caps.c: caps of what a peer can grow; sim_fail() when one is passed. */
 void node_check_caps(const struct sim_node *n);
 /* The producer ends with a fatal error. */
 void node_fail_producer(struct sim_node *n);
 
-/* tail_step.c; false: the tail was told to stop. */
+/* tail_step.c; false: the tail was told to stop, and has ended. */
 bool sim_tail_step(void *tail);
 /* fake_kafka.c */
 void sim_producer_fail(struct rt_producer *p);

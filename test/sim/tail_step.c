@@ -6,8 +6,10 @@
 bool sim_tail_step(void *tail)
 {
     struct rt_tail *t = tail;
-    if (atomic_load(&t->stopping))
+    if (atomic_load(&t->stopping)) {
+        rt_tail_run(t); /* ends at once */
         return false;
+    }
     if (!have_batch(t))
         return true;
     locate_due(t);

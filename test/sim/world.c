@@ -68,17 +68,32 @@ static void store_fast(void *payload)
     store_slow(20 * SIM_MS);
 }
 
-/* Not while a node sleeps: see other_topic(). */
+static void old_news(void *payload)
+{
+    (void)payload;
+    for (int i = 0; i < 10; i++)
+        fake_redis_replay();
+}
+
+/* Once all nodes have been awake for a while: see other_topic(). */
 static void topic_back(void *payload)
 {
-    bool asleep = false;
+    static uint32_t looks;
     (void)payload;
+    looks++;
     for (uint32_t i = 0; i < SIM_NODES; i++)
-        asleep |= nodes[i].host.frozen;
-    if (asleep)
+        if (nodes[i].host.frozen)
+            looks = 0;
+    if (!fake_log.gone)
+        return;
+    if (looks < 2) {
         later(400 * SIM_MS, topic_back, NULL);
-    else if (fake_log.gone)
-        log_create_topic();
+        return;
+    }
+    looks = 0;
+    log_create_topic();
+    for (uint64_t i = 1; i < 30; i++) /* Redis brings what it had of the former one */
+        later(i * 50 * SIM_MS, old_news, NULL);
 }
 
 /* ---- faults -------------------------------------------------------------------------------------------------------- */
@@ -104,6 +119,11 @@ static void crash(void)
     node_crash(n);
     set_clock(n);
     later(sim_between(100, 2000) * SIM_MS, restart, n);
+}
+
+static void stop(void)
+{
+    node_stop(any_node());
 }
 
 static void freeze(void)
@@ -219,17 +239,24 @@ static void other_topic(void)
         sim.now > SIM_LOAD - 3 * SIM_SECOND)
         return;
     log_delete_topic();
-    next = sim.now + 2 * SIM_SECOND;
+    next = sim.now + 5 * SIM_SECOND;
     later(sim_between(400, 1500) * SIM_MS, topic_back, NULL);
+}
+
+/* A topic that ends after a few records: what waits for it may fill the next one up to just the position where it ended. */
+static void short_topic(void *payload)
+{
+    (void)payload;
+    other_topic();
 }
 
 static void step(void *payload)
 {
     static void (*const faults[])(void) = {
-        crash,          freeze,         freeze,         lag,          lag,
-        redis_fault,    redis_fault,    replay,         forge,        kafka_fault,
-        producer_fault, store_fault,    store_fault,    client_fault, client_fault,
-        client_fault,   strange_record, strange_record, other_topic};
+        crash,        stop,           freeze,         freeze,         lag,
+        lag,          redis_fault,    redis_fault,    replay,         forge,
+        kafka_fault,  producer_fault, store_fault,    store_fault,    client_fault,
+        client_fault, client_fault,   strange_record, strange_record, other_topic};
     (void)payload;
     if (sim.calm)
         return;
@@ -282,7 +309,7 @@ static void settle(void)
 static void begin(void)
 {
     sim.skewed = sim_chance(250);
-    sim.epochs = !sim.skewed && sim_chance(350);
+    sim.epochs = !sim.skewed && sim_chance(450);
     log_begin();
     store_begin();
     for (uint32_t i = 0; i < SIM_NODES; i++) {
@@ -291,6 +318,7 @@ static void begin(void)
     }
     clients_begin();
     (void)sim_post(2 * SIM_SECOND, step, 0);
+    (void)sim_post(sim_between(250, 700) * SIM_MS, short_topic, 0);
     (void)sim_post(0, watch, 0);
 }
 
