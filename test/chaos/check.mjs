@@ -8,6 +8,7 @@
 //   sub-NAME       channel, epoch, offset, id, key, hash; as they came. An announced gap: channel, "gap", position, "-", "-", "-"
 //   kafka          channel, epoch, offset (as positions count: Kafka's + 1), id, key, hash; by offset, repetitions and all. kafka.json: {problems}, of its collecting
 //   postgres       like kafka; by position, without repetitions
+//   repeats        those: channel, epoch, offset, id, key, offset of the first
 // The hash is that of the payload. A key is unique in the run, so the first record of a key in Kafka is the message, later ones are repetitions.
 //
 // Memory is that of one channel: sort(1) brings the files together by channel, stably, so that each file's order within a channel stays.
@@ -113,9 +114,10 @@ function readLog(channel, records, verdict) {
     verdict.count('records');
     const first = messages.get(r.key);
     if (!first) {
-      messages.set(r.key, { ...r, index: messages.size, repeats: [] });
+      messages.set(r.key, { ...r, index: messages.size, repeats: [], repeatIds: [] });
     } else {
       first.repeats.push(at(r));
+      first.repeatIds.push(r.tag);
       verdict.count('repeats');
       if (r.hash !== first.hash) verdict.add('content', `kafka, ${channel}: the repetition of ${r.key} at ${at(r)} has another payload`);
     }
@@ -179,6 +181,23 @@ function checkFollower(name, channel, records, log, verdict) {
   for (const message of log.values()) if (!seen.has(message.key)) verdict.add('missing', `${name}, ${channel}: ${message.key} at ${at(message)}`);
 }
 
+// The store's list of repetitions is that of the log.
+function checkRepeats(channel, records, log, verdict) {
+  const seen = new Set();
+  for (const r of records) {
+    verdict.count('repeats in postgres');
+    const message = log.get(r.key);
+    const index = message ? message.repeats.indexOf(at(r)) : -1;
+    if (index < 0) verdict.add('foreign', `repeats, ${channel}: ${r.key} at ${at(r)}`);
+    else if (r.tag !== message.repeatIds[index]) verdict.add('content', `repeats, ${channel}: ${r.key} at ${at(r)} is not what the log has`);
+    else if (r.hash !== String(message.offset)) verdict.add('position', `repeats, ${channel}: ${r.key} at ${at(r)} repeats ${r.hash}, in the log ${message.offset}`);
+    if (seen.has(at(r))) verdict.add('twice', `repeats, ${channel}: ${r.key} at ${at(r)}`);
+    seen.add(at(r));
+  }
+  for (const message of log.values())
+    for (const position of message.repeats) if (!seen.has(position)) verdict.add('missing', `repeats, ${channel}: ${message.key} at ${position}`);
+}
+
 // A check of too little would always be content.
 function checkCounts(run, verdict) {
   const { counts } = verdict;
@@ -196,7 +215,7 @@ export async function check(dir) {
   const { problems } = JSON.parse(readFileSync(path.join(dir, 'kafka.json'), 'utf8'));
   for (const text of problems) verdict.add('records', text);
   const followers = [...run.subscribers.map((name) => `sub-${name}`), ...(run.postgres ? ['postgres'] : [])];
-  const sources = await Promise.all(['published', 'kafka', ...followers].map((name) => new Source(name, path.join(dir, name)).open()));
+  const sources = await Promise.all(['published', 'kafka', ...followers, ...(run.postgres ? ['repeats'] : [])].map((name) => new Source(name, path.join(dir, name)).open()));
   for (;;) {
     const channels = sources.map((s) => s.channel).filter((c) => c !== undefined);
     if (channels.length === 0) break;
@@ -206,6 +225,7 @@ export async function check(dir) {
     verdict.count('channels');
     checkPublished(channel, published, log, verdict);
     followers.forEach((name, i) => checkFollower(name, channel, rest[i], log, verdict));
+    if (run.postgres) checkRepeats(channel, rest.at(-1), log, verdict);
   }
   for (const source of sources) source.close();
   checkCounts(run, verdict);

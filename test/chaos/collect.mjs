@@ -55,7 +55,7 @@ function readRecord(line, partitions, problems) {
   return `${channel}\t${partition.fold.name}.${number}\t${partition.next}\t${headers['rt-id']}\t${headers['rt-key']}\t${hash}\n`;
 }
 
-// Writes `kafka` and `kafka.json`. Payloads of the run have no line breaks.
+// Writes `kafka` and `kafka.json`. Payloads of the run have no line breaks. Returns how many messages there are, repetitions and all.
 export async function collectKafka(dir, { brokers, topic }) {
   const args = ['-b', brokers, '-t', topic, '-C', '-e', '-q', '-o', 'beginning', '-f', '%p\t%o\t%k\t%h\t%s\n'];
   const child = spawn('kcat', args, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -63,31 +63,39 @@ export async function collectKafka(dir, { brokers, topic }) {
   const out = createWriteStream(path.join(dir, 'kafka'));
   const partitions = new Map();
   const problems = [];
+  let records = 0;
   for await (const line of createInterface({ input: child.stdout, crlfDelay: Infinity })) {
     const record = readRecord(line, partitions, problems);
+    if (record) records++;
     if (record && !out.write(record)) await once(out, 'drain');
   }
   await new Promise((resolve) => out.end(resolve));
   const [code] = await exit;
   if (code !== 0) throw new Error(`kcat ended with ${code}`);
   writeFileSync(path.join(dir, 'kafka.json'), JSON.stringify({ problems }));
+  return records;
 }
 
 const psql = (url, sql) => [url, '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', sql];
 
-// Rows of messages, as a number; and how many records were put aside.
+// How many records the store has, of each kind that it makes of them.
 export async function countRows(url) {
-  const { stdout } = await run('psql', psql(url, 'SELECT (SELECT count(*) FROM rtbroker.message), (SELECT count(*) FROM rtbroker.dead_letter)'), { timeout: 120_000 });
-  const [rows, dead] = stdout.trim().split('|').map(Number);
-  return { rows, dead };
+  const sql = `SELECT ${['message', 'repeat', 'dead_letter'].map((table) => `(SELECT count(*) FROM rtbroker.${table})`).join(', ')}`;
+  const { stdout } = await run('psql', psql(url, sql), { timeout: 120_000 });
+  const [rows, repeats, dead] = stdout.trim().split('|').map(Number);
+  return { rows, repeats, dead };
 }
 
-// Writes `postgres`. Tabs and backslashes cannot be in the run's texts, so COPY's escapes do not matter.
-export async function collectPostgres(dir, url) {
-  const sql = `COPY (SELECT channel, epoch, "offset", id, key, md5(data) FROM rtbroker.message ORDER BY epoch, "offset") TO STDOUT`;
-  const file = openSync(path.join(dir, 'postgres'), 'w');
-  const child = spawn('psql', psql(url, sql), { stdio: ['ignore', file, 'inherit'] });
+async function copy(file, url, query) {
+  const fd = openSync(file, 'w');
+  const child = spawn('psql', psql(url, `COPY (${query}) TO STDOUT`), { stdio: ['ignore', fd, 'inherit'] });
   const [code] = await once(child, 'close');
-  closeSync(file);
+  closeSync(fd);
   if (code !== 0) throw new Error(`psql ended with ${code}`);
+}
+
+// Writes `postgres` and `repeats`. Tabs and backslashes cannot be in the run's texts, so COPY's escapes do not matter.
+export async function collectPostgres(dir, url) {
+  await copy(path.join(dir, 'postgres'), url, 'SELECT channel, epoch, "offset", id, key, md5(data) FROM rtbroker.message ORDER BY epoch, "offset"');
+  await copy(path.join(dir, 'repeats'), url, 'SELECT channel, epoch, "offset", id, key, first FROM rtbroker.repeat ORDER BY epoch, "offset"');
 }

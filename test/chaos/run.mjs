@@ -185,10 +185,13 @@ export class Chaos {
   // Everybody has everything, or the checker says what is missing.
   async settle() {
     const all = this.publisher.progress;
-    const patiently = (what, probe) => until(what, probe, SETTLE).catch((error) => this.log(error.message));
-    for (const reader of this.readers) await patiently(`${reader.progress} of ${all} at a subscriber`, () => reader.progress >= all);
-    if (this.services.includes('postgres'))
-      await patiently('all rows are in PostgreSQL', async () => (await countRows(this.cluster.env.RT_POSTGRES_URL)).rows >= all);
+    for (const reader of this.readers) await this.patiently(`a subscriber has all ${all}`, () => reader.progress >= all);
+    // What was sent again may be on its way yet, for the first time.
+    for (let i = 1; i <= this.nodes; i++) await this.patiently(`n${i} has nothing under way`, async () => (await this.cluster.metric(`n${i}`, 'journal_queue_bytes')) === 0);
+  }
+
+  patiently(what, probe) {
+    return until(what, probe, SETTLE).catch((error) => this.log(error.message));
   }
 
   async endWorkers() {
@@ -201,14 +204,22 @@ export class Chaos {
   async collect({ acked, open }) {
     const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic, RT_POSTGRES_URL: url } = this.cluster.env;
     const postgres = this.services.includes('postgres');
-    await collectKafka(this.dir, { brokers, topic });
-    if (postgres) {
-      await collectPostgres(this.dir, url);
-      const { dead } = await countRows(url);
-      if (dead > 0) throw new Failed(`${dead} records were put aside as dead letters`);
-    }
+    const records = await collectKafka(this.dir, { brokers, topic });
+    if (postgres) await this.collectStore(url, records);
     const run = { acked, open, subscribers: this.readers.map((_, i) => String(i + 1)), postgres, seed: this.seed };
     writeFileSync(path.join(this.dir, 'run.json'), JSON.stringify(run));
+  }
+
+  // Each record is a row, a repetition or a dead letter.
+  async collectStore(url, records) {
+    const stored = async () => {
+      const { rows, repeats, dead } = await countRows(url);
+      return rows + repeats + dead >= records;
+    };
+    await this.patiently(`PostgreSQL has all ${records} records`, stored);
+    await collectPostgres(this.dir, url);
+    const { dead } = await countRows(url);
+    if (dead > 0) throw new Failed(`${dead} records were put aside as dead letters`);
   }
 }
 

@@ -19,7 +19,7 @@ function message(channel, number, offset) {
 // Logs of a run in which all went well: repetitions in Kafka, one answer that named none, one the position of a repetition, and a message that was never
 // acknowledged (stored all the same) are part of that.
 export function correct() {
-  const logs = { published: [], 'sub-1': [], 'sub-2': [], kafka: [], postgres: [] };
+  const logs = { published: [], 'sub-1': [], 'sub-2': [], kafka: [], postgres: [], repeats: [] };
   let offset = 1; // 0 + 1 is a marker
   for (let number = 1; number <= MESSAGES; number++)
     for (const channel of CHANNELS) {
@@ -28,6 +28,7 @@ export function correct() {
       logs.published.push({ ...m, tag: 'new' });
       if (number % 10 !== 5) continue;
       logs.kafka.push({ ...m, offset: ++offset, tag: `id-again-${m.key}` });
+      logs.repeats.push({ ...logs.kafka.at(-1), hash: String(m.offset) });
       const acknowledged = logs.published.at(-1);
       acknowledged.tag = 'dup';
       if (channel === CHANNELS[1]) acknowledged.offset = offset;
@@ -41,7 +42,7 @@ export function correct() {
 const find = (log, number) => log.findIndex((r) => r.channel === CHANNELS[1] && r.key.endsWith(`-${number}`));
 
 const remove = (log, number) => log.splice(find(log, number), 1);
-const again = (log, number) => log.splice(find(log, number + 3), 0, { ...log[find(log, number)] });
+const again = (log, number, before = number + 3) => log.splice(find(log, before), 0, { ...log[find(log, number)] });
 const replace = (log, number, values) => Object.assign(log[find(log, number)], values);
 const foreign = (log, number) => log.splice(find(log, number), 0, { ...log[find(log, number)], ...message(CHANNELS[1], 999, log[find(log, number)].offset - 0.5) });
 
@@ -97,13 +98,18 @@ export const FAULTS = [
   ['a repetition with another payload', (it) => (it.logs.kafka.find((r) => r.tag === 'id-again-c001-15').hash = hashOf('?')), 'content', 'kafka'],
   ['Kafka has a position twice', (it) => replace(it.logs.kafka, 8, positionOf(it.logs.kafka, 7)), 'position', 'kafka'],
   ['a channel in two incarnations', (it) => replace(it.logs.kafka, 7, { epoch: 'BBBBBBBBBB.0' }), 'records', CHANNELS[1]],
+  ['a repetition is not in the store\'s list', (it) => remove(it.logs.repeats, 15), 'missing', 'repeats'],
+  ['a repetition is in the store\'s list twice', (it) => again(it.logs.repeats, 15, 25), 'twice', 'repeats'],
+  ['the store took for a repetition what was none', (it) => it.logs.repeats.push({ ...it.logs.kafka[find(it.logs.kafka, 7)], hash: '1' }), 'foreign', 'repeats'],
+  ['a repetition of another record', (it) => replace(it.logs.repeats, 15, { hash: '1' }), 'position', 'repeats'],
+  ['a repetition with another id', (it) => replace(it.logs.repeats, 15, { tag: 'id-?' }), 'content', 'repeats'],
   ['acknowledged at another position', (it) => replace(it.logs.published, 7, { offset: 1 }), 'position', CHANNELS[1]],
   ['two acknowledged at one position', (it) => replace(it.logs.published, 8, positionOf(it.logs.published, 7)), 'position', CHANNELS[1]],
   ['acknowledged in another epoch', (it) => replace(it.logs.published, 7, { epoch: 'BBBBBBBBBB.0' }), 'position', CHANNELS[1]],
   ['acknowledged twice', (it) => again(it.logs.published, 7), 'twice', 'published'],
   ['a subscriber was told of a gap', (it) => it.logs['sub-2'].splice(50, 0, { channel: CHANNELS[1], epoch: 'gap', offset: 'x', tag: '-', key: '-', hash: '-' }), 'gap', 'sub-2'],
   ['the publishers\' log has an end missing', (it) => it.logs.published.splice(-6, 3), 'records', 'acknowledged'],
-  ['nothing was published', (it) => Object.assign(it, { ...correct(), logs: { published: [], 'sub-1': [], 'sub-2': [], kafka: [], postgres: [] }, run: { ...it.run, acked: 0, open: 0 } }), 'records', 'nothing'],
+  ['nothing was published', (it) => Object.assign(it, { ...correct(), logs: { published: [], 'sub-1': [], 'sub-2': [], kafka: [], postgres: [], repeats: [] }, run: { ...it.run, acked: 0, open: 0 } }), 'records', 'nothing'],
   ['nobody subscribed', (it) => (it.run.subscribers = []), 'records', 'nobody'],
   ['Kafka\'s offsets have a hole', (it) => it.problems.push('partition 0: offset 3 where 2 should be'), 'records', 'partition 0'],
 ];
