@@ -133,6 +133,30 @@ test('two connections with one token: the last one has the session', async (t) =
   for (const ws of peers) ws.destroy();
 });
 
+test('many races for one session', async (t) => {
+  const socket = await traveller(t, 'n1', '/quiet');
+  const pid = socket._pid;
+  const id = socket.id;
+  socket.proxy.refuse();
+  await until('it is away', () => !socket.connected);
+  for (const round of numbers(25)) {
+    const peers = await Promise.all(['n1', 'n2', 'n3', 'n1', 'n2'].map(async (node) => {
+      const ws = await Ws.open(portOf(node), '/socket.io/?EIO=4&transport=websocket');
+      await ws.nextText();
+      ws.send(text(`40/quiet,${JSON.stringify({ pid })}`));
+      return ws;
+    }));
+    const sids = await Promise.all(peers.map(async (ws) => JSON.parse((await ws.nextText()).slice('40/quiet,'.length)).sid));
+    assert.ok(sids.includes(id), `round ${round}: nobody has it`);
+    // One of those that had it is still there, the others are closed.
+    const winners = peers.filter((_, i) => sids[i] === id);
+    let left = winners.length;
+    for (const ws of winners) ws.nextClose(30_000).then(() => left--, () => {});
+    await until('one is left', () => left === 1, 20_000);
+    for (const ws of peers) ws.destroy();
+  }
+});
+
 test('a message to the id of a socket on another node, and of one that is away', async (t) => {
   const socket = await traveller(t, 'n1', '/quiet');
   const publisher = await connect(t, `${holder.cluster.nodeUrl('n2')}/quiet`);
@@ -150,7 +174,7 @@ test('a message to the id of a socket on another node, and of one that is away',
   assertRecovered(socket);
 });
 
-test('kill -9 of the node under load', async (t) => {
+for (const [action, what] of [['stop', 'a node that stops in good order'], ['kill', 'kill -9 of the node']]) test(`${what}, under load`, async (t) => {
   const room = name('killed');
   const nsp = `/dyn-${name('kill')}`;
   const travellers = await Promise.all(numbers(10).map(() => traveller(t, 'n3', nsp)));
@@ -159,7 +183,10 @@ test('kill -9 of the node under load', async (t) => {
   const inFlight = new Set();
   for (let i = 0; i < 1000; i++) {
     if (i === 500) {
-      await holder.cluster.act('kill', 'n3');
+      const acted = holder.cluster.act(action, 'n3');
+      if (action === 'kill') await acted;
+      travellers.forEach((s, k) => (s.proxy.target = portOf(k % 2 ? 'n1' : 'n2')));
+      await acted;
       travellers.forEach((s, k) => lead(s, k % 2 ? 'n1' : 'n2'));
     }
     const sent = ask(publisher, 'say', room, i).then(() => inFlight.delete(sent));
