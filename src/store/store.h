@@ -1,14 +1,7 @@
-/* PostgreSQL as the history: a sink that brings the log into rows, and reads.
+/* PostgreSQL as the history: a sink that brings the log into rows, reads, and upkeep of the tables.
  *
- * Sink: one worker thread with a Kafka consumer and a libpq connection of its own. It owns a partition while it holds pg_try_advisory_lock in the session that writes, then assigns
- * the consumer at the offset that PostgreSQL has. A batch (rows, bytes or time) is one transaction: INSERT .. SELECT unnest(binary arrays) ON CONFLICT DO NOTHING, and
- * UPDATE offset SET next = $to WHERE next = $from, which must hit one row: otherwise roll back, give the partition up and reload. A lease row fences holders that were frozen.
- * Data errors (SQLSTATE class 22, 23): the batch is bisected to the record, which goes to the dead letters in the same transaction as its neighbours go to the messages. Classes 08, 53, 57, 40 and lock
- * timeouts are outages: roll back, pause, retry with backoff and jitter; never a dead letter.
- * Idempotency: a second record of (publisher, key) within the window is skipped (unique index), as the nodes skip it.
- * Reads: a worker thread with its own connection; by position and by time; bounded pages; results as rt_read.
- * Schema: numbered migrations under an advisory lock; daily range partitions by time made ahead plus a default one; retention detaches and drops. `messages(id, text, created_at)` is a view
- * for applications of the classic stack.
+ * Three threads, each with a connection of its own: the sink (store/sink.h), the history reader (store/reader.h), and upkeep (store/upkeep.h: daily partitions, retention). The schema
+ * (store/schema.h) is made by whoever comes first.
  * postgres.url goes to libpq untouched; PG* variables work.
  * Thread: the loop calls; workers own libpq and the consumer. */
 #ifndef RT_STORE_STORE_H
@@ -19,9 +12,10 @@
 
 struct rt_store;
 
+/* Strings and lists live until rt_store_free(). */
 struct rt_store_options {
     struct rt_loop *loop;
-    struct rt_metrics *metrics;
+    struct rt_metrics *metrics; /* not written after rt_store_free(); may be NULL */
     const char *url;
     const char *schema;
     uint32_t batch_rows;         /* 1000 */
@@ -34,15 +28,21 @@ struct rt_store_options {
     uint32_t partitions;
 };
 
-/* Starts the workers; connecting is theirs, so an unreachable database is no error here. */
+/* Starts the workers; connecting is theirs, so an unreachable database is no error here. RT_EINVAL: the URL, the name of the schema, a setting of Kafka. After a failure `metrics` may not be written any more; the loop may have been turned. */
 int rt_store_new(const struct rt_store_options *options, struct rt_store **ret_store,
                  struct rt_err *err);
-/* RT_PENDING or a negative code; see rt_read. Down: `done` gets RT_EIO within a second. */
+/* Messages by position, of an epoch. RT_PENDING, or a negative code with text in `read` (see rt_history_read()): then `done` is not called. Down: `done` gets RT_EIO within a second;
+ * locked or frozen: within five. All of one answer is of one snapshot. */
 int rt_store_read(struct rt_store *s, struct rt_read *read);
+/* The fit for rt_broker_set_reader(). */
+int rt_store_read_arg(void *store, struct rt_read *read);
+/* Reading was answered within the last seconds, and the sink stores; `*ret_text` (may be NULL) says what is wrong, "" nothing. */
 bool rt_store_healthy(const struct rt_store *s, const char **ret_text);
+/* What waits is answered, the batch in hand is finished, then `closed(arg)` on the loop, never from inside. Once. */
 void rt_store_close(struct rt_store *s, void (*closed)(void *arg), void *arg);
+/* After closed(). NULL is fine. */
 void rt_store_free(struct rt_store *s);
-/* The DDL of `rtbroker schema`: all migrations, in order. */
+/* Appends the DDL of `rtbroker schema`: all migrations, in order. RT_EINVAL: the name; RT_ENOMEM. */
 int rt_store_ddl(const char *schema, struct rt_buf *out, struct rt_err *err);
 
 #endif
