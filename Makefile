@@ -312,6 +312,12 @@ $(BENCH_LIB): $(BENCH_LIB_OBJS) $(B)/.objects
 	$(call say,AR,$@)
 	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $(BENCH_LIB_OBJS)
 
+# Measures a part of the broker itself.
+$(BUILD)/bench/sinkbench: $(B)/test/bench/sinkbench.o $(LIB)
+	$(Q)mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(call LINK,$< $(LIB))
+
 # Nothing of the broker is linked: the load generator must not share its mistakes.
 $(BUILD)/bench/%: $(B)/test/bench/%.o $(BENCH_LIB)
 	$(Q)mkdir -p $(@D)
