@@ -10,7 +10,7 @@
 #define IN   "in"
 #define DEAD "dead"
 /* Allocations that fail, one after another. Those of reading and publishing a record are among them; each that makes the member join anew takes seconds. */
-#define FAILURES 11
+#define FAILURES 8
 
 static struct {
     struct mock mock;
@@ -35,7 +35,7 @@ static struct {
     } while (0)
 
 /* The mock cluster waits for almost the session's timeout before it rebalances. */
-#define SESSION    "6000"
+#define SESSION    "4000"
 #define GROUP_CONF ", conf: {session.timeout.ms: " SESSION ", heartbeat.interval.ms: 300}"
 
 static rd_kafka_t *client(rd_kafka_type_t type, const char *group)
