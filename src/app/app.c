@@ -12,6 +12,7 @@
 #include "net/listener.h"
 #include "proto/raw/raw.h"
 #include "proto/socketio/socketio.h"
+#include "store/store.h"
 #include "version.h"
 
 #define MAX_ADDRESSES   64u
@@ -28,6 +29,7 @@ struct rt_app {
     struct rt_net *net;
     struct rt_broker *broker;
     struct rt_cluster *cluster; /* NULL: this node is alone */
+    struct rt_store *store;     /* rows of the log; NULL: none */
     struct rt_journal *kafka;   /* the broker's journal, when that is Kafka; NULL otherwise */
     struct rt_buf brokers;      /* its addresses, joined by commas */
     struct rt_consume *consume; /* Kafka in; NULL: none */
@@ -73,7 +75,7 @@ static void look_again(struct rt_timer *timer)
     advance(RT_CONTAINER(timer, struct rt_app, timer));
 }
 
-static void log_closed(void *arg)
+static void all_closed(void *arg)
 {
     struct rt_app *app = arg;
     app->stage = STOPPED;
@@ -81,13 +83,22 @@ static void log_closed(void *arg)
     rt_loop_stop(app->loop);
 }
 
+static void log_closed(void *arg)
+{
+    struct rt_app *app = arg;
+    if (app->store)
+        rt_store_close(app->store, all_closed, app);
+    else
+        all_closed(app);
+}
+
+/* Redis before the log: what that still commits reaches the other nodes through their own tails. */
 static void cluster_closed(void *arg)
 {
     struct rt_app *app = arg;
     rt_broker_close(app->broker, log_closed, app);
 }
 
-/* Redis before the log: what that still commits reaches the other nodes through their own tails. */
 static void consume_closed(void *arg)
 {
     struct rt_app *app = arg;
@@ -97,6 +108,7 @@ static void consume_closed(void *arg)
         cluster_closed(app);
 }
 
+/* Also after a start that failed half-way. */
 static void close_log(struct rt_app *app)
 {
     app->stage = CLOSING_LOG;
@@ -282,6 +294,40 @@ static int open_log(struct rt_app *app, struct rt_err *err)
     return status;
 }
 
+static int read_store(void *arg, struct rt_read *read)
+{
+    return rt_store_read(((struct rt_app *)arg)->store, read);
+}
+
+static bool store_up(void *arg, const char **ret_text)
+{
+    return rt_store_healthy(((struct rt_app *)arg)->store, ret_text);
+}
+
+static int open_store(struct rt_app *app, struct rt_err *err)
+{
+    const struct rt_config *config = app->config;
+    if (config->postgres.url[0] == '\0')
+        return 0;
+    struct rt_store_options options = {.loop = app->loop,
+                                       .metrics = &app->metrics,
+                                       .url = config->postgres.url,
+                                       .schema = config->postgres.schema,
+                                       .batch_rows = config->postgres.batch_rows,
+                                       .batch_linger = config->postgres.batch_linger,
+                                       .retention = config->postgres.retention,
+                                       .idempotency_window = config->storage.idempotency_window,
+                                       .node = config->node.name,
+                                       .brokers = rt_buf_cstr(&app->brokers),
+                                       .topic = config->kafka.topic,
+                                       .kafka_conf = &config->kafka.conf,
+                                       .partitions = rt_journal_kafka_partitions(app->kafka)};
+    int status = rt_store_new(&options, &app->store, err);
+    if (status == 0)
+        rt_broker_set_reader(app->broker, read_store, app);
+    return status;
+}
+
 /* ---- cluster ---- */
 
 static int relay_publish(void *arg, struct rt_str channel, const struct rt_message *message)
@@ -387,7 +433,15 @@ static int open_protocols(struct rt_app *app, struct rt_err *err)
             rt_raw_new(config, app->broker, app->http, app->pool, &app->metrics, &app->raw, err);
     if (status)
         return status;
-    struct rt_backend redis = {.name = "redis", .kind = "redis", .up = redis_up, .arg = app};
+    /* A node without either still serves: Redis is the fast way only, and history reaches back as far as memory. */
+    struct rt_backend backends[2];
+    size_t backend_count = 0;
+    if (app->cluster)
+        backends[backend_count++] =
+            (struct rt_backend){.name = "redis", .kind = "redis", .up = redis_up, .arg = app};
+    if (app->store)
+        backends[backend_count++] =
+            (struct rt_backend){.name = "postgres", .kind = "postgres", .up = store_up, .arg = app};
     struct rt_admin_options options = {.config = config,
                                        .broker = app->broker,
                                        .http = app->http,
@@ -396,8 +450,8 @@ static int open_protocols(struct rt_app *app, struct rt_err *err)
                                        .clients = count_clients,
                                        .serving = is_serving,
                                        .each_node = app->cluster ? each_node : NULL,
-                                       .backends = &redis,
-                                       .backend_count = app->cluster ? 1 : 0,
+                                       .backends = backends,
+                                       .backend_count = backend_count,
                                        .arg = app};
     return rt_admin_new(&options, &app->admin, err);
 }
@@ -453,6 +507,8 @@ static int start(struct rt_app *app, struct rt_err *err)
     if (status == 0)
         status = open_log(app, err);
     if (status == 0)
+        status = open_store(app, err);
+    if (status == 0)
         status = open_cluster(app, err);
     if (status == 0)
         status = open_http(app, err);
@@ -504,38 +560,13 @@ int rt_app_run(struct rt_app *app)
     return app->exit_code;
 }
 
-/* After a start that failed half-way nothing has run yet: close what is there, turn by turn. */
-static void closed_half_way(void *arg)
-{
-    ((struct rt_app *)arg)->stage = STOPPED;
-}
-
-static void cluster_closed_half_way(void *arg)
-{
-    struct rt_app *app = arg;
-    rt_broker_close(app->broker, closed_half_way, app);
-}
-
-static void consume_closed_half_way(void *arg)
-{
-    struct rt_app *app = arg;
-    if (app->cluster)
-        rt_cluster_close(app->cluster, cluster_closed_half_way, app);
-    else
-        cluster_closed_half_way(app);
-}
-
 static void unwind(struct rt_app *app)
 {
     if (app->net)
         rt_net_stop_listening(app->net);
     if (!app->broker || !rt_broker_journal(app->broker) || app->stage == STOPPED)
         return;
-    app->stage = CLOSING_LOG; /* a log that fails now has nobody to stop */
-    if (app->consume)
-        rt_consume_close(app->consume, consume_closed_half_way, app);
-    else
-        consume_closed_half_way(app);
+    close_log(app); /* a log that fails now has nobody to stop */
     while (app->stage != STOPPED)
         rt_loop_turn(app->loop, 10);
 }
@@ -553,6 +584,7 @@ void rt_app_free(struct rt_app *app)
     rt_http_server_free(app->http);
     rt_broker_free(app->broker);
     rt_cluster_free(app->cluster);
+    rt_store_free(app->store);
     rt_buf_deinit(&app->brokers);
     if (app->net)
         rt_net_free(app->net);
