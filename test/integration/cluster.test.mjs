@@ -33,7 +33,7 @@ async function whole() {
     await until(`${name} has everything`, async () => Object.values((await shared.cluster.ready(name)).backends).every((b) => b.up), PATIENCE);
 }
 
-test('cluster: the classic chat: every message once to every client, all in one order, in Kafka once', async (t) => {
+test('cluster: the classic chat: every message once to every client, all in one order, in Kafka and PostgreSQL once', async (t) => {
   const { cluster } = shared;
   const clients = await crowd(t, 12);
   const n = 600;
@@ -51,6 +51,16 @@ test('cluster: the classic chat: every message once to every client, all in one 
   const stored = (await cluster.records()).filter((r) => r.value.includes('chat '));
   assert.equal(new Set(stored.map((r) => r.partition)).size, 1);
   assert.deepEqual(stored.map((r) => JSON.parse(r.value.toString())), order);
+  // PostgreSQL holds it once, in the same order and as the same positions, for us and for an application of the classic stack.
+  const sql = `select "offset", convert_from(data, 'UTF8') from rtbroker.message where channel = '/' and convert_from(data, 'UTF8') like '%chat %' order by epoch, "offset"`;
+  const rows = await until('PostgreSQL has it', async () => {
+    const some = await cluster.rows(sql);
+    return some.length >= n && some;
+  }, PATIENCE);
+  assert.deepEqual(rows.map(([, data]) => JSON.parse(data)), order);
+  assert.deepEqual(rows.map(([offset]) => Number(offset)), stored.map((r) => r.offset + 1));
+  const shown = await cluster.rows(`select text from rtbroker.messages where text like '%chat %' order by id`);
+  assert.deepEqual(shown.flat().sort(), [...order].sort(), 'the text as the client sees it, once');
 });
 
 test('cluster: what is delivered at once reaches every client once, too', async (t) => {
