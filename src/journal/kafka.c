@@ -294,7 +294,7 @@ static void stored(struct rt_kafka *k, struct rt_append *a, uint64_t position)
         position = 0;
     a->position.offset = part->named ? position : 0;
     snprintf(a->position.epoch, sizeof(a->position.epoch), "%s", part->epoch);
-    if (position > 0)
+    if (position > 0 && part->named) /* else it may be a position of another log: the tail tells */
         rt_kafka_own_record(k, a, position);
     a->status = RT_OK; /* not before: in what is delivered this means that it waits */
     if (position > 0 && part->named && rt_dedupe_find(&part->dedupe, &a->message->m, &first) &&

@@ -437,6 +437,11 @@ static bool answer_shared(struct reading *r)
                  (q->since.epoch[0] == '\0' || strcmp(q->since.epoch, top.epoch) == 0);
     if (ahead && wait_on(r))
         return false;
+    /* Another incarnation of the log would have another epoch: the position is good, and this node far behind. */
+    if (ahead && q->since.epoch[0] != '\0') {
+        fail(q, RT_EAGAIN, "this node has not come to the position yet: try again");
+        return true;
+    }
     const char *fault = fault_of(q, &top);
     if (fault) {
         fail(q, RT_ERANGE, fault);

@@ -346,6 +346,9 @@ static void test_ahead(void **state)
     ask((struct query){.channel = "c", .since = true, .offset = 50, .limit = -1});
     WAIT_FOR(t.history.len > 0);
     expect_history("-3 the position lies ahead of the log\n");
+    ask((struct query){.channel = "c", .since = true, .offset = 50, .epoch = "E", .limit = -1});
+    WAIT_FOR(t.history.len > 0);
+    expect_history("-6 this node has not come to the position yet: try again\n");
 }
 
 static void test_not_reached(void **state)
