@@ -11,6 +11,7 @@
 static struct pg_server server;
 
 struct world {
+    const char *name; /* of the incarnation, in the evidence */
     struct mock mock;
     rd_kafka_t *producer;
     struct rt_loop *loop;
@@ -48,19 +49,35 @@ static int stop_server(void **state)
     return 0;
 }
 
-static void world_init(struct world *w)
+static void open_kafka(struct world *w)
 {
-    static int number;
     char text[200];
-    memset(w, 0, sizeof(*w));
-    rt_log_setup(getenv("KAFKA_TEST_LOG") ? RT_LOG_DEBUG : RT_LOG_OFF, RT_LOG_TEXT, "test");
-    snprintf(w->schema, sizeof(w->schema), "s%d", ++number);
     mock_init(&w->mock, PARTS);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_conf_set_log_cb(conf, no_log);
     (void)rd_kafka_conf_set(conf, "bootstrap.servers", w->mock.brokers, text, sizeof(text));
     w->producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     assert_non_null(w->producer);
+}
+
+/* Another cluster with a topic of the same name: nothing of the old log is there. */
+static void replace_kafka(struct world *w, const char *name)
+{
+    rd_kafka_destroy(w->producer);
+    mock_deinit(&w->mock);
+    open_kafka(w);
+    memset(w->sent, 0, sizeof(w->sent));
+    w->name = name;
+}
+
+static void world_init(struct world *w)
+{
+    static int number;
+    memset(w, 0, sizeof(*w));
+    w->name = NAME;
+    rt_log_setup(getenv("KAFKA_TEST_LOG") ? RT_LOG_DEBUG : RT_LOG_OFF, RT_LOG_TEXT, "test");
+    snprintf(w->schema, sizeof(w->schema), "s%d", ++number);
+    open_kafka(w);
     assert_int_equal(rt_loop_new(&w->loop, NULL), 0);
     w->conn = pg_server_connect(&server);
 }
@@ -79,7 +96,7 @@ static void send_raw(struct world *w, int part, const void *key, size_t key_len,
 {
     rd_kafka_headers_t *h = rd_kafka_headers_new(4);
     char evidence[64];
-    snprintf(evidence, sizeof(evidence), NAME "@%" PRId64, w->sent[part]);
+    snprintf(evidence, sizeof(evidence), "%s@%" PRId64, w->name, w->sent[part]);
     rd_kafka_header_add(h, "rt-epoch", -1, evidence, -1);
     if (name)
         rd_kafka_header_add(h, name, -1, header, (ssize_t)header_len);
@@ -364,8 +381,167 @@ static void test_fenced_by_progress(void **state)
     world_deinit(&w);
 }
 
-int main(void)
+/* Records of partition 0 whose ids and times are the same in any cluster; `salt` makes others. */
+static void send_known(struct world *w, int count, int salt)
 {
+    char id[40];
+    for (int i = 0; i < count; i++) {
+        rd_kafka_headers_t *h = rd_kafka_headers_new(4);
+        char evidence[64];
+        snprintf(evidence, sizeof(evidence), "%s@%" PRId64, w->name, w->sent[0]);
+        snprintf(id, sizeof(id), "%08x-0000-7000-8000-%012x", salt, (unsigned)w->sent[0]);
+        rd_kafka_header_add(h, "rt-epoch", -1, evidence, -1);
+        rd_kafka_header_add(h, "rt-id", -1, id, -1);
+        rd_kafka_header_add(h, "rt-time", -1, "1700000000000", -1);
+        assert_int_equal(rd_kafka_producev(w->producer, RD_KAFKA_V_TOPIC(TOPIC),
+                                           RD_KAFKA_V_PARTITION(0),
+                                           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                                           RD_KAFKA_V_KEY((void *)(uintptr_t) "room", 4),
+                                           RD_KAFKA_V_VALUE((void *)(uintptr_t) "known", 5),
+                                           RD_KAFKA_V_HEADERS(h), RD_KAFKA_V_END),
+                         0);
+        w->sent[0]++;
+    }
+    assert_int_equal(rd_kafka_flush(w->producer, 20000), 0);
+}
+
+static void store_known(struct world *w, int count, int salt)
+{
+    struct node_sink s;
+    open_sink(w, &s, "n1");
+    send_known(w, count, salt);
+    AWAIT(w, number(w, "SELECT next FROM ~progress WHERE part = 0") == count + 1);
+    close_sink(w, &s);
+}
+
+/* Shorter than what was stored: all of it is new. */
+static void test_topic_made_anew(void **state)
+{
+    (void)state;
+    struct world w;
+    struct node_sink s;
+    world_init(&w);
+    store_known(&w, 100, 1);
+    replace_kafka(&w, "BBBBBBBBBB");
+    send_known(&w, 40, 2);
+    open_sink(&w, &s, "n1");
+    AWAIT(&w, number(&w, "SELECT count(*) FROM ~message WHERE epoch = 'BBBBBBBBBB.0'") == 40);
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 140);
+    AWAIT(&w, number(&w, "SELECT next FROM ~progress WHERE part = 0") == 41);
+    close_sink(&w, &s);
+    world_deinit(&w);
+}
+
+/* Longer than what was stored already when the sink comes back: only the evidence tells. */
+static void test_topic_made_anew_and_grown(void **state)
+{
+    (void)state;
+    struct world w;
+    struct node_sink s;
+    world_init(&w);
+    store_known(&w, 50, 1);
+    replace_kafka(&w, "BBBBBBBBBB");
+    send_known(&w, 200, 2);
+    open_sink(&w, &s, "n1");
+    AWAIT(&w, number(&w, "SELECT next FROM ~progress WHERE part = 0") == 201);
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message WHERE epoch = 'BBBBBBBBBB.0'"), 200);
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 250);
+    close_sink(&w, &s);
+    world_deinit(&w);
+}
+
+/* The end was cut off: what is there still is stored already, what follows is new. */
+static void test_log_cut(void **state)
+{
+    (void)state;
+    struct world w;
+    struct node_sink s;
+    world_init(&w);
+    store_known(&w, 100, 1);
+    replace_kafka(&w, NAME);
+    send_known(&w, 60, 1);
+    w.name = "BBBBBBBBBB";
+    send_known(&w, 20, 2);
+    open_sink(&w, &s, "n1");
+    AWAIT(&w, number(&w, "SELECT count(*) FROM ~message WHERE epoch = 'BBBBBBBBBB.0'") == 20);
+    assert_int_equal(
+        number(&w, "SELECT min(\"offset\") FROM ~message WHERE epoch = 'BBBBBBBBBB.0'"), 61);
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 120);
+    close_sink(&w, &s);
+    world_deinit(&w);
+}
+
+/* This program once more, as a node of its own that can be frozen. */
+static pid_t spawn_node(struct world *w)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("/proc/self/exe", "test_sink", "node", w->mock.brokers, server.url, w->schema, NULL);
+        _exit(127);
+    }
+    assert_true(pid > 0);
+    return pid;
+}
+
+static int run_node(char **argv)
+{
+    struct rt_loop *loop;
+    struct rt_sink *sink;
+    const struct rt_sink_options options = {.loop = NULL,
+                                            .url = argv[3],
+                                            .schema = argv[4],
+                                            .node = "frozen",
+                                            .brokers = argv[2],
+                                            .topic = TOPIC,
+                                            .partitions = PARTS,
+                                            .batch_linger = 5};
+    struct rt_sink_options given = options;
+    pid_t parent = getppid();
+    if (rt_loop_new(&loop, NULL) < 0)
+        return 1;
+    given.loop = loop;
+    if (rt_sink_new(&given, &sink, NULL) < 0)
+        return 1;
+    while (getppid() == parent)
+        rt_loop_turn(loop, 100);
+    return 0;
+}
+
+static void test_frozen_node_is_fenced(void **state)
+{
+    (void)state;
+    struct world w;
+    struct node_sink s;
+    world_init(&w);
+    pid_t child = spawn_node(&w);
+    send_many(&w, 400);
+    AWAIT(&w, caught_up(&w));
+    open_sink(&w, &s, "b");
+    AWAIT(&w, owned(&s) == PARTS / 2);
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    uint64_t frozen = rt_mono_ms();
+    send_many(&w, 400);
+    AWAIT(&w, owned(&s) == PARTS);
+    AWAIT(&w, caught_up(&w));
+    print_message("taken over %llu ms after the freeze\n",
+                  (unsigned long long)(rt_mono_ms() - frozen));
+    expect_rows(&w, 800);
+    assert_int_equal(kill(child, SIGCONT), 0);
+    AWAIT(&w, owned(&s) == PARTS / 2); /* it is back, as a new session */
+    send_many(&w, 400);
+    AWAIT(&w, caught_up(&w));
+    expect_rows(&w, 1200);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    AWAIT(&w, owned(&s) == PARTS);
+    close_sink(&w, &s);
+    world_deinit(&w);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 5 && strcmp(argv[1], "node") == 0)
+        return run_node(argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_are_the_log),
         cmocka_unit_test(test_repeats_are_skipped),
@@ -374,6 +550,10 @@ int main(void)
         cmocka_unit_test(test_sessions_are_ended_in_a_loop),
         cmocka_unit_test(test_server_dies_and_table_is_locked),
         cmocka_unit_test(test_fenced_by_progress),
+        cmocka_unit_test(test_topic_made_anew),
+        cmocka_unit_test(test_topic_made_anew_and_grown),
+        cmocka_unit_test(test_log_cut),
+        cmocka_unit_test(test_frozen_node_is_fenced),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);
 }
