@@ -376,7 +376,7 @@ end_jobs() {
 
 finish() {
     local status=$?
-    trap '' INT TERM HUP
+    trap '' INT TERM HUP PIPE # who reads what we say may be gone
     trap - EXIT
     end_jobs
     [ "$up" != yes ] || [ -z "$keep" ] || {

@@ -114,3 +114,16 @@ test('run_cluster: what cannot be is said, and nothing is left', async (t) => {
     assert.deepEqual(readdirSync(it.tmp), []);
   }
 });
+
+test('run_cluster: nothing is left when its caller is gone and there is something to tell', async (t) => {
+  const it = start(t, ['--nodes', '2', '--without', 'nginx,kafka,postgres', '--set', 'channels=[{match: "*", log: false}]', '--exec', 'echo READY; exec cat >/dev/null']);
+  await until('it is up', () => /^READY$/m.test(it.out), 60_000);
+  const node = Number(/^n1 .*\(process (\d+)\)$/m.exec(it.err)[1]);
+  process.kill(node, 'SIGABRT'); // it ends badly, which the script says
+  await until('the node is gone', () => !running(node));
+  it.child.stdout.destroy();
+  it.child.stderr.destroy();
+  it.child.stdin.end();
+  assert.equal(await it.ends(), 1);
+  await nothingIsLeft(it);
+});
