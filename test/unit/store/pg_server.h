@@ -52,6 +52,7 @@ static inline pid_t pg_server_spawn(const struct pg_server *s, const char *progr
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0 || chdir(s->dir) != 0)
         _exit(126);
+    argv[0] = path; /* they look for each other beside themselves */
     execv(path, argv);
     _exit(127);
 }
