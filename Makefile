@@ -215,6 +215,7 @@ bench: all bench-build
 	@scripts/install-deps.sh bench
 	@$(MAKE) bench-peers
 	@node test/bench/run.mjs
+	@node test/bench/cluster.mjs
 
 bench-build: $(BENCH_BINS)
 

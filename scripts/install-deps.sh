@@ -64,19 +64,21 @@ set_test() {
     want_unless libcmocka-dev have_module cmocka
     set_clang
     set_node
-    want_unless redis-server have_command redis-server
-    # Its servers are started from /usr/lib/postgresql, one for each test.
-    want_unless postgresql have_postgres
+    set_services
     # The pages are tested in a real browser.
     want_unless chromium have_command chromium
-    # scripts/kafka.sh
+    # Shows what Kafka holds.
+    want_unless kcat have_command kcat
+}
+
+# scripts/kafka.sh and run_cluster.sh
+set_services() {
+    want_unless redis-server have_command redis-server
     want_unless default-jre-headless have_command java
     want_unless maven have_command mvn
-    # scripts/run_cluster.sh; kcat shows what Kafka holds
     want_unless postgresql have_postgres
     want_unless nginx-light test -x /usr/sbin/nginx
     want_unless procps have_command pgrep
-    want_unless kcat have_command kcat
 }
 
 set_node() {
@@ -104,6 +106,7 @@ set_fuzz() {
 set_bench() {
     set_build
     set_node
+    set_services
 }
 
 fail() {
