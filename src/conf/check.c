@@ -372,6 +372,13 @@ static void check_kafka(const struct rt_check *c)
             c->errors, place(c, "postgres.url"),
             "postgres.url: rows are made from the log in Kafka: set kafka.brokers; without "
             "it history is kept in storage.path");
+    /* An entry of an index holds some 2,700 bytes. */
+    if (config->postgres.url[0] != '\0' && config->limits.channel_name > 2048)
+        rt_conf_error(
+            c->errors, place(c, "limits.channel_name"),
+            "limits.channel_name: got %u; allowed with postgres.url: at most 2048, longer "
+            "names could not be stored",
+            config->limits.channel_name);
     if (strlen(config->postgres.schema) > 63)
         rt_conf_error(c->errors, place(c, "postgres.schema"),
                       "postgres.schema: has %zu bytes; allowed: at most 63",

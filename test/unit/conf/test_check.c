@@ -175,6 +175,11 @@ static void test_cluster_checks(void **state)
     assert_errors("postgres: {url: \"host=x\"}\n",
                   "f.yaml:1:17: postgres.url: rows are made from the log in Kafka: set "
                   "kafka.brokers; without it history is kept in storage.path\n");
+    assert_errors("kafka: {brokers: [\"h:9092\"]}\n"
+                  "postgres: {url: \"host=x\"}\n"
+                  "limits: {channel_name: 2049}\n",
+                  "f.yaml:3:24: limits.channel_name: got 2049; allowed with postgres.url: at most "
+                  "2048, longer names could not be stored\n");
     assert_warnings("kafka: {brokers: [\"h:9092\"]}\n",
                     "f.yaml:1:18: kafka.brokers: without redis.url other nodes get logged messages "
                     "through Kafka alone (slower), and those of channels with log: false not at "
