@@ -460,15 +460,6 @@ static void make_metrics(struct source *s)
 
 /* ---- life ---- */
 
-static int join(struct rt_buf *out, const struct rt_strings *items)
-{
-    for (size_t i = 0; i < items->count; i++) {
-        rt_buf_add_c(out, i > 0 ? "," : "");
-        rt_buf_add_c(out, items->items[i]);
-    }
-    return rt_buf_cstr(out) ? 0 : RT_ENOMEM;
-}
-
 static int open_source(struct rt_consume *c, size_t i, struct rt_err *err)
 {
     const struct rt_config *config = c->options.config;
@@ -476,8 +467,8 @@ static int open_source(struct rt_consume *c, size_t i, struct rt_err *err)
     bool own = s->conf->brokers.count > 0;
     rt_buf_add_c(&s->publisher, PUBLISHER);
     rt_buf_add_c(&s->publisher, s->conf->group);
-    if (join(&s->brokers, own ? &s->conf->brokers : &config->kafka.brokers) < 0 ||
-        !rt_buf_ok(&s->publisher))
+    rt_strings_join(own ? &s->conf->brokers : &config->kafka.brokers, &s->brokers);
+    if (!rt_buf_cstr(&s->brokers) || !rt_buf_ok(&s->publisher))
         return rt_err_nomem(err);
     struct rt_intake_options options = {.loop = c->options.loop,
                                         .brokers = (const char *)s->brokers.data,

@@ -245,10 +245,7 @@ static int open_kafka(struct rt_app *app, const struct rt_journal_options *journ
                       struct rt_err *err)
 {
     const struct rt_config *config = app->config;
-    for (size_t i = 0; i < config->kafka.brokers.count; i++) {
-        rt_buf_add_c(&app->brokers, i > 0 ? "," : "");
-        rt_buf_add_c(&app->brokers, config->kafka.brokers.items[i]);
-    }
+    rt_strings_join(&config->kafka.brokers, &app->brokers);
     const char *brokers = rt_buf_cstr(&app->brokers);
     if (!brokers)
         return rt_err_nomem(err);

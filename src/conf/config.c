@@ -225,3 +225,11 @@ void rt_config_free(struct rt_config *config)
     rt_arena_deinit(&store->arena);
     rt_free(store);
 }
+
+void rt_strings_join(const struct rt_strings *strings, struct rt_buf *out)
+{
+    for (size_t i = 0; i < strings->count; i++) {
+        rt_buf_add_c(out, i > 0 ? "," : "");
+        rt_buf_add_c(out, strings->items[i]);
+    }
+}

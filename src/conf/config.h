@@ -209,6 +209,8 @@ int rt_config_load_text(const struct rt_config_args *args, struct rt_str text, c
                         struct rt_config **ret_config, struct rt_conf_errors *errors,
                         struct rt_conf_errors *warnings);
 void rt_config_free(struct rt_config *config);
+/* Appends the texts with commas between them. */
+void rt_strings_join(const struct rt_strings *strings, struct rt_buf *out);
 
 /* The commented sample of `rtbroker init`. */
 void rt_config_sample(struct rt_buf *out);

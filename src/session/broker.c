@@ -167,6 +167,19 @@ void rt_broker_set_reader(struct rt_broker *b, int (*read)(void *arg, struct rt_
     b->read_arg = arg;
 }
 
+void rt_broker_hand_over(struct rt_broker *b, struct rt_channel *c, struct rt_str name,
+                         const char *epoch, struct rt_stored *message)
+{
+    if (c)
+        rt_channel_set_epoch(c, epoch);
+    rt_hub_set_time(b->hub, rt_loop_now(b->loop));
+    /* A failure is counted by the hub, and later found as a gap by whoever recovers. */
+    if (message->m.stamp != 0) /* fanned out when it was published */
+        (void)rt_hub_keep_stored(b->hub, name, message);
+    else
+        (void)rt_hub_publish_stored(b->hub, name, message);
+}
+
 void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *epoch,
                        struct rt_stored *message)
 {
@@ -175,16 +188,8 @@ void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *e
         b->metrics.unlogged.value++; /* another program's, or the nodes' rules differ */
         return;
     }
-    struct rt_channel *c = rt_hub_channel(b->hub, channel, true);
-    if (c)
-        rt_channel_set_epoch(c, epoch);
-    rt_hub_set_time(b->hub, rt_loop_now(b->loop));
     find_sender(b, &message->m);
-    /* A failure is counted by the hub, and later found as a gap by whoever recovers. */
-    if (message->m.stamp != 0) /* this node's own, fanned out when it was published */
-        (void)rt_hub_keep_stored(b->hub, channel, message);
-    else
-        (void)rt_hub_publish_stored(b->hub, channel, message);
+    rt_broker_hand_over(b, rt_hub_channel(b->hub, channel, true), channel, epoch, message);
 }
 
 /* What was lost lies between the channel's top and where the log goes on. */

@@ -93,6 +93,14 @@ static void position_of(const struct rt_broker *b, const struct rt_channel *c,
     ret_position->offset = rt_channel_top(c);
 }
 
+/* Is it on the side of the position that the question is about? */
+static bool is_asked_for(const struct rt_history *q, const struct rt_stored *s)
+{
+    if (!q->has_since)
+        return true;
+    return q->reverse ? s->m.offset < q->since.offset : s->m.offset > q->since.offset;
+}
+
 /* The kept messages of the asked range, in log order, as an array of the caller's (rt_free). */
 static struct rt_stored **collect(const struct rt_channel *c, const struct rt_history *q,
                                   const struct rt_channel_rule *rule, size_t *ret_count)
@@ -103,9 +111,7 @@ static struct rt_stored **collect(const struct rt_channel *c, const struct rt_hi
         return NULL;
     for (size_t i = 0; i < kept; i++) {
         struct rt_stored *s = rt_channel_kept_at(c, i);
-        bool in = !q->has_since ||
-                  (q->reverse ? s->m.offset < q->since.offset : s->m.offset > q->since.offset);
-        if (in)
+        if (is_asked_for(q, s))
             all[count++] = s;
     }
     if (!q->has_since) {
@@ -169,18 +175,6 @@ static const char *fault_of(const struct rt_history *q, const struct rt_position
 
 /* ---- rows ---- */
 
-static void close_reading(struct reading *r)
-{
-    for (size_t i = 0; i < r->read.count; i++)
-        rt_stored_unref(r->read.messages[i]);
-    rt_free(r->read.messages);
-    if (r->channel)
-        rt_channel_unpin(r->channel);
-    rt_timer_stop(r->broker->loop, &r->again);
-    rt_list_remove(&r->link);
-    rt_free(r);
-}
-
 static void drop_rows(struct rt_read *read)
 {
     for (size_t i = 0; i < read->count; i++)
@@ -188,6 +182,16 @@ static void drop_rows(struct rt_read *read)
     rt_free(read->messages);
     read->messages = NULL;
     read->count = 0;
+}
+
+static void close_reading(struct reading *r)
+{
+    drop_rows(&r->read);
+    if (r->channel)
+        rt_channel_unpin(r->channel);
+    rt_timer_stop(r->broker->loop, &r->again);
+    rt_list_remove(&r->link);
+    rt_free(r);
 }
 
 static bool is_forward(const struct rt_history *q)
@@ -219,10 +223,7 @@ static struct rt_stored **join(const struct reading *r, size_t *ret_count)
         memcpy(all, read->messages, count * sizeof(struct rt_stored *));
     for (size_t i = 0; i < kept; i++) {
         struct rt_stored *s = rt_channel_kept_at(r->channel, i);
-        bool in = s->m.offset > read->complete &&
-                  (!q->has_since ||
-                   (q->reverse ? s->m.offset < q->since.offset : s->m.offset > q->since.offset));
-        if (in)
+        if (s->m.offset > read->complete && is_asked_for(q, s))
             all[count++] = s;
     }
     for (size_t i = 0; i < count; i++)

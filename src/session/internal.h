@@ -32,6 +32,10 @@ struct rt_broker {
     } metrics;
 };
 
+/* A message that the log has, with its position, to the hub: to subscribers and to what is kept; kept only when it was fanned out as it was published. `c` is the
+ * channel of that name, NULL: out of memory. */
+void rt_broker_hand_over(struct rt_broker *b, struct rt_channel *c, struct rt_str name,
+                         const char *epoch, struct rt_stored *message);
 /* history.c: answers what waits for time to pass; nothing waits any more. */
 void rt_broker_stop_waiting(struct rt_broker *b);
 /* Name and length limits of a channel. */

@@ -13,7 +13,6 @@
 struct pending {
     struct rt_append append; /* first */
     struct rt_broker *broker;
-    bool fanned_out; /* deliver: on_publish */
     void (*done)(void *arg, const struct rt_publish_result *result);
     void *arg;
 };
@@ -88,18 +87,10 @@ static int check(struct rt_broker *b, const struct rt_publish *p,
     return p->trusted ? 0 : rt_broker_may_publish(b, p->client, p->channel, err);
 }
 
-/* Hands a committed message to the hub. */
-static void deliver(struct rt_broker *b, const struct rt_append *a, bool fanned_out)
+static void deliver(struct rt_broker *b, const struct rt_append *a)
 {
-    struct rt_stored *s = a->message;
-    s->m.offset = a->position.offset;
-    rt_channel_set_epoch(a->channel, a->position.epoch);
-    rt_hub_set_time(b->hub, rt_loop_now(b->loop));
-    /* A failure is counted by the hub, and later found as a gap by whoever recovers. */
-    if (fanned_out)
-        (void)rt_hub_keep_stored(b->hub, a->channel_name, s);
-    else
-        (void)rt_hub_publish_stored(b->hub, a->channel_name, s);
+    a->message->m.offset = a->position.offset;
+    rt_broker_hand_over(b, a->channel, a->channel_name, a->position.epoch, a->message);
 }
 
 static void result_of(const struct rt_append *a, struct rt_publish_result *r)
@@ -123,7 +114,7 @@ static void complete(struct pending *p, struct rt_publish_result *r)
 {
     struct rt_append *a = &p->append;
     if (a->status == 0 && !a->duplicate && !rt_journal_delivers(p->broker->journal))
-        deliver(p->broker, a, p->fanned_out);
+        deliver(p->broker, a);
     result_of(a, r);
     count(p->broker, r);
     rt_stored_unref(a->message);
@@ -180,7 +171,6 @@ static int publish_logged(struct rt_broker *b, const struct rt_publish *publish,
         return 0;
     }
     if (rule->deliver == RT_ON_PUBLISH) {
-        p->fanned_out = true;
         rt_hub_set_time(b->hub, rt_loop_now(b->loop));
         (void)rt_hub_publish_stored(b->hub, p->append.channel_name, p->append.message);
     }

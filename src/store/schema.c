@@ -1,5 +1,6 @@
 #include "store/schema.h"
 
+#include "base/alloc.h"
 #include "base/utf8.h"
 
 #define TIMEOUT_MS    10000u
@@ -159,6 +160,16 @@ void rt_schema_sql(struct rt_buf *out, const char *text, const char *schema)
             rt_buf_add_byte(out, (uint8_t)*p++);
         }
     }
+}
+
+char *rt_schema_statement(const char *text, const char *schema)
+{
+    struct rt_buf out = RT_BUF_INIT;
+    rt_schema_sql(&out, text, schema);
+    const char *sql = rt_buf_cstr(&out);
+    char *copy = sql ? rt_strdup(sql) : NULL;
+    rt_buf_deinit(&out);
+    return copy;
 }
 
 int rt_schema_check(const char *schema, struct rt_err *err)

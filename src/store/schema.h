@@ -28,6 +28,8 @@ int rt_schema_check(const char *schema, struct rt_err *err);
 int rt_schema_migrate(struct rt_pg *pg, const char *schema, struct rt_err *err);
 /* Appends `text` with every {schema} as the quoted identifier, every {name} as a string literal. */
 void rt_schema_sql(struct rt_buf *out, const char *text, const char *schema);
+/* The same as a text of its own (rt_free); NULL: out of memory. */
+char *rt_schema_statement(const char *text, const char *schema);
 /* Appends the script. RT_EINVAL, RT_ENOMEM. Also declared in store/store.h, for the command line. */
 int rt_store_ddl(const char *schema, struct rt_buf *out, struct rt_err *err);
 

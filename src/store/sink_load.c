@@ -32,24 +32,14 @@ static const char KNOWN[] =
     "SELECT 1 FROM {schema}.dead_letter WHERE topic = $6 AND part = $5 AND \"offset\" = $3 AND data = $7 "
     "LIMIT 1";
 
-static char *statement(const char *text, const char *schema)
-{
-    struct rt_buf out = RT_BUF_INIT;
-    rt_schema_sql(&out, text, schema);
-    const char *sql = rt_buf_cstr(&out);
-    char *copy = sql ? rt_strdup(sql) : NULL;
-    rt_buf_deinit(&out);
-    return copy;
-}
-
 int rt_sink_loader_init(struct rt_sink_loader *l, const char *schema, const char *topic)
 {
     l->pg = NULL;
     l->topic = topic;
-    l->progress = statement(PROGRESS, schema);
-    l->keys = statement(KEYS, schema);
-    l->begin = statement(BEGIN, schema);
-    l->known = statement(KNOWN, schema);
+    l->progress = rt_schema_statement(PROGRESS, schema);
+    l->keys = rt_schema_statement(KEYS, schema);
+    l->begin = rt_schema_statement(BEGIN, schema);
+    l->known = rt_schema_statement(KNOWN, schema);
     if (l->progress && l->keys && l->begin && l->known)
         return 0;
     rt_sink_loader_deinit(l);

@@ -28,16 +28,6 @@ static const char LOOK[] =
 static const char CLEAR[] =
     "DELETE FROM {schema}.holder WHERE topic = $1 AND pid = $2 AND lease_until < clock_timestamp()";
 
-static char *statement(const char *text, const char *schema)
-{
-    struct rt_buf out = RT_BUF_INIT;
-    rt_schema_sql(&out, text, schema);
-    const char *sql = rt_buf_cstr(&out);
-    char *copy = sql ? rt_strdup(sql) : NULL;
-    rt_buf_deinit(&out);
-    return copy;
-}
-
 /* The same on every node: locks of different schemas and topics of one database do not meet. */
 static uint64_t lock_key(const char *schema, const char *topic)
 {
@@ -56,9 +46,9 @@ int rt_sink_owner_init(struct rt_sink_owner *o, const char *schema, const char *
     o->parts = parts;
     o->partitions = partitions;
     o->key = lock_key(schema, topic);
-    o->announce = statement(ANNOUNCE, schema);
-    o->look = statement(LOOK, schema);
-    o->clear = statement(CLEAR, schema);
+    o->announce = rt_schema_statement(ANNOUNCE, schema);
+    o->look = rt_schema_statement(LOOK, schema);
+    o->clear = rt_schema_statement(CLEAR, schema);
     if (o->announce && o->look && o->clear)
         return 0;
     rt_sink_owner_deinit(o);

@@ -16,6 +16,7 @@
 
 #include <libpq-fe.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 
 #define PG_SERVER_WAIT_MS 60000
@@ -141,6 +142,23 @@ static inline PGconn *pg_server_connect(const struct pg_server *s)
         abort();
     }
     return conn;
+}
+
+/* What a group of tests begins and ends with: a server, and a connection to it. */
+static inline int pg_server_begin(struct pg_server *s, PGconn **ret_conn)
+{
+    if (!pg_server_start(s))
+        return -1;
+    *ret_conn = pg_server_connect(s);
+    return 0;
+}
+
+/* Non-zero: something that was allocated is left. */
+static inline int pg_server_end(struct pg_server *s, PGconn *conn)
+{
+    PQfinish(conn);
+    pg_server_remove(s);
+    return rt_alloc_live() == 0 ? 0 : -1;
 }
 
 /* Runs statements, which must succeed; the first value of the last one ("" none), valid until the next call. */

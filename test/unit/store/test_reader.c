@@ -544,9 +544,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    PQfinish(conn);
-    pg_server_remove(&server);
-    return rt_alloc_live() == 0 ? 0 : -1;
+    return pg_server_end(&server, conn);
 }
 
 int main(void)

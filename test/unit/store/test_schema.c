@@ -248,18 +248,13 @@ static void test_text_without_memory(void **state)
 static int setup(void **state)
 {
     (void)state;
-    if (!pg_server_start(&server))
-        return -1;
-    conn = pg_server_connect(&server);
-    return 0;
+    return pg_server_begin(&server, &conn);
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    PQfinish(conn);
-    pg_server_remove(&server);
-    return rt_alloc_live() == 0 ? 0 : -1;
+    return pg_server_end(&server, conn);
 }
 
 int main(void)
