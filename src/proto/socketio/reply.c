@@ -9,11 +9,21 @@ struct rt_sio_outcome {
     uint32_t number; /* from 1, in order of the actions */
 };
 
+/* An answer that waits for publishes; its bytes follow it. */
+struct held {
+    uint32_t waits; /* publishes that are open */
+    uint32_t until; /* the last outcome that decides about it */
+    struct rt_str items;
+    uint8_t attachment_count;
+    struct rt_str attachments[];
+};
+
 struct rt_sio_reply {
     struct rt_list link;          /* in socket->replies */
     struct rt_sio_socket *socket; /* NULL: gone */
     uint32_t refs;
     uint32_t count; /* outcomes so far */
+    uint32_t open;  /* publishes that are not done */
     uint32_t good;  /* the last one that went well, and its position */
     uint32_t bad;   /* the first one that did not, and what it says */
     bool automatic;
@@ -25,6 +35,7 @@ struct rt_sio_reply {
     struct rt_position position;
     struct rt_sio_outcome first; /* most events publish once */
     char *text;                  /* owned, NULL none */
+    struct held *held;           /* owned, NULL none */
     char id[RT_SIO_ID_MAX];
 };
 
@@ -48,24 +59,18 @@ void rt_sio_reply_ref(struct rt_sio_reply *reply)
     reply->refs++;
 }
 
-void rt_sio_reply_send(struct rt_sio_reply *reply, struct rt_str items,
-                       const struct rt_str *attachments, size_t attachment_count)
+static void send_answer(struct rt_sio_reply *reply, struct rt_str items,
+                        const struct rt_str *attachments, uint8_t attachment_count)
 {
-    if (reply->answered || !reply->socket)
-        return;
-    reply->answered = true;
     struct rt_sio_outgoing o = {.type = RT_SIO_ACK,
                                 .items = items,
                                 .id = rt_str_of(reply->id, reply->id_len),
                                 .attachments = attachments,
                                 .attachment_count = attachment_count};
+    if (!reply->socket)
+        return;
     rt_sio_socket_endpoint(reply->socket)->metrics.answers.value++;
     (void)rt_sio_socket_send(reply->socket, &o);
-}
-
-void rt_sio_reply_suppress(struct rt_sio_reply *reply)
-{
-    reply->answered = true;
 }
 
 static void write_failure(const struct rt_sio_reply *reply, struct rt_buf *out)
@@ -96,15 +101,87 @@ static void write_success(const struct rt_sio_reply *reply, struct rt_buf *out)
 static void answer_automatically(struct rt_sio_reply *reply)
 {
     struct rt_buf *out = &rt_sio_socket_endpoint(reply->socket)->buf.args;
+    reply->answered = true;
     rt_buf_clear(out);
     if (reply->bad)
         write_failure(reply, out);
     else if (reply->good)
         write_success(reply, out);
     if (rt_buf_ok(out))
-        rt_sio_reply_send(reply, rt_buf_str(out), NULL, 0);
+        send_answer(reply, rt_buf_str(out), NULL, 0);
     else
         rt_eio_close(rt_sio_session(reply->socket->owner), RT_EIO_TRANSPORT_ERROR, 0);
+}
+
+/* ---- the answer of an action ---- */
+
+static struct rt_str copy_to(char **to, struct rt_str bytes)
+{
+    struct rt_str copy = rt_str_of(*to, bytes.len);
+    if (bytes.len)
+        memcpy(*to, bytes.ptr, bytes.len);
+    *to += bytes.len;
+    return copy;
+}
+
+static struct held *hold(const struct rt_sio_reply *reply, struct rt_str items,
+                         const struct rt_str *attachments, uint8_t attachment_count)
+{
+    size_t head = sizeof(struct held) + attachment_count * sizeof(struct rt_str);
+    size_t size = head + items.len;
+    for (uint8_t i = 0; i < attachment_count; i++)
+        size += attachments[i].len;
+    struct held *h = rt_malloc(size);
+    if (!h)
+        return NULL;
+    char *to = (char *)h + head;
+    h->waits = reply->open;
+    h->until = reply->count;
+    h->items = copy_to(&to, items);
+    h->attachment_count = attachment_count;
+    for (uint8_t i = 0; i < attachment_count; i++)
+        h->attachments[i] = copy_to(&to, attachments[i]);
+    return h;
+}
+
+int rt_sio_reply_answer(struct rt_sio_reply *reply, struct rt_str items,
+                        const struct rt_str *attachments, uint8_t attachment_count)
+{
+    if (reply->answered || !reply->socket)
+        return 0;
+    if (reply->open) {
+        reply->held = hold(reply, items, attachments, attachment_count);
+        reply->answered = reply->held != NULL;
+        return reply->held ? 0 : RT_ENOMEM;
+    }
+    if (reply->bad) {
+        answer_automatically(reply);
+        return 0;
+    }
+    reply->answered = true;
+    send_answer(reply, items, attachments, attachment_count);
+    return 0;
+}
+
+/* A publish is done, `number` of the outcomes. */
+static void release(struct rt_sio_reply *reply, uint32_t number)
+{
+    struct held *h = reply->held;
+    if (!h || number > h->until || --h->waits > 0)
+        return;
+    reply->held = NULL;
+    if (reply->socket && reply->bad && reply->bad <= h->until)
+        answer_automatically(reply);
+    else
+        send_answer(reply, h->items, h->attachments, h->attachment_count);
+    rt_free(h);
+}
+
+/* ---- outcomes ---- */
+
+void rt_sio_reply_suppress(struct rt_sio_reply *reply)
+{
+    reply->answered = true;
 }
 
 void rt_sio_reply_unref(struct rt_sio_reply *reply)
@@ -114,6 +191,7 @@ void rt_sio_reply_unref(struct rt_sio_reply *reply)
     if (reply->socket && reply->automatic && !reply->answered)
         answer_automatically(reply);
     rt_list_remove(&reply->link);
+    rt_free(reply->held);
     rt_free(reply->text);
     rt_free(reply);
 }
@@ -134,6 +212,7 @@ struct rt_sio_outcome *rt_sio_reply_expect(struct rt_sio_reply *reply)
     reply->first_in_use = true;
     *outcome = (struct rt_sio_outcome){.reply = reply, .number = ++reply->count};
     reply->refs++;
+    reply->open++;
     return outcome;
 }
 
@@ -158,7 +237,10 @@ void rt_sio_outcome_done(void *arg, const struct rt_publish_result *result)
 {
     struct rt_sio_outcome *outcome = arg;
     struct rt_sio_reply *reply = outcome->reply;
-    note(reply, outcome->number, result);
+    uint32_t number = outcome->number;
+    note(reply, number, result);
+    reply->open--;
+    release(reply, number);
     if (outcome != &reply->first)
         rt_free(outcome);
     rt_sio_reply_unref(reply);

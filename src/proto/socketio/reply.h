@@ -5,7 +5,8 @@
  * fate is open, each client's answer that is awaited. The last one to let go sends the automatic
  * answer. When the socket goes first, nothing is sent. The automatic answer: [] without a publish;
  * the result of the last publish (in order of the actions) when all went well, else the first that
- * did not. Thread: the loop. */
+ * did not. The answer of an `ack` action waits for the publishes before it, and gives way to the
+ * automatic one when one of them failed. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_REPLY_H
 #define RT_PROTO_SOCKETIO_REPLY_H
 
@@ -19,10 +20,11 @@ struct rt_sio_reply *rt_sio_reply_new(struct rt_sio_socket *socket, struct rt_st
 void rt_sio_reply_ref(struct rt_sio_reply *reply);
 /* NULL is fine. */
 void rt_sio_reply_unref(struct rt_sio_reply *reply);
-/* Sends the answer now, unless one was sent or suppressed. */
-void rt_sio_reply_send(struct rt_sio_reply *reply, struct rt_str items,
-                       const struct rt_str *attachments, size_t attachment_count);
-/* No answer, whatever comes. */
+/* The answer of an `ack` action: sent now, or, copied, when the last of the publishes announced so
+ * far is done. Nothing when there was one, or it was suppressed. RT_ENOMEM: it cannot be kept. */
+int rt_sio_reply_answer(struct rt_sio_reply *reply, struct rt_str items,
+                        const struct rt_str *attachments, uint8_t attachment_count);
+/* No automatic answer, and no later one of an action. */
 void rt_sio_reply_suppress(struct rt_sio_reply *reply);
 
 /* A publish of the event: to be announced before it is made, so that results are told apart. NULL:

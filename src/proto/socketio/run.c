@@ -263,10 +263,9 @@ static void run_ack(struct rt_sio_run *run, const struct rt_sio_args *answer)
     struct rt_sio_arguments args;
     if (!run->reply)
         return;
-    if (rt_sio_arguments_eval(answer, &run->values, &run->s->buf.args, &args) != 0)
+    if (rt_sio_arguments_eval(answer, &run->values, &run->s->buf.args, &args) != 0 ||
+        rt_sio_reply_answer(run->reply, args.items, args.attachments, args.attachment_count) != 0)
         lose_client(run);
-    else
-        rt_sio_reply_send(run->reply, args.items, args.attachments, args.attachment_count);
 }
 
 /* ---- the rest ---- */

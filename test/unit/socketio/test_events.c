@@ -255,13 +255,15 @@ static void test_answers_after_commit(void **state)
     rig_in(a, "27[\"drop\"]");
     rig_in(a, "28[\"where\"]");
     rig_in(b, "29[\"one\"]");
-    expect(&rig, a, "38[null,null]\n");
+    rig_in(b, "210[\"own\"]");
+    expect(&rig, a, "");
     rig_release(&rig, b, RT_EIO_TRANSPORT_CLOSE); /* its answer has nowhere to go */
     rig_commit(&rig);
     expect(&rig, a,
            "34[{\"ok\":true,\"epoch\":\"E\",\"offset\":1}]\n"
            "35[{\"ok\":true,\"epoch\":\"E\",\"offset\":3}]\n"
-           "36[{\"ok\":true}]\n");
+           "36[{\"ok\":true}]\n"
+           "38[null,null]\n"); /* written when the position was not known */
     rig_in(a, "211[\"two\"]");
     rig.journal->fails = RT_EUNKNOWN;
     rig_commit(&rig);
@@ -275,6 +277,49 @@ static void test_answers_after_commit(void **state)
     rig_in(a, "214[\"bye\"]");
     rig_commit(&rig);
     expect(&rig, a, "1\n"); /* gone before they were stored */
+    rig_deinit(&rig);
+}
+
+/* What an `ack` action says is said once it is true. */
+static void test_own_answers_after_commit(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig,
+             HEAD "socketio:\n"
+                  "  events:\n"
+                  "    - {event: first, do: [{ack: [now]}, {publish: {channel: r, event: e}}]}\n"
+                  "    - {event: own, ack: none, do: [{publish: {channel: r, event: e}}, {ack: [1, "
+                  "$1]}, {ack: [2]}]}\n"
+                  "    - {event: two, do: [{publish: {channel: r, event: e}}, {ack: [done]}, "
+                  "{publish: {channel: r, event: f}}]}\n"
+                  "    - {event: drop, do: [{publish: {channel: r, event: e}}, {ack: [kept]}, "
+                  "{drop: true}]}\n"
+                  "    - {event: join, do: [{join: ''}, {ack: [joined]}]}\n");
+    rig.journal->delayed = true;
+    struct rt_eio_session *a = connected(&rig);
+    rig_in(a, "20[\"first\"]");
+    expect(&rig, a, "30[\"now\"]\n");
+    rig_in(a, "21[\"own\",\"x\"]");
+    rig_in(a, "51-2[\"own\"," PH(0) "]");
+    rig_binary_in(a, "bytes");
+    rig_in(a, "23[\"two\"]");
+    rig_in(a, "24[\"drop\"]");
+    expect(&rig, a, "");
+    rig_commit(&rig);
+    expect(&rig, a, "31[1,\"x\"]\n61-2[1," PH(0) "]\n<bytes>\n33[\"done\"]\n34[\"kept\"]\n");
+    rig_in(a, "25[\"own\",\"x\"]");
+    rig.journal->fails = RT_EAGAIN;
+    rig_commit(&rig);
+    expect(&rig, a, "35[{\"ok\":false,\"error\":\"retry\",\"message\":\"the log says -6\"}]\n");
+    rig_in(a, "26[\"join\"]");
+    expect(
+        &rig, a,
+        "36[{\"ok\":false,\"error\":\"refused\",\"message\":\"the name of the room is empty\"}]\n");
+    rig.journal->fails = 0;
+    rig_in(a, "27[\"own\"]");
+    rig_release(&rig, a, RT_EIO_TRANSPORT_CLOSE);
+    rig_commit(&rig); /* nobody is there to be told, nothing leaks */
     rig_deinit(&rig);
 }
 
@@ -606,6 +651,7 @@ int main(void)
         cmocka_unit_test(test_encoding),
         cmocka_unit_test(test_automatic_answers),
         cmocka_unit_test(test_answers_after_commit),
+        cmocka_unit_test(test_own_answers_after_commit),
         cmocka_unit_test(test_mixed_results),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_congestion),
