@@ -23,6 +23,7 @@ struct node {
 struct rt_cluster {
     struct rt_cluster_options options;
     struct rt_redis *redis;
+    struct rt_mac *mac; /* NULL: there is no secret */
     struct rt_map nodes;
     struct rt_list by_age;
     struct rt_timer announce;
@@ -59,7 +60,7 @@ static struct rt_str ephemeral_channel(struct rt_cluster *c, struct rt_str chann
 static int send_parcel(struct rt_cluster *c, struct rt_str to, const struct rt_parcel *parcel)
 {
     rt_buf_clear(&c->out);
-    rt_parcel_encode(&c->out, rt_str_c(c->options.secret), parcel);
+    rt_parcel_encode(&c->out, c->mac, parcel);
     if (!rt_buf_ok(&c->out) || !rt_buf_ok(&c->name))
         return RT_ENOMEM;
     return rt_redis_publish(c->redis, to, rt_buf_str(&c->out));
@@ -220,14 +221,14 @@ void rt_cluster_seal(struct rt_cluster *c, struct rt_str subject, struct rt_str 
 {
     struct rt_parcel parcel = {
         .node = rt_cluster_node(c), .channel = subject, .message = {.data = text}};
-    rt_parcel_encode(out, rt_str_c(c->options.secret), &parcel);
+    rt_parcel_encode(out, c->mac, &parcel);
 }
 
 struct rt_str rt_cluster_unseal(struct rt_cluster *c, struct rt_str subject, struct rt_str sealed)
 {
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_parcel parcel;
-    if (rt_parcel_decode(sealed, rt_str_c(c->options.secret), attachments, &parcel, NULL) ||
+    if (rt_parcel_decode(sealed, c->mac, attachments, &parcel, NULL) ||
         !rt_str_eq(parcel.channel, subject))
         return RT_STR_NONE;
     return parcel.message.data;
@@ -266,14 +267,14 @@ static void on_message(void *arg, struct rt_str channel, struct rt_str payload)
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_parcel parcel;
     struct rt_err err = {0};
-    if (rt_parcel_decode(payload, rt_str_c(c->options.secret), attachments, &parcel, &err)) {
+    if (rt_str_eq(rt_parcel_sender(payload), rt_cluster_node(c)))
+        return; /* our own */
+    if (rt_parcel_decode(payload, c->mac, attachments, &parcel, &err)) {
         c->rejected.value++;
         rt_log(RT_LOG_WARN, "cluster", "a message from Redis was refused",
                rt_kv_c("err", err.text));
         return;
     }
-    if (rt_str_eq(parcel.node, rt_str_c(c->options.node)))
-        return; /* our own */
     if (rt_str_eq(channel, RT_STR("nodes")))
         heard(c, &parcel);
     else if (rt_str_starts(channel, RT_STR("n:")))
@@ -346,7 +347,8 @@ int rt_cluster_new(const struct rt_cluster_options *options, struct rt_cluster *
                                      .on_state = on_state,
                                      .arg = c};
     int status = rt_redis_new(&redis, &c->redis, err);
-    if (status == 0 && subscribe_partitions(c))
+    if (status == 0 && ((*options->secret && rt_mac_new(rt_str_c(options->secret), &c->mac)) ||
+                        subscribe_partitions(c)))
         status = rt_err_nomem(err);
     if (status) {
         rt_cluster_free(c);
@@ -377,6 +379,7 @@ void rt_cluster_free(struct rt_cluster *c)
         return;
     rt_timer_stop(c->options.loop, &c->announce);
     rt_redis_free(c->redis);
+    rt_mac_free(c->mac);
     while (!rt_list_empty(&c->by_age))
         forget_node(c, RT_CONTAINER(c->by_age.next, struct node, link));
     rt_map_deinit(&c->nodes);

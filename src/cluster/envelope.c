@@ -1,13 +1,9 @@
 /* See envelope.h. */
 #include "cluster/envelope.h"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
 #define MAGIC    "RT1"
 #define FLAG_LOG 1u
 #define FLAG_MAC 2u
-#define MAC_LEN  32u
 #define ID_LEN   16u
 
 /* ---- writing ---- */
@@ -35,12 +31,6 @@ static void add_text(struct rt_buf *out, struct rt_str s)
     rt_buf_add_str(out, s);
 }
 
-static bool mac_of(struct rt_str secret, const void *data, size_t len, uint8_t mac[MAC_LEN])
-{
-    unsigned int got = 0;
-    return HMAC(EVP_sha256(), secret.ptr, (int)secret.len, data, len, mac, &got) && got == MAC_LEN;
-}
-
 static void add_message(struct rt_buf *out, const struct rt_message *m)
 {
     rt_buf_add(out, m->id, ID_LEN);
@@ -56,12 +46,12 @@ static void add_message(struct rt_buf *out, const struct rt_message *m)
         add_text(out, m->attachments[i]);
 }
 
-void rt_parcel_encode(struct rt_buf *out, struct rt_str secret, const struct rt_parcel *p)
+void rt_parcel_encode(struct rt_buf *out, struct rt_mac *mac, const struct rt_parcel *p)
 {
     size_t start = out->len;
-    uint8_t mac[MAC_LEN];
+    uint8_t code[RT_MAC_LEN];
     rt_buf_add_c(out, MAGIC);
-    rt_buf_add_byte(out, (uint8_t)((p->logged ? FLAG_LOG : 0) | (secret.len > 0 ? FLAG_MAC : 0)));
+    rt_buf_add_byte(out, (uint8_t)((p->logged ? FLAG_LOG : 0) | (mac ? FLAG_MAC : 0)));
     add_text(out, p->node);
     add_text(out, p->channel);
     if (p->logged) {
@@ -70,10 +60,10 @@ void rt_parcel_encode(struct rt_buf *out, struct rt_str secret, const struct rt_
         add_text(out, p->epoch);
     }
     add_message(out, &p->message);
-    if (secret.len == 0 || !rt_buf_ok(out))
+    if (!mac || !rt_buf_ok(out))
         return;
-    if (mac_of(secret, out->data + start, out->len - start, mac))
-        rt_buf_add(out, mac, sizeof(mac));
+    if (rt_mac_make(mac, rt_str_of(out->data + start, out->len - start), code))
+        rt_buf_add(out, code, sizeof(code));
     else
         out->failed = true;
 }
@@ -145,32 +135,40 @@ static void read_message(struct reader *r, struct rt_str *attachments, struct rt
 }
 
 /* The content without its MAC, once that is right. */
-static int check_mac(struct rt_str *bytes, struct rt_str secret, struct rt_err *err)
+static int check_mac(struct rt_str *bytes, struct rt_mac *mac, struct rt_err *err)
 {
     bool has = bytes->len > 3 && ((uint8_t)bytes->ptr[3] & FLAG_MAC);
-    uint8_t mac[MAC_LEN];
-    if (!has && secret.len > 0)
+    uint8_t code[RT_MAC_LEN];
+    if (!has && mac)
         return rt_err_set(err, RT_EPERM, "the envelope has no MAC");
     if (!has)
         return 0;
-    if (bytes->len < MAC_LEN + 4)
+    if (bytes->len < RT_MAC_LEN + 4)
         return rt_err_set(err, RT_EINVAL, "the envelope is cut short");
-    bytes->len -= MAC_LEN;
-    if (secret.len == 0)
+    bytes->len -= RT_MAC_LEN;
+    if (!mac)
         return 0; /* a node that has a secret talks to one that has none: it may */
-    if (!mac_of(secret, bytes->ptr, bytes->len, mac) ||
-        !rt_str_eq_secret(rt_str_of(mac, MAC_LEN), rt_str_of(bytes->ptr + bytes->len, MAC_LEN)))
+    if (!rt_mac_make(mac, *bytes, code) ||
+        !rt_str_eq_secret(rt_str_of(code, sizeof(code)),
+                          rt_str_of(bytes->ptr + bytes->len, RT_MAC_LEN)))
         return rt_err_set(err, RT_EPERM, "the envelope's MAC is wrong");
     return 0;
 }
 
-int rt_parcel_decode(struct rt_str bytes, struct rt_str secret,
+struct rt_str rt_parcel_sender(struct rt_str bytes)
+{
+    struct reader r = {.at = (const uint8_t *)bytes.ptr, .left = bytes.len};
+    (void)take(&r, sizeof(MAGIC)); /* and the flags */
+    return read_text(&r);
+}
+
+int rt_parcel_decode(struct rt_str bytes, struct rt_mac *mac,
                      struct rt_str attachments[RT_MAX_ATTACHMENTS], struct rt_parcel *ret_parcel,
                      struct rt_err *err)
 {
     if (!rt_str_starts(bytes, RT_STR(MAGIC)))
         return rt_err_set(err, RT_EINVAL, "no envelope of this version");
-    int status = check_mac(&bytes, secret, err);
+    int status = check_mac(&bytes, mac, err);
     if (status)
         return status;
     struct reader r = {.at = (const uint8_t *)bytes.ptr + 3, .left = bytes.len - 3};

@@ -8,12 +8,13 @@
  *   with a MAC: HMAC-SHA256 (32 bytes) over everything before it
  * Whoever can PUBLISH to Redis could otherwise speak to every client: with a secret an envelope without a right
  * MAC is refused. `node` is the sender, so that a node drops its own.
- * Pure. Thread: any. */
+ * Thread: any, but for that of the key. */
 #ifndef RT_CLUSTER_ENVELOPE_H
 #define RT_CLUSTER_ENVELOPE_H
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "cluster/mac.h"
 #include "hub/message.h"
 
 struct rt_parcel {
@@ -24,10 +25,12 @@ struct rt_parcel {
     struct rt_message message; /* slices; when decoded, into the input */
 };
 
-/* `secret` empty: no MAC. Appends to `out`. Not carried: `stamp` and `except`. */
-void rt_parcel_encode(struct rt_buf *out, struct rt_str secret, const struct rt_parcel *parcel);
-/* RT_EINVAL: malformed; RT_EPERM: the MAC is missing or wrong. The message's attachments are put into `attachments`. */
-int rt_parcel_decode(struct rt_str bytes, struct rt_str secret,
+/* `mac` NULL: no MAC. Appends to `out`. Not carried: `stamp` and `except`. */
+void rt_parcel_encode(struct rt_buf *out, struct rt_mac *mac, const struct rt_parcel *parcel);
+/* Who says to have sent it, before anything is checked; a slice, none where there is no such text. */
+struct rt_str rt_parcel_sender(struct rt_str bytes);
+/* `mac` NULL: a MAC is not looked at. RT_EINVAL: malformed; RT_EPERM: the MAC is missing or wrong. The message's attachments are put into `attachments`. */
+int rt_parcel_decode(struct rt_str bytes, struct rt_mac *mac,
                      struct rt_str attachments[RT_MAX_ATTACHMENTS], struct rt_parcel *ret_parcel,
                      struct rt_err *err);
 

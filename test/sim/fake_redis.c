@@ -210,7 +210,11 @@ void fake_redis_forge(const char *epoch, uint32_t partition, uint64_t offset, st
         .partition = partition,
         .epoch = rt_str_c(epoch),
         .message = {.data = RT_STR("FORGED"), .kind = RT_KIND_TEXT, .offset = offset}};
-    rt_parcel_encode(&out, sim_chance(500) ? RT_STR("a guess") : RT_STR_NONE, &parcel);
+    struct rt_mac *guess = NULL;
+    if (sim_chance(500) && rt_mac_new(RT_STR("a guess"), &guess))
+        abort();
+    rt_parcel_encode(&out, guess, &parcel);
+    rt_mac_free(guess);
     snprintf(to, sizeof(to), "p:sim:%u", partition);
     for (uint32_t i = 0; i < SIM_NODES; i++)
         send_to(i, sim_below(2000), rt_str_c(to), rt_buf_str(&out));

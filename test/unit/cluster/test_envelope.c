@@ -9,6 +9,13 @@
 
 static struct rt_str parts[] = {{"\0\1", 2}, {NULL, 0}, {"three", 5}};
 
+static struct rt_mac *key_of(const char *secret)
+{
+    struct rt_mac *mac = NULL;
+    assert_int_equal(rt_mac_new(rt_str_c(secret), &mac), 0);
+    return mac;
+}
+
 static struct rt_parcel sample(void)
 {
     struct rt_parcel p = {.node = RT_STR("n1"),
@@ -55,7 +62,7 @@ static void what_was_sent_arrives(void **state)
 {
     (void)state;
     for (int secret = 0; secret < 2; secret++) {
-        struct rt_str key = secret ? RT_STR("secret") : RT_STR_NONE;
+        struct rt_mac *key = secret ? key_of("secret") : NULL;
         struct rt_parcel in = sample(), out;
         struct rt_str attachments[RT_MAX_ATTACHMENTS];
         struct rt_buf bytes = RT_BUF_INIT;
@@ -63,7 +70,9 @@ static void what_was_sent_arrives(void **state)
         assert_true(rt_buf_ok(&bytes));
         assert_int_equal(rt_parcel_decode(rt_buf_str(&bytes), key, attachments, &out, NULL), 0);
         expect_sample(&out);
+        assert_true(rt_str_eq(rt_parcel_sender(rt_buf_str(&bytes)), in.node));
         rt_buf_deinit(&bytes);
+        rt_mac_free(key);
     }
 }
 
@@ -74,8 +83,8 @@ static void an_ephemeral_message_has_no_position(void **state)
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_buf bytes = RT_BUF_INIT;
     in.logged = false;
-    rt_parcel_encode(&bytes, RT_STR_NONE, &in);
-    assert_int_equal(rt_parcel_decode(rt_buf_str(&bytes), RT_STR_NONE, attachments, &out, NULL), 0);
+    rt_parcel_encode(&bytes, NULL, &in);
+    assert_int_equal(rt_parcel_decode(rt_buf_str(&bytes), NULL, attachments, &out, NULL), 0);
     assert_false(out.logged);
     assert_true(out.message.offset == 0);
     assert_true(rt_str_eq(out.message.data, in.message.data));
@@ -88,10 +97,10 @@ static void a_secret_keeps_strangers_out(void **state)
     struct rt_parcel in = sample(), out;
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_buf plain = RT_BUF_INIT, other = RT_BUF_INIT, good = RT_BUF_INIT;
-    rt_parcel_encode(&plain, RT_STR_NONE, &in);
-    rt_parcel_encode(&other, RT_STR("another"), &in);
-    rt_parcel_encode(&good, RT_STR("secret"), &in);
-    struct rt_str secret = RT_STR("secret");
+    rt_parcel_encode(&plain, NULL, &in);
+    struct rt_mac *another = key_of("another"), *secret = key_of("secret");
+    rt_parcel_encode(&other, another, &in);
+    rt_parcel_encode(&good, secret, &in);
     assert_int_equal(rt_parcel_decode(rt_buf_str(&plain), secret, attachments, &out, NULL),
                      RT_EPERM);
     assert_int_equal(rt_parcel_decode(rt_buf_str(&other), secret, attachments, &out, NULL),
@@ -106,6 +115,40 @@ static void a_secret_keeps_strangers_out(void **state)
     rt_buf_deinit(&plain);
     rt_buf_deinit(&other);
     rt_buf_deinit(&good);
+    rt_mac_free(another);
+    rt_mac_free(secret);
+}
+
+/* RFC 4231, cases 1 to 3 and 6; again and again with one key, as a node does. */
+static void the_mac_is_hmac_sha256(void **state)
+{
+    (void)state;
+    char aa[131], dd[50], b[20];
+    memset(aa, 0xaa, sizeof(aa));
+    memset(dd, 0xdd, sizeof(dd));
+    memset(b, 0x0b, sizeof(b));
+    const struct {
+        struct rt_str key, data;
+        const char *start;
+    } cases[] = {
+        {{b, 20}, RT_STR("Hi There"), "\xb0\x34\x4c\x61\xd8\xdb\x38\x53"},
+        {RT_STR("Jefe"), RT_STR("what do ya want for nothing?"),
+         "\x5b\xdc\xc1\x46\xbf\x60\x75\x4e"},
+        {{aa, 20}, {dd, 50}, "\x77\x3e\xa9\x1e\x36\x80\x0e\x46"},
+        {{aa, 131},
+         RT_STR("Test Using Larger Than Block-Size Key - Hash Key First"),
+         "\x60\xe4\x31\x59\x1e\xe0\xb6\x7f"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct rt_mac *mac = NULL;
+        uint8_t code[RT_MAC_LEN];
+        assert_int_equal(rt_mac_new(cases[i].key, &mac), 0);
+        for (int again = 0; again < 3; again++) {
+            assert_true(rt_mac_make(mac, cases[i].data, code));
+            assert_memory_equal(code, cases[i].start, 8);
+        }
+        rt_mac_free(mac);
+    }
 }
 
 static void whatever_is_cut_or_longer_is_malformed(void **state)
@@ -114,17 +157,18 @@ static void whatever_is_cut_or_longer_is_malformed(void **state)
     struct rt_parcel in = sample(), out;
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_buf bytes = RT_BUF_INIT;
-    rt_parcel_encode(&bytes, RT_STR_NONE, &in);
+    rt_parcel_encode(&bytes, NULL, &in);
     for (size_t len = 0; len < bytes.len; len++) {
         /* A copy of exactly this size, so that a read past it is seen. */
         struct rt_bytes *cut = rt_bytes_copy(bytes.data, len);
         assert_non_null(cut);
-        assert_int_equal(rt_parcel_decode(rt_bytes_str(cut), RT_STR_NONE, attachments, &out, NULL),
+        assert_int_equal(rt_parcel_decode(rt_bytes_str(cut), NULL, attachments, &out, NULL),
                          RT_EINVAL);
+        (void)rt_parcel_sender(rt_bytes_str(cut)); /* reads nothing behind it either */
         rt_bytes_unref(cut);
     }
     rt_buf_add_byte(&bytes, 0);
-    assert_int_equal(rt_parcel_decode(rt_buf_str(&bytes), RT_STR_NONE, attachments, &out, NULL),
+    assert_int_equal(rt_parcel_decode(rt_buf_str(&bytes), NULL, attachments, &out, NULL),
                      RT_EINVAL);
     rt_buf_deinit(&bytes);
 }
@@ -134,6 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_sent_arrives),
         cmocka_unit_test(an_ephemeral_message_has_no_position),
+        cmocka_unit_test(the_mac_is_hmac_sha256),
         cmocka_unit_test(a_secret_keeps_strangers_out),
         cmocka_unit_test(whatever_is_cut_or_longer_is_malformed),
     };
