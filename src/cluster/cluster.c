@@ -1,8 +1,6 @@
 /* See cluster.h. */
 #include "cluster/cluster.h"
 
-#include <stdio.h>
-
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -45,7 +43,10 @@ static struct rt_str key_of_node(const void *value)
 static struct rt_str partition_channel(struct rt_cluster *c, uint32_t partition)
 {
     rt_buf_clear(&c->name);
-    rt_buf_printf(&c->name, "p:%s:%u", c->options.topic, partition);
+    rt_buf_add_c(&c->name, "p:");
+    rt_buf_add_c(&c->name, c->options.topic);
+    rt_buf_add_byte(&c->name, ':');
+    rt_buf_add_u64(&c->name, partition);
     return rt_buf_str(&c->name);
 }
 

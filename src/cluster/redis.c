@@ -387,7 +387,9 @@ static void on_published(redisAsyncContext *ac, void *reply_, void *arg)
 
 static void add_bulk(struct rt_buf *out, struct rt_str a, struct rt_str b)
 {
-    rt_buf_printf(out, "$%zu\r\n", a.len + b.len);
+    rt_buf_add_byte(out, '$');
+    rt_buf_add_u64(out, a.len + b.len);
+    rt_buf_add_c(out, "\r\n");
     rt_buf_add_str(out, a);
     rt_buf_add_str(out, b);
     rt_buf_add_c(out, "\r\n");

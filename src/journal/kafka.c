@@ -162,13 +162,19 @@ static const char *refusal(const struct rt_kafka *k, const struct rt_kafka_part 
     return NULL;
 }
 
+static void set_epoch(struct rt_position *position, const struct rt_kafka_part *part)
+{
+    _Static_assert(sizeof(position->epoch) >= sizeof(part->epoch), "an epoch fits");
+    memcpy(position->epoch, part->epoch, sizeof(part->epoch));
+}
+
 static int answer_duplicate(struct rt_kafka *k, const struct rt_kafka_part *part,
                             struct rt_append *a, uint64_t first)
 {
     a->status = RT_OK;
     a->duplicate = true;
     a->position.offset = first;
-    snprintf(a->position.epoch, sizeof(a->position.epoch), "%s", part->epoch);
+    set_epoch(&a->position, part);
     rt_journal_meter_count(&k->meter, a);
     return RT_OK;
 }
@@ -261,10 +267,10 @@ static bool kafka_position(const struct rt_journal *j, struct rt_str channel,
     const struct rt_kafka *k = rt_kafka_of(j);
     uint32_t partition = rt_partition_of(channel, k->partitions);
     uint64_t next = rt_sequencer_next(k->sequencer, partition);
-    const char *epoch = k->parts[partition].epoch;
-    if (epoch[0] == '\0' || next == 0)
+    const struct rt_kafka_part *part = &k->parts[partition];
+    if (part->epoch[0] == '\0' || next == 0)
         return false;
-    snprintf(ret_position->epoch, sizeof(ret_position->epoch), "%s", epoch);
+    set_epoch(ret_position, part);
     ret_position->offset = next - 1;
     return true;
 }
@@ -293,7 +299,7 @@ static void stored(struct rt_kafka *k, struct rt_append *a, uint64_t position)
     if (position > 0 && position <= part->tailed && a->message->m.offset != position)
         position = 0;
     a->position.offset = part->named ? position : 0;
-    snprintf(a->position.epoch, sizeof(a->position.epoch), "%s", part->epoch);
+    set_epoch(&a->position, part);
     if (position > 0 && part->named) /* else it may be a position of another log: the tail tells */
         rt_kafka_own_record(k, a, position);
     a->status = RT_OK; /* not before: in what is delivered this means that it waits */
