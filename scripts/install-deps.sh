@@ -7,7 +7,7 @@ set -eu
 
 have_command() { command -v "$1" >/dev/null 2>&1; }
 have_module() { have_command pkg-config && pkg-config --exists "$1"; }
-have_postgres() { [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || have_command initdb; }
+have_python_module() { python3 -c "import $1" 2>/dev/null; }
 have_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 known_package() { apt-cache show "$1" >/dev/null 2>&1; }
 
@@ -69,6 +69,11 @@ set_test() {
     want_unless chromium have_command chromium
     # Shows what Kafka holds.
     want_unless kcat have_command kcat
+    want_unless curl have_command curl
+    # Another language's Socket.IO client.
+    for package in socketio requests websocket; do
+        want_unless "python3-$package" have_python_module "$package"
+    done
 }
 
 # scripts/kafka.sh and run_cluster.sh
