@@ -30,6 +30,7 @@ export const KINDS = {
   content: 'payload or id is not what was published',
   gap: 'a subscriber was told that messages are missing',
   records: 'the log as a whole: holes in its offsets, another incarnation, counts that do not agree',
+  promise: 'not as it is promised of the time of an outage',
 };
 
 class Verdict {

@@ -55,25 +55,29 @@ function readRecord(line, partitions, problems) {
   return `${channel}\t${partition.fold.name}.${number}\t${partition.next}\t${headers['rt-id']}\t${headers['rt-key']}\t${hash}\n`;
 }
 
-// Writes `kafka` and `kafka.json`. Payloads of the run have no line breaks. Returns how many messages there are, repetitions and all.
-export async function collectKafka(dir, { brokers, topic }) {
+// Writes `kafka` and `kafka.json`, of channels that begin with `prefix`. Payloads have no line breaks. Returns how many messages there are in all channels, repetitions
+// and all, and the keys of those in other ones.
+export async function collectKafka(dir, { brokers, topic, prefix }) {
   const args = ['-b', brokers, '-t', topic, '-C', '-e', '-q', '-o', 'beginning', '-f', '%p\t%o\t%k\t%h\t%s\n'];
   const child = spawn('kcat', args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exit = once(child, 'close');
   const out = createWriteStream(path.join(dir, 'kafka'));
   const partitions = new Map();
   const problems = [];
+  const aside = [];
   let records = 0;
   for await (const line of createInterface({ input: child.stdout, crlfDelay: Infinity })) {
     const record = readRecord(line, partitions, problems);
-    if (record) records++;
-    if (record && !out.write(record)) await once(out, 'drain');
+    if (!record) continue;
+    records++;
+    if (!record.startsWith(prefix)) aside.push(record.split('\t')[4]);
+    else if (!out.write(record)) await once(out, 'drain');
   }
   await new Promise((resolve) => out.end(resolve));
   const [code] = await exit;
   if (code !== 0) throw new Error(`kcat ended with ${code}`);
   writeFileSync(path.join(dir, 'kafka.json'), JSON.stringify({ problems }));
-  return records;
+  return { records, aside };
 }
 
 const psql = (url, sql) => [url, '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', sql];
@@ -95,7 +99,7 @@ async function copy(file, url, query) {
 }
 
 // Writes `postgres` and `repeats`. Tabs and backslashes cannot be in the run's texts, so COPY's escapes do not matter.
-export async function collectPostgres(dir, url) {
-  await copy(path.join(dir, 'postgres'), url, 'SELECT channel, epoch, "offset", id, key, md5(data) FROM rtbroker.message ORDER BY epoch, "offset"');
-  await copy(path.join(dir, 'repeats'), url, 'SELECT channel, epoch, "offset", id, key, first FROM rtbroker.repeat ORDER BY epoch, "offset"');
+export async function collectPostgres(dir, url, prefix) {
+  await copy(path.join(dir, 'postgres'), url, `SELECT channel, epoch, "offset", id, key, md5(data) FROM rtbroker.message WHERE channel LIKE '${prefix}%' ORDER BY epoch, "offset"`);
+  await copy(path.join(dir, 'repeats'), url, `SELECT channel, epoch, "offset", id, key, first FROM rtbroker.repeat WHERE channel LIKE '${prefix}%' ORDER BY epoch, "offset"`);
 }

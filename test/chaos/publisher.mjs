@@ -2,25 +2,29 @@
 //
 // Every channel has one message out at a time: the next one goes when this one is acknowledged, so a channel's numbers rise in its log. What is not
 // acknowledged, for whatever reason, is sent again with its key, to another node.
-// In: {budget: N} how many messages may be begun by now, {finish: true} begin no more. Out: {acked: N} from time to time, {done: COUNTS} and {failed: TEXT}.
+// In: {budget: N} how many messages may be begun by now, {finish: true, windows} begin no more. Out: {acked: N} from time to time, {done: COUNTS} and {failed: TEXT}.
+// With `measure`, messages say when they were begun, and COUNTS has the times of tries in each of the windows, by answer: ok, retry, unknown, broken.
 import http from 'node:http';
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { Samples } from './samples.mjs';
+
 const ATTEMPT_TIMEOUT = 10_000; // a frozen node does not answer
 const GIVE_UP = 8 * 60_000; // less than the window of keys
 const TICK = 20;
 
-const { nodes, apiKey, channels, publishes, rate, size, file } = JSON.parse(process.argv[2]);
+const { nodes, apiKey, channels, publishes, rate, size, file, measure } = JSON.parse(process.argv[2]);
 const out = createWriteStream(file);
 const agents = nodes.map(() => new http.Agent({ keepAlive: true, maxSockets: Infinity }));
 const counts = { acked: 0, duplicate: 0, retry: 0, unknown: 0, broken: 0, open: 0 };
-let budget = 0, begun = 0, tokens = 0, finishing = false, waiting = [];
+const samples = new Samples();
+let budget = 0, begun = 0, tokens = 0, finishing = false, waiting = [], windows;
 
 function release() {
   tokens = rate ? Math.min(tokens + (rate * TICK) / 1000, Math.max(1, rate / 5)) : Infinity;
-  while (waiting.length > 0 && tokens >= 1 && begun < budget) {
+  while (!finishing && waiting.length > 0 && tokens >= 1 && begun < budget) {
     tokens--;
     begun++;
     waiting.shift()(true);
@@ -48,25 +52,23 @@ function post(node, body) {
   });
 }
 
+const ANSWERS = { 200: 'ok', 503: 'retry', 504: 'unknown' };
+
 // One try: the result, or undefined when it has to be sent again.
 async function attempt(node, body) {
-  let answer;
-  try {
-    answer = await post(node, body);
-  } catch {
-    counts.broken++;
-    return undefined;
-  }
-  if (answer.status === 200) return JSON.parse(answer.text).result;
-  if (answer.status === 503) counts.retry++;
-  else if (answer.status === 504) counts.unknown++;
-  else throw new Error(`publish: ${answer.status} ${answer.text}`);
+  const began = Date.now();
+  const answer = await post(node, body).catch(() => undefined);
+  const kind = answer ? ANSWERS[answer.status] : 'broken';
+  if (!kind) throw new Error(`publish: ${answer.status} ${answer.text}`);
+  if (measure) samples.add(began, Date.now() - began, kind);
+  if (kind === 'ok') return JSON.parse(answer.text).result;
+  counts[kind]++;
   return undefined;
 }
 
 async function publish(channel, number, state) {
   const key = `${channel.slice(channel.indexOf(':') + 1)}-${number}`;
-  const data = JSON.stringify({ k: key, pad: 'x'.repeat(size) });
+  const data = JSON.stringify({ k: key, pad: 'x'.repeat(size), ...(measure && { at: Date.now() }) });
   const hash = createHash('md5').update(data).digest('hex');
   const body = `{"channel":"${channel}","idempotency_key":"${key}","data":${data}}`;
   const deadline = Date.now() + GIVE_UP;
@@ -94,6 +96,7 @@ async function own(channel, index) {
 process.on('message', (message) => {
   if (message.budget !== undefined) budget = message.budget;
   if (message.finish) finishing = true;
+  windows ??= message.windows;
   release();
 });
 process.on('disconnect', () => process.exit(1));
@@ -110,4 +113,4 @@ try {
 }
 clearInterval(timer);
 await new Promise((resolve) => out.end(resolve));
-process.send(failed ? { failed } : { done: counts }, () => process.exit(0));
+process.send(failed ? { failed } : { done: { ...counts, ...(windows && { windows: samples.report(windows) }) } }, () => process.exit(0));

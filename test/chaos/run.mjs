@@ -52,8 +52,8 @@ class Worker {
   }
 
   // Its counts, once it has written all.
-  async end(ms) {
-    this.send({ finish: true });
+  async end(ms, windows) {
+    this.send({ finish: true, windows });
     await until(`${this.script} ends`, () => this.counts || this.failed, ms);
     this.check();
     return this.counts;
@@ -64,11 +64,12 @@ class Worker {
   }
 }
 
-class Failed extends Error {}
+export class Failed extends Error {}
 
 export class Chaos {
+  // `cluster`: one that runs already, then `prefix` keeps the channels of several runs apart: chaos:NAME- each. `dir`: for the logs.
   constructor(options) {
-    Object.assign(this, DEFAULTS, { without: [], seed: 1, log: () => {} }, options);
+    Object.assign(this, DEFAULTS, { without: [], seed: 1, prefix: 'chaos:', log: () => {} }, options);
     this.services = SERVICES.filter((name) => !this.without.includes(name));
     this.groups = plan(this);
     this.workers = [];
@@ -78,9 +79,8 @@ export class Chaos {
 
   // `t` has after(). Resolves with the verdict of the checker.
   async run(t) {
-    this.log(`seed ${this.seed}, ${this.publishes} publishes; faults by messages acknowledged:\n${this.groups.map((g) => `  ${tell(g)}`).join('\n')}`);
-    const set = this.services.includes('postgres') ? {} : { channels: '[{match: "chaos:*", log: true, history: {size: 20000}}]' };
-    this.cluster = await startCluster(t, { nodes: this.nodes, config: path.join(HERE, 'chaos.yaml'), without: ['nginx', ...this.without], set });
+    this.begin();
+    this.cluster ??= await this.start(t);
     try {
       await this.publishAll();
       await this.settle();
@@ -90,6 +90,15 @@ export class Chaos {
       for (const worker of this.workers) worker.kill();
     }
     return check(this.dir);
+  }
+
+  begin() {
+    this.log(`seed ${this.seed}, ${this.publishes} publishes; faults by messages acknowledged:\n${this.groups.map((g) => `  ${tell(g)}`).join('\n')}`);
+  }
+
+  start(t) {
+    const set = this.services.includes('postgres') ? {} : { channels: '[{match: "chaos:*", log: true, history: {size: 20000}}]' };
+    return startCluster(t, { nodes: this.nodes, config: path.join(HERE, 'chaos.yaml'), without: ['nginx', ...this.without], set });
   }
 
   // Where subscribers begin: at the beginning of the log, which only the store can tell from a log that was cut. Without it: where the log is; nodes
@@ -104,12 +113,13 @@ export class Chaos {
   }
 
   async startWorkers() {
-    const channels = Array.from({ length: this.channels }, (_, i) => `chaos:c${String(i).padStart(3, '0')}`);
+    const channels = Array.from({ length: this.channels }, (_, i) => `${this.prefix}c${String(i).padStart(3, '0')}`);
     const common = { nodes: this.cluster.nodes, apiKey: this.cluster.env.RT_API_KEY, channels };
     const from = await this.beginnings(channels);
     this.readers = Array.from({ length: this.subscribers },
       (_, i) => new Worker('subscriber.mjs', { ...common, from, first: i, file: path.join(this.dir, `sub-${i + 1}`) }));
-    this.publisher = new Worker('publisher.mjs', { ...common, publishes: this.publishes, rate: this.rate, size: this.size, file: path.join(this.dir, 'published') });
+    const { publishes, rate, size, measure } = this;
+    this.publisher = new Worker('publisher.mjs', { ...common, publishes, rate, size, measure, file: path.join(this.dir, 'published') });
     this.workers = [this.publisher, ...this.readers];
   }
 
@@ -195,16 +205,18 @@ export class Chaos {
   }
 
   async endWorkers() {
-    const published = await this.publisher.end(RECOVERY);
-    const read = await Promise.all(this.readers.map((reader) => reader.end(RECOVERY)));
-    this.log(`publishers: ${JSON.stringify(published)}\nsubscribers: ${JSON.stringify(read)}\nnodes that ended for want of a service and were started again: ${this.restarts}`);
+    const published = await this.publisher.end(RECOVERY, this.windows);
+    const read = await Promise.all(this.readers.map((reader) => reader.end(RECOVERY, this.windows)));
+    const tally = (counts) => JSON.stringify({ ...counts, windows: undefined });
+    this.log(`publishers: ${tally(published)}\nsubscribers: ${read.map(tally)}\nnodes that ended for want of a service and were started again: ${this.restarts}`);
     return published;
   }
 
   async collect({ acked, open }) {
     const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic, RT_POSTGRES_URL: url } = this.cluster.env;
     const postgres = this.services.includes('postgres');
-    const records = await collectKafka(this.dir, { brokers, topic });
+    const { records, aside } = await collectKafka(this.dir, { brokers, topic, prefix: this.prefix });
+    this.aside = aside;
     if (postgres) await this.collectStore(url, records);
     const run = { acked, open, subscribers: this.readers.map((_, i) => String(i + 1)), postgres, seed: this.seed };
     writeFileSync(path.join(this.dir, 'run.json'), JSON.stringify(run));
@@ -217,7 +229,7 @@ export class Chaos {
       return rows + repeats + dead >= records;
     };
     await this.patiently(`PostgreSQL has all ${records} records`, stored);
-    await collectPostgres(this.dir, url);
+    await collectPostgres(this.dir, url, this.prefix);
     const { dead } = await countRows(url);
     if (dead > 0) throw new Failed(`${dead} records were put aside as dead letters`);
   }
@@ -225,14 +237,16 @@ export class Chaos {
 
 // ---- command line ----------------------------------------------------------------------------------------------------
 
-function misused(text) {
-  console.error(`run.mjs: ${text}`);
+const PROGRAM = path.basename(process.argv[1] ?? '');
+
+export function misused(text) {
+  console.error(`${PROGRAM}: ${text}`);
   process.exit(2);
 }
 
-function readOptions() {
-  const numbers = ['publishes', 'kills', 'pauses', 'seed', 'nodes', 'channels', 'subscribers', 'rate', 'size'];
-  const options = Object.fromEntries([...numbers, 'without', 'dir'].map((name) => [name, { type: 'string' }]));
+// The arguments; those of `numbers` as whole numbers, and those of `least1` not zero.
+export function readArguments(numbers, least1, texts) {
+  const options = Object.fromEntries([...numbers, ...texts].map((name) => [name, { type: 'string' }]));
   let values;
   try {
     ({ values } = parseArgs({ options }));
@@ -244,18 +258,24 @@ function readOptions() {
     if (!/^\d{1,9}$/.test(values[name])) misused(`--${name} ${values[name]}: a whole number is possible`);
     values[name] = Number(values[name]);
   }
-  for (const name of ['publishes', 'nodes', 'channels', 'subscribers']) if (values[name] === 0) misused(`--${name} 0: at least 1`);
+  for (const name of least1) if (values[name] === 0) misused(`--${name} 0: at least 1`);
+  return values;
+}
+
+function readOptions() {
+  const least1 = ['publishes', 'nodes', 'channels', 'subscribers'];
+  const values = readArguments([...least1, 'kills', 'pauses', 'seed', 'rate', 'size'], least1, ['without', 'dir']);
   values.seed ??= Math.floor(Math.random() * 1e9);
   values.without = values.without ? values.without.split(',') : [];
   if (values.without.some((name) => name !== 'postgres')) misused(`--without ${values.without}: only postgres can be left out`);
   return values;
 }
 
-async function main() {
-  const options = readOptions();
-  const keep = options.dir !== undefined;
-  if (keep) mkdirSync(options.dir, { recursive: true });
-  const dir = keep ? path.resolve(options.dir) : mkdtempSync(path.join(os.tmpdir(), 'rtb-chaos-'));
+// Makes the run by `make({ dir, log })`, does it, says what came of it and ends the process. `dir`: for the logs, as the user wants it.
+export async function perform(dirOption, make) {
+  const keep = dirOption !== undefined;
+  if (keep) mkdirSync(dirOption, { recursive: true });
+  const dir = keep ? path.resolve(dirOption) : mkdtempSync(path.join(os.tmpdir(), 'rtb-chaos-'));
   if (readdirSync(dir).length > 0) misused(`${dir} is not empty`);
   const finish = [];
   const start = performance.now();
@@ -264,11 +284,12 @@ async function main() {
   process.once('SIGINT', () => process.exit(130)); // the cluster's script sees the end of its input
   process.once('SIGTERM', () => process.exit(143));
   try {
-    const verdict = await new Chaos({ ...options, dir, log: (text) => console.log(`[${stamp()}] ${text}`) }).run({ after: (fn) => finish.push(fn) });
+    const run = make({ dir, log: (text) => console.log(`[${stamp()}] ${text}`) });
+    const verdict = await run.run({ after: (fn) => finish.push(fn) });
     console.log(describe(verdict));
     ok = verdict.ok;
   } catch (error) {
-    console.error(`run.mjs: ${error instanceof Failed ? error.message : error.stack}`);
+    console.error(`${PROGRAM}: ${error instanceof Failed ? error.message : error.stack}`);
   }
   for (const fn of finish)
     await fn().catch((error) => {
@@ -277,8 +298,11 @@ async function main() {
     });
   if (ok && !keep) rmSync(dir, { recursive: true });
   else console.log(`logs: ${dir}`);
-  console.log(`${ok ? 'ok' : 'FAILED'} after ${stamp()}, seed ${options.seed}`);
+  console.log(`${ok ? 'ok' : 'FAILED'} after ${stamp()}`);
   process.exit(ok ? 0 : 1);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const options = readOptions();
+  await perform(options.dir, (where) => new Chaos({ ...options, ...where }));
+}

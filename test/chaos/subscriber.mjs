@@ -2,11 +2,14 @@
 //
 // A stream that ends or breaks is opened again on the next node, after the last position that it was sent whole. Nothing is left out here: what comes twice
 // is written twice, an announced gap is written as one, for check.mjs to find.
-// In: {finish: true}. Out: {received: N} from time to time, {done: COUNTS}.
+// In: {finish: true, windows}. Out: {received: N} from time to time, {done: COUNTS}. Of messages that say when they were begun, COUNTS has how long they took to come, by the
+// windows in which they were begun.
 import http from 'node:http';
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+
+import { Samples } from './samples.mjs';
 
 const SILENCE = 45_000; // a living stream says something every 15 s
 const RECONNECT = 100;
@@ -16,7 +19,8 @@ const out = createWriteStream(file);
 const agent = new http.Agent({ maxSockets: Infinity });
 const counts = { received: 0, streams: 0, gaps: 0 };
 const open = new Set();
-let finishing = false;
+const samples = new Samples();
+let finishing = false, windows;
 
 function take(channel, state, event) {
   const fields = {};
@@ -35,6 +39,7 @@ function take(channel, state, event) {
     if (Number(offset) !== publication.offset) throw new Error(`${channel}: id says ${fields.id}, the message ${publication.offset}`);
     state.last = fields.id;
     counts.received++;
+    if (publication.data?.at) samples.add(publication.data.at, Date.now() - publication.data.at);
   }
 }
 
@@ -77,6 +82,7 @@ async function follow(channel, index) {
 process.on('message', (message) => {
   if (!message.finish) return;
   finishing = true;
+  windows = message.windows;
   for (const request of open) request.destroy();
 });
 process.on('disconnect', () => process.exit(1));
@@ -84,4 +90,4 @@ setInterval(() => process.send({ received: counts.received }), 100).unref();
 
 await Promise.all(channels.map(follow));
 await new Promise((resolve) => out.end(resolve));
-process.send({ done: counts }, () => process.exit(0));
+process.send({ done: { ...counts, ...(windows && { windows: samples.report(windows) }) } }, () => process.exit(0));

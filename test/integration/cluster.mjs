@@ -76,6 +76,18 @@ class Cluster {
     return answer.result;
   }
 
+  // All messages of a channel, as a client would read them: page by page from the beginning.
+  async wholeHistory(name, channel, page = 1000) {
+    const all = [];
+    for (let since = { offset: 0 }; ;) {
+      const { publications, gap, epoch } = await this.api(name, 'history', { channel, since, limit: page });
+      if (gap) throw new Error(`${name}: history of ${channel} has a gap behind ${since.offset}`);
+      if (publications.length === 0) return all;
+      all.push(...publications);
+      since = { offset: publications.at(-1).offset, epoch };
+    }
+  }
+
   // /readyz as { status, ready, backends }
   async ready(name) {
     const response = await fetch(`${this.nodeUrl(name)}/readyz`, { signal: AbortSignal.timeout(10_000) });
