@@ -213,7 +213,7 @@ static int kafka_append(struct rt_journal *j, struct rt_append *a)
     const char *why = refusal(k, part, a->task.bytes);
     if (why)
         return rt_journal_refuse(&k->meter, a, RT_EAGAIN, why);
-    if (rt_dedupe_find(&part->dedupe, &a->message->m, &first))
+    if (rt_dedupe_find(&part->dedupe, a->channel_name, &a->message->m, &first))
         return answer_duplicate(k, part, a, first);
     int indexed = rt_map_put(&k->by_id, a);
     int code = indexed == RT_ENOMEM ? rt_err_nomem(&err) : produce(k, partition, a, &err);
@@ -303,7 +303,8 @@ static void stored(struct rt_kafka *k, struct rt_append *a, uint64_t position)
     if (position > 0 && part->named) /* else it may be a position of another log: the tail tells */
         rt_kafka_own_record(k, a, position);
     a->status = RT_OK; /* not before: in what is delivered this means that it waits */
-    if (position > 0 && part->named && rt_dedupe_find(&part->dedupe, &a->message->m, &first) &&
+    if (position > 0 && part->named &&
+        rt_dedupe_find(&part->dedupe, a->channel_name, &a->message->m, &first) &&
         first < position) {
         a->duplicate = true;
         a->position.offset = first;

@@ -4,7 +4,7 @@
 #include "base/rand.h"
 
 struct entry {
-    uint64_t identity[2]; /* hash of publisher and key */
+    uint64_t identity[2]; /* hash of channel, publisher and key */
     uint64_t time;        /* of the last record with it */
     uint64_t first;       /* position of the first */
     struct rt_list link;
@@ -17,14 +17,17 @@ static struct rt_str identity_of(const void *value)
 }
 
 /* 128 bits under a secret: publishers cannot aim at somebody else's. */
-static void identify(const struct rt_dedupe *d, const struct rt_message *m, uint64_t out[2])
+static void identify(const struct rt_dedupe *d, struct rt_str channel, const struct rt_message *m,
+                     uint64_t out[2])
 {
-    const uint64_t other[2] = {~d->secret[1], d->secret[0]};
-    const uint64_t a[2] = {rt_siphash13(d->secret, m->publisher),
-                           rt_siphash13(other, m->publisher)};
-    const uint64_t b[2] = {a[1], ~a[0]};
-    out[0] = rt_siphash13(a, m->key);
-    out[1] = rt_siphash13(b, m->key);
+    const struct rt_str parts[] = {channel, m->publisher, m->key};
+    out[0] = d->secret[0];
+    out[1] = d->secret[1];
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        const uint64_t a[2] = {out[0], out[1]}, b[2] = {~out[1], out[0]};
+        out[0] = rt_siphash13(a, parts[i]);
+        out[1] = rt_siphash13(b, parts[i]);
+    }
 }
 
 void rt_dedupe_init(struct rt_dedupe *d, uint64_t window, uint32_t max_entries)
@@ -60,18 +63,20 @@ static bool within(const struct rt_dedupe *d, const struct entry *e, uint64_t ti
     return time <= e->time || time - e->time <= d->window;
 }
 
-static struct entry *lookup(const struct rt_dedupe *d, const struct rt_message *m, uint64_t out[2])
+static struct entry *lookup(const struct rt_dedupe *d, struct rt_str channel,
+                            const struct rt_message *m, uint64_t out[2])
 {
-    identify(d, m, out);
+    identify(d, channel, m, out);
     return rt_map_get(&d->entries, rt_str_of(out, 2 * sizeof(out[0])));
 }
 
-bool rt_dedupe_find(const struct rt_dedupe *d, const struct rt_message *m, uint64_t *ret_first)
+bool rt_dedupe_find(const struct rt_dedupe *d, struct rt_str channel, const struct rt_message *m,
+                    uint64_t *ret_first)
 {
     uint64_t identity[2];
     if (!m->key.ptr || d->window == 0 || d->entries.count == 0)
         return false;
-    const struct entry *e = lookup(d, m, identity);
+    const struct entry *e = lookup(d, channel, m, identity);
     if (!e || !within(d, e, m->time))
         return false;
     *ret_first = e->first;
@@ -104,12 +109,13 @@ static void remember(struct rt_dedupe *d, const struct rt_message *m, const uint
     rt_list_push(&d->by_use, &e->link);
 }
 
-bool rt_dedupe_record(struct rt_dedupe *d, const struct rt_message *m, uint64_t *ret_first)
+bool rt_dedupe_record(struct rt_dedupe *d, struct rt_str channel, const struct rt_message *m,
+                      uint64_t *ret_first)
 {
     uint64_t identity[2];
     if (!m->key.ptr || d->window == 0)
         return false;
-    struct entry *e = lookup(d, m, identity);
+    struct entry *e = lookup(d, channel, m, identity);
     if (!e) {
         remember(d, m, identity);
         return false;

@@ -1,6 +1,6 @@
 /* Which records of a partition repeat an idempotency key. A function of the log, so that every node and the sink skip the same ones.
  *
- * The rule: a record is a duplicate when an earlier record of its partition has the same (publisher, key) and a time not further back than the window, be that one a duplicate
+ * The rule: a record is a duplicate when an earlier record of its channel has the same (publisher, key) and a time not further back than the window, be that one a duplicate
  * itself or not. So the answer needs no more than the log of the last window, and a node that begins to read there comes to the same one. Time is the messages'
  * (rt-time), not the machine's.
  * At most `max_entries` keys of a partition are remembered, the longest unused one goes: with more within the window, repetitions of the oldest pass.
@@ -29,8 +29,10 @@ void rt_dedupe_deinit(struct rt_dedupe *d);
 void rt_dedupe_clear(struct rt_dedupe *d);
 /* The next record of the log. True: skip it; `*ret_first` is the position of the first one with its key. A message without a key is none. Without
  * memory the key is not remembered. */
-bool rt_dedupe_record(struct rt_dedupe *d, const struct rt_message *m, uint64_t *ret_first);
+bool rt_dedupe_record(struct rt_dedupe *d, struct rt_str channel, const struct rt_message *m,
+                      uint64_t *ret_first);
 /* Would a record with this message be a duplicate? Changes nothing. */
-bool rt_dedupe_find(const struct rt_dedupe *d, const struct rt_message *m, uint64_t *ret_first);
+bool rt_dedupe_find(const struct rt_dedupe *d, struct rt_str channel, const struct rt_message *m,
+                    uint64_t *ret_first);
 
 #endif

@@ -34,7 +34,7 @@ static void on_deliver(void *arg, const struct rt_record *record)
     struct rt_stored *message = own ? own->message : record->message;
     uint64_t first = 0;
     message->m.offset = record->offset;
-    bool repeated = rt_dedupe_record(&part->dedupe, &message->m, &first);
+    bool repeated = rt_dedupe_record(&part->dedupe, record->channel, &message->m, &first);
     if (own && own->status == RT_OK)
         resolve(k, own, first);
     if (repeated) {

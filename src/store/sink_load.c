@@ -13,10 +13,10 @@ static const char PROGRESS[] = "SELECT epoch, next, purged, epoch_at FROM {schem
 static const char KEYS[] =
     "WITH newest AS MATERIALIZED (SELECT time - $3 * interval '1 ms' AS since FROM {schema}.message "
     "WHERE epoch = $1 AND \"offset\" < $2 ORDER BY \"offset\" DESC LIMIT 1) "
-    "SELECT \"offset\", \"offset\" AS first, time, publisher, key FROM (SELECT * FROM {schema}.message "
+    "SELECT \"offset\", \"offset\" AS first, time, publisher, key, channel FROM (SELECT * FROM {schema}.message "
     "WHERE epoch = $1 AND \"offset\" < $2 AND key IS NOT NULL AND time >= (SELECT since FROM newest) "
     "ORDER BY \"offset\" DESC LIMIT $4) m UNION ALL "
-    "SELECT \"offset\", first, time, publisher, key FROM (SELECT * FROM {schema}.repeat "
+    "SELECT \"offset\", first, time, publisher, key, channel FROM (SELECT * FROM {schema}.repeat "
     "WHERE epoch = $1 AND \"offset\" < $2 AND time >= (SELECT since FROM newest) "
     "ORDER BY \"offset\" DESC LIMIT $4) r ORDER BY 1";
 
@@ -65,7 +65,7 @@ static void feed(struct rt_sink_part *p, const PGresult *result)
                                      .time = rt_pg_time(result, i, 2),
                                      .publisher = rt_pg_str(result, i, 3),
                                      .key = rt_pg_str(result, i, 4)};
-        (void)rt_dedupe_record(&p->dedupe, &m, &first);
+        (void)rt_dedupe_record(&p->dedupe, rt_pg_str(result, i, 5), &m, &first);
     }
 }
 

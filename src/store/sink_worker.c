@@ -409,7 +409,8 @@ static void add_record(struct rt_sink_worker *w, struct rt_sink_part *p, rd_kafk
     if (code < 0)
         return;
     rt_sink_entry_row(e, message);
-    if (rt_dedupe_record(&p->dedupe, &message->m, &e->first) && e->kind == RT_SINK_ROW)
+    struct rt_str channel = rt_str_of(record->key, record->key_len);
+    if (rt_dedupe_record(&p->dedupe, channel, &message->m, &e->first) && e->kind == RT_SINK_ROW)
         e->kind = RT_SINK_REPEAT;
 }
 

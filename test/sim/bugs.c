@@ -52,16 +52,23 @@ WRAP(int, rt_sequencer_push, struct rt_sequencer *s, enum rt_source source,
     return __real_rt_sequencer_push(s, source, record);
 }
 
-WRAP(bool, rt_dedupe_record, struct rt_dedupe *d, const struct rt_message *m, uint64_t *ret_first)
+/* What the rule of repetitions takes for the channel. */
+static struct rt_str channel_of_key(struct rt_str channel)
 {
-    bool repeated = __real_rt_dedupe_record(d, m, ret_first);
+    return BUG(KEYS_GLOBAL) ? RT_STR_NONE : channel;
+}
+
+WRAP(bool, rt_dedupe_record, struct rt_dedupe *d, struct rt_str channel, const struct rt_message *m,
+     uint64_t *ret_first)
+{
+    bool repeated = __real_rt_dedupe_record(d, channel_of_key(channel), m, ret_first);
     return repeated && !(BUG(DEDUPE_FORGETS) && sim.host); /* the store's writer is no host */
 }
 
-WRAP(bool, rt_dedupe_find, const struct rt_dedupe *d, const struct rt_message *m,
-     uint64_t *ret_first)
+WRAP(bool, rt_dedupe_find, const struct rt_dedupe *d, struct rt_str channel,
+     const struct rt_message *m, uint64_t *ret_first)
 {
-    return !BUG(DEDUPE_FORGETS) && __real_rt_dedupe_find(d, m, ret_first);
+    return !BUG(DEDUPE_FORGETS) && __real_rt_dedupe_find(d, channel_of_key(channel), m, ret_first);
 }
 
 WRAP(int, rt_tail_new, const struct rt_tail_options *options, struct rt_tail **ret_tail,

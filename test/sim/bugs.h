@@ -11,6 +11,7 @@
     X(TAIL_LOSES, "tail-loses", "one of 50 records of the tail is passed over")                   \
     X(UNBOUNDED, "unbounded", "the reorder buffer is not emptied when it is full")                \
     X(DEDUPE_FORGETS, "dedupe-forgets", "nodes do not remember idempotency keys")                 \
+    X(KEYS_GLOBAL, "keys-global", "idempotency keys count for a partition, not for a channel")    \
     X(DEDUPE_COLD, "dedupe-cold", "a node starts without reading the window of keys back")        \
     X(RESUME_SKIPS, "resume-skips", "a resume begins one position too late")                      \
     X(RESUME_REPEATS, "resume-repeats", "a resume begins one position too early")                 \

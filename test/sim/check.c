@@ -57,7 +57,7 @@ static bool is_message(const struct log_record *r)
            (!kind.ptr || rt_str_eq(kind, RT_STR("text")));
 }
 
-/* The rule of repetitions: an earlier record with the same publisher and key, not further back in its time than the window. A key is used for one publication only. */
+/* The rule of repetitions: an earlier record with the same publisher and key, not further back in its time than the window. A channel has a key for one publication only. */
 static void build(const struct log_part *log, struct view *view)
 {
     static uint64_t seen[PUBLICATIONS]; /* time of the newest record with the key, 0 none */

@@ -186,9 +186,13 @@ static void publish(struct sim_client *c)
     }
     if (stopped || publication_count == PUBLICATIONS || outstanding(c) >= OUTSTANDING)
         return;
-    uint32_t number = publication_count++;
-    publications[number] = (struct publication){.channel = (uint32_t)sim_below(SIM_CHANNELS),
+    static uint32_t keys[SIM_CHANNELS]; /* used so far */
+    uint32_t number = publication_count++, channel = (uint32_t)sim_below(SIM_CHANNELS);
+    if (number == 0)
+        memset(keys, 0, sizeof(keys));
+    publications[number] = (struct publication){.channel = channel,
                                                 .client = c->index,
+                                                .key = keys[channel]++,
                                                 .keyed = !sim.skewed && sim_chance(700)};
     send(c, number);
 }

@@ -16,6 +16,7 @@
 /* What is published once, however often it is sent. */
 struct publication {
     uint32_t channel, client;
+    uint32_t key; /* the same on several channels, once on each */
     bool keyed, acked, given_up;
     bool waiting;                /* sent, no answer yet */
     bool again;                  /* to be sent again */

@@ -293,7 +293,7 @@ void connection_publish(struct connection *x, uint32_t number)
     struct rt_publish_result result;
     channel_name(p->channel, name);
     snprintf(data, sizeof(data), "P%u", number);
-    snprintf(key, sizeof(key), "k%u", number);
+    snprintf(key, sizeof(key), "k%u", p->key);
     struct rt_message m = {.data = rt_str_c(data),
                            .kind = RT_KIND_TEXT,
                            .key = p->keyed ? rt_str_c(key) : RT_STR_NONE};

@@ -69,7 +69,7 @@ static void load(struct writer *w)
     rt_dedupe_clear(&w->dedupe);
     for (size_t i = 0; i < p->count; i++)
         if (strcmp(p->rows[i].epoch, p->epoch) == 0)
-            (void)rt_dedupe_record(&w->dedupe, &p->rows[i].message->m, &first);
+            (void)rt_dedupe_record(&w->dedupe, p->rows[i].channel, &p->rows[i].message->m, &first);
     w->from = w->to = p->next;
     w->incarnation = p->incarnation;
     memcpy(w->epoch, p->epoch, sizeof(w->epoch));
@@ -120,7 +120,8 @@ static void take_record(struct writer *w, const struct log_record *r)
     *row =
         (struct store_row){.channel = rt_str_of(sim_copy(r->key), r->key.len), .message = message};
     memcpy(row->epoch, w->epoch, sizeof(row->epoch));
-    row->repeated = rt_dedupe_record(&w->dedupe, &message->m, &first) && !BUG(SINK_REPEATS);
+    row->repeated =
+        rt_dedupe_record(&w->dedupe, row->channel, &message->m, &first) && !BUG(SINK_REPEATS);
 }
 
 static void commit(void *payload)

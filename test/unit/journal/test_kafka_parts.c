@@ -20,17 +20,23 @@ static struct rt_message keyed(const char *publisher, const char *key, uint64_t 
 }
 
 /* The first position, 0 when the record is no duplicate. */
-static uint64_t record(struct rt_dedupe *d, const char *publisher, const char *key, uint64_t time,
-                       uint64_t offset)
+static uint64_t record_on(struct rt_dedupe *d, const char *channel, const char *publisher,
+                          const char *key, uint64_t time, uint64_t offset)
 {
     struct rt_message m = keyed(publisher, key, time, offset);
     uint64_t first = 0;
     uint64_t found = 0;
-    bool would = rt_dedupe_find(d, &m, &found);
-    bool is = rt_dedupe_record(d, &m, &first);
+    bool would = rt_dedupe_find(d, rt_str_c(channel), &m, &found);
+    bool is = rt_dedupe_record(d, rt_str_c(channel), &m, &first);
     assert_int_equal(would, is);
     assert_int_equal(found, first);
     return first;
+}
+
+static uint64_t record(struct rt_dedupe *d, const char *publisher, const char *key, uint64_t time,
+                       uint64_t offset)
+{
+    return record_on(d, "room", publisher, key, time, offset);
 }
 
 static void test_keys(void **state)
@@ -47,6 +53,9 @@ static void test_keys(void **state)
     assert_int_equal(record(&d, "ak", "", 5900, 6), 5);
     assert_int_equal(record(&d, "a", NULL, 5900, 7), 0);
     assert_int_equal(record(&d, "a", NULL, 5900, 8), 0);
+    assert_int_equal(record_on(&d, "rooma", "", "k", 5900, 8), 0); /* another channel */
+    assert_int_equal(record_on(&d, "other", "a", "k", 5900, 8), 0);
+    assert_int_equal(record_on(&d, "other", "a", "k", 5900, 9), 8);
     assert_int_equal(record(&d, "a", "k", 6900, 9), 1);  /* the window slides with each use */
     assert_int_equal(record(&d, "a", "k", 7901, 10), 0); /* over */
     assert_int_equal(record(&d, "a", "k", 100, 11), 10); /* a clock that is behind */

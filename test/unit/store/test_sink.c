@@ -249,9 +249,10 @@ static void test_repeats_are_skipped(void **state)
     open_sink(&w, &s, "n2");
     send_raw(&w, 0, "room", 4, "once", "rt-key", "k1", 2);
     send_raw(&w, 0, "room", 4, "twice", "rt-key", "k2", 2);
+    send_raw(&w, 0, "hall", 4, "elsewhere", "rt-key", "k1", 2); /* keys are the channel's */
     assert_int_equal(rd_kafka_flush(w.producer, 20000), 0);
     AWAIT(&w, caught_up(&w));
-    assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 2);
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 3);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~repeat WHERE first = 1"), 3);
     close_sink(&w, &s);
     world_deinit(&w);
