@@ -1,6 +1,7 @@
 #include "bench_util.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +57,20 @@ void *rt_bench_grow(void *ptr, size_t count, size_t size)
 void rt_bench_free(void *ptr)
 {
     free(ptr);
+}
+
+void rt_bench_wait(const int *fds, size_t count, uint64_t until)
+{
+    struct pollfd polled[4];
+    uint64_t now = rt_bench_now();
+    if (now >= until || count > sizeof(polled) / sizeof(polled[0]))
+        return;
+    for (size_t i = 0; i < count; i++)
+        polled[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+    struct timespec rest = {.tv_sec = (time_t)((until - now) / RT_BENCH_NS_PER_S),
+                            .tv_nsec = (long)((until - now) % RT_BENCH_NS_PER_S)};
+    if (ppoll(polled, count, &rest, NULL) < 0 && errno != EINTR)
+        rt_bench_die(RT_BENCH_EXIT_FAILED, "ppoll: %s", strerror(errno));
 }
 
 size_t rt_bench_raise_descriptors(void)

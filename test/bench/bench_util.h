@@ -21,6 +21,9 @@ enum {
 uint64_t rt_bench_now(void);
 /* CPU time of this process. */
 uint64_t rt_bench_cpu(void);
+/* Sleeps until one of `count` (at most 4) descriptors is readable or the time has come; nanoseconds, not milliseconds as in
+ * epoll_wait(). */
+void rt_bench_wait(const int *fds, size_t count, uint64_t until);
 
 _Noreturn void rt_bench_die(int code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

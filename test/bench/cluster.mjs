@@ -1,199 +1,113 @@
 #!/usr/bin/env node
-// What a cluster of real servers does on this machine: latency from node to node, messages from clients to committed rows, memory of a node while Kafka is away.
+// What a cluster of real servers does on this machine, in parts: see README.md in this folder, "A cluster".
 //
-//   node test/bench/cluster.mjs [--messages 200000] [--latency-seconds 10] [--outage-seconds 60] [--only latency,rows,sink,outage]
+//   node test/bench/cluster.mjs [options]     (make bench runs it last; --help lists the options)
 //
-// Starts scripts/run_cluster.sh (Redis, Kafka, PostgreSQL, three nodes, no nginx) and runs itself in it. Everything shares the machine's cores, this program too, so figures are of all together.
-import { execFile, spawnSync } from 'node:child_process';
-import { createRequire } from 'node:module';
+// Starts scripts/run_cluster.sh (Redis, Kafka, PostgreSQL, three nodes, no nginx) and runs itself in it. Everything shares the machine's cores, the clients too, so figures
+// are of all together.
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs, promisify } from 'node:util';
+import { parseArgs } from 'node:util';
+
+import { measureClassic } from './cluster_classic.mjs';
+import { measureFanout, measureLatency, measureOutage, measureRows, measureSink } from './cluster_parts.mjs';
+import { BIN, HERE, ROOT, SCRIPT, nodes } from './cluster_tools.mjs';
+import { table } from './run_report.mjs';
+import { installPeers, requireFiles } from './run_servers.mjs';
 
 const FILE = fileURLToPath(import.meta.url);
-const HERE = path.dirname(FILE);
-const SCRIPT = path.join(HERE, '..', '..', 'scripts', 'run_cluster.sh');
-const DEADLINE_MS = 300_000;
-const SENDERS = 8;
-const PAYLOAD_BYTES = 100;
-const HIGH_WATER = 256 << 10; // bytes that may wait in one sender's socket
-const SINK_RECORDS = 300_000;
-const PARTS = ['latency', 'rows', 'sink', 'outage'];
-const run = promisify(execFile);
+const PARTS = {
+  latency: measureLatency, rows: measureRows, fanout: measureFanout, sink: measureSink, classic: measureClassic, outage: measureOutage,
+};
+const USAGE = `usage: node test/bench/cluster.mjs [options]
+  --only LIST               of ${Object.keys(PARTS).join(',')} (all)
+  --quick                   short: says that it works, not how well
+  --rounds N                of latency, rows, sink; two more of fanout (3)
+  --latency-seconds N       of each round (5)
+  --messages N              rows: publishes of a run (500000), after 50,000 that do not count
+  --fanout-seconds N        of each measurement (3)
+  --fanout-pace N           durable publishes a second beside the fan-out (2000)
+  --sink-records N          (300000)
+  --classic-messages N      publishes to the classic stack (20000)
+  --classic-servers N       its servers (3, as there are nodes)
+  --outage-seconds N        (60)
+  --check                   exit code 1 when a target is missed
+Results go to build/bench/cluster.json as well.`;
+
+function misused(message) {
+  console.error(`cluster.mjs: ${message}`);
+  process.exit(2);
+}
+
+function parse() {
+  const defaults = {
+    rounds: ['3', '1'], 'latency-seconds': ['5', '1'], messages: ['500000', '20000'], 'fanout-seconds': ['3', '1'], 'fanout-pace': ['2000', '2000'],
+    'sink-records': ['300000', '100000'], 'classic-messages': ['20000', '1000'], 'classic-servers': ['3', '3'], 'outage-seconds': ['60', '10'],
+  };
+  const options = Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: 'string' }]));
+  for (const flag of ['quick', 'check', 'help']) options[flag] = { type: 'boolean', default: false };
+  options.only = { type: 'string', default: Object.keys(PARTS).join(',') };
+  let values;
+  try {
+    values = parseArgs({ options }).values;
+  } catch (error) {
+    misused(`${error.message}\n${USAGE}`);
+  }
+  return { values, defaults };
+}
 
 function readOptions() {
-  const { values } = parseArgs({
-    options: {
-      messages: { type: 'string', default: '200000' },
-      'latency-seconds': { type: 'string', default: '10' },
-      'outage-seconds': { type: 'string', default: '60' },
-      only: { type: 'string', default: PARTS.join(',') },
-    },
-  });
-  const count = (name) => {
-    const n = Number(values[name]);
-    if (!Number.isInteger(n) || n < 1) throw new Error(`--${name} ${values[name]}: allowed is a whole number from 1`);
-    return n;
-  };
-  const only = values.only.split(',');
-  const unknown = only.find((part) => !PARTS.includes(part));
-  if (unknown !== undefined) throw new Error(`--only ${unknown}: allowed are ${PARTS.join(', ')}`);
-  return { messages: count('messages'), latency: count('latency-seconds'), outage: count('outage-seconds'), only };
-}
-
-// ---- inside the cluster ----
-
-const nodes = (process.env.RT_NODES ?? '').split(' ');
-
-async function connect(WebSocket, node, channel) {
-  const socket = new WebSocket(`${nodes[node].replace('http', 'ws')}/raw/${channel}`, { perMessageDeflate: false });
-  await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
-  return socket;
-}
-
-async function metric(node, name) {
-  const text = await (await fetch(`${nodes[node]}/metrics`)).text();
-  const lines = [...text.matchAll(new RegExp(`^rtbroker_${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))];
-  return lines.reduce((sum, match) => sum + Number(match[1]), 0);
-}
-
-async function rows(where) {
-  const sql = `select count(*) from rtbroker.message where ${where}`;
-  const { stdout } = await run('psql', [process.env.RT_POSTGRES_URL, '-XAtqc', sql]);
-  return Number(stdout);
-}
-
-async function until(what, probe) {
-  const deadline = performance.now() + DEADLINE_MS;
-  while (!(await probe())) {
-    if (performance.now() > deadline) throw new Error(`waited ${DEADLINE_MS} ms in vain: ${what}`);
-    await delay(20);
+  const { values, defaults } = parse();
+  if (values.help) {
+    console.log(USAGE);
+    process.exit(0);
   }
-}
-
-const quantile = (sorted, q) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))];
-
-// 1,000 messages a second from a client of n1 to one of n2, each timed from when it was due.
-async function latency(WebSocket, channel, seconds) {
-  const publisher = await connect(WebSocket, 0, channel);
-  const subscriber = await connect(WebSocket, 1, channel);
-  const total = seconds * 1000;
-  const times = [];
-  const done = new Promise((resolve) => {
-    subscriber.on('message', (data) => {
-      times.push(performance.now() - Number(data.toString().split(' ')[0]));
-      if (times.length === total) resolve();
-    });
-  });
-  const start = performance.now();
-  for (let sent = 0; sent < total;) {
-    const due = Math.min(total, Math.floor(performance.now() - start) + 1);
-    for (; sent < due; sent++) publisher.send(`${start + sent} ${'x'.repeat(64)}`);
-    await delay(1);
+  const parts = values.only.split(',');
+  const unknown = parts.find((part) => !(part in PARTS));
+  if (unknown !== undefined) misused(`--only ${unknown}: allowed are ${Object.keys(PARTS).join(', ')}`);
+  const options = { parts, quick: values.quick, check: values.check };
+  for (const [name, [usual, quick]] of Object.entries(defaults)) {
+    const n = Number(values[name] ?? (values.quick ? quick : usual));
+    if (!Number.isInteger(n) || n < 1) misused(`--${name} ${values[name]}: allowed is a whole number from 1`);
+    options[name.replace(/-(.)/g, (_, letter) => letter.toUpperCase())] = n;
   }
-  await Promise.race([done, delay(DEADLINE_MS, undefined, { ref: false }).then(() => { throw new Error(`${times.length} of ${total} arrived`); })]);
-  publisher.close();
-  subscriber.close();
-  times.sort((a, b) => a - b);
-  return times;
+  return options;
 }
 
-async function reportLatency(WebSocket, options) {
-  console.log(`\nlatency n1 -> n2, 1,000 messages/s for ${options.latency} s   p50 ms   p99 ms   max ms`);
-  for (const [title, channel] of [['on_commit', 'commit:latency'], ['on_publish', 'now:latency'], ['log: false', 'live:latency']]) {
-    const times = await latency(WebSocket, channel, options.latency);
-    const cells = [quantile(times, 0.5), quantile(times, 0.99), times.at(-1)].map((t) => t.toFixed(2).padStart(8));
-    console.log(`  ${title.padEnd(48)} ${cells.join(' ')}`);
-  }
-}
-
-async function send(WebSocket, index, count) {
-  const socket = await connect(WebSocket, index % nodes.length, `commit:rows-${index}`);
-  const filler = 'x'.repeat(PAYLOAD_BYTES);
-  for (let i = 0; i < count; i++) {
-    socket.send(filler);
-    if (socket.bufferedAmount > HIGH_WATER) {
-      await new Promise((resolve) => setImmediate(resolve));
-      while (socket.bufferedAmount > HIGH_WATER) await delay(1);
-    }
-  }
-  return socket;
-}
-
-// As fast as the nodes take them.
-async function reportRows(WebSocket, options) {
-  const each = Math.ceil(options.messages / SENDERS);
-  const total = each * SENDERS;
-  const accepted = async () => {
-    let sum = 0;
-    for (let i = 0; i < nodes.length; i++) sum += await metric(i, 'publishes_total');
-    return sum;
-  };
-  const before = await accepted();
-  const start = performance.now();
-  const sockets = Promise.all([...Array(SENDERS).keys()].map((i) => send(WebSocket, i, each)));
-  let answered;
-  await until('all are answered', async () => (answered = (await accepted()) - before) >= total);
-  const took = performance.now() - start;
-  await until('all are rows', async () => (await rows(`channel like 'commit:rows-%'`)) >= total);
-  const stored = performance.now() - start;
-  for (const socket of await sockets) socket.close();
-  const rate = (ms) => Math.round((total / ms) * 1000).toLocaleString('en');
-  console.log(`\nclients -> rows, ${total} messages of ${PAYLOAD_BYTES} bytes, ${SENDERS} clients on ${nodes.length} nodes`);
-  console.log(`  acknowledged by the log ${rate(took)}/s (${answered} answers), committed rows ${rate(stored)}/s, rows ${Math.round(stored - took)} ms behind at the end`);
-}
-
-// The sink next to a writer that does nothing but insert.
-function reportSink() {
-  const program = path.join(HERE, '..', '..', 'build', 'bench', 'sinkbench');
-  console.log('');
-  const { status, error } = spawnSync(program, [process.env.RT_KAFKA_BROKERS, process.env.RT_POSTGRES_URL, String(SINK_RECORDS)], { stdio: 'inherit' });
-  if (status !== 0) throw new Error(`sinkbench: ${error?.message ?? status}`);
-}
-
-// Clients go on publishing while Kafka is dead.
-async function reportOutage(WebSocket, options) {
-  const memory = () => metric(0, 'process_resident_memory_bytes');
-  const before = await memory();
-  await run(SCRIPT, ['kill', 'kafka']);
-  const socket = await connect(WebSocket, 0, 'commit:outage');
-  const filler = 'x'.repeat(10_000);
-  let most = before, sent = 0;
-  for (const end = performance.now() + options.outage * 1000; performance.now() < end;) {
-    for (let burst = 0; burst < 50 && socket.bufferedAmount < HIGH_WATER; burst++, sent++) socket.send(filler);
-    await delay(20);
-    most = Math.max(most, await memory());
-  }
-  await run(SCRIPT, ['start', 'kafka']);
-  socket.close();
-  const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
-  console.log(`\nKafka away for ${options.outage} s, ${sent} publishes of 10,000 bytes to one node meanwhile`);
-  console.log(`  its memory ${mib(before)} MiB before, ${mib(most)} MiB at most (the producer's queue is capped at 64 MiB)`);
-}
-
-async function inside(options) {
-  const WebSocket = createRequire(path.join(HERE, 'peers', 'package.json'))('ws');
-  if (options.only.includes('latency')) await reportLatency(WebSocket, options);
-  if (options.only.includes('rows')) await reportRows(WebSocket, options);
-  if (options.only.includes('sink')) reportSink();
-  if (options.only.includes('outage')) await reportOutage(WebSocket, options);
-}
-
-// ---- outside ----
-
+// What is missing is said before anything starts.
 function outside() {
+  requireFiles(['rtbench', 'sinkbench'].map((file) => path.join(BIN, file)).concat(process.env.RTBROKER ?? path.join(ROOT, 'rtbroker')));
+  installPeers();
   const command = [process.execPath, FILE, ...process.argv.slice(2)].map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
   const { status } = spawnSync(SCRIPT, ['--without', 'nginx', '--config', path.join(HERE, 'cluster.yaml'), '--exec', command],
     { stdio: 'inherit' });
-  process.exit(status ?? 1);
+  process.exit(status === 77 ? 2 : (status ?? 1));
 }
 
-try {
-  const options = readOptions();
-  if (process.env.RT_NODES) await inside(options);
-  else outside();
-} catch (error) {
-  console.error(`cluster.mjs: ${error.message}`);
-  process.exit(process.env.RT_NODES ? 1 : 2);
+async function inside(options) {
+  const report = { targets: [], parts: {} };
+  let failures = 0;
+  const target = (text, value, want, met) => report.targets.push({ text, value, want, met });
+  for (const part of options.parts) {
+    try {
+      report.parts[part] = await PARTS[part](options, target);
+    } catch (error) {
+      failures++;
+      console.log(`FAILED  ${part}: ${error.message}`);
+    }
+  }
+  const missed = report.targets.filter((t) => !t.met).length;
+  if (report.targets.length > 0) {
+    console.log('');
+    console.log(table(['cluster: what', 'measured', 'target', ''], report.targets.map((t) => [t.text, t.value, t.want, t.met ? 'met' : 'MISSED'])));
+  }
+  console.log(`\n${report.targets.length - missed} of ${report.targets.length} targets met, ${failures} parts failed`);
+  writeFileSync(path.join(BIN, 'cluster.json'), `${JSON.stringify({ options, ...report }, null, 1)}\n`);
+  process.exit(failures > 0 || (options.check && missed > 0) ? 1 : 0);
 }
+
+const options = readOptions();
+if (nodes.length > 0) await inside(options);
+else outside();

@@ -8,26 +8,34 @@
 #include <string.h>
 
 static const char usage[] =
-    "usage: rtbench MODE --port N [options]\n"
+    "usage: rtbench MODE --port LIST [options]\n"
     "modes\n"
     "  fanout    deliveries of one publisher to N subscribers, closed loop\n"
     "  latency   publish to delivery at a fixed rate, open loop\n"
+    "  ingest    publishes of several clients; each is answered when it comes back\n"
     "  idle      memory and CPU of idle connections (needs --pid)\n"
     "  gap       how long each core was taken away (needs no server)\n"
     "target\n"
     "  --host A          IPv4 address (127.0.0.1)\n"
-    "  --port N\n"
+    "  --port LIST       of one server, or of several that the clients go to in turn\n"
     "  --protocol P      raw (plain WebSocket) or sio (Socket.IO) (raw)\n"
-    "  --path PATH       (/raw/bench; sio: /socket.io/?EIO=4&transport=websocket)\n"
+    "  --path PATH       (/raw/bench; sio: /socket.io/?EIO=4&transport=websocket);\n"
+    "                    $I in it is the client's number\n"
     "  --publish T       what is sent, $M is the message (raw: $M;\n"
     "                    sio: 42[\"event:message\",{\"message\":\"$M\"}])\n"
     "  --no-echo         the publisher does not receive what it publishes\n"
     "  --pid N           the server's process: CPU time and memory\n"
+    "  --main-thread     CPU time of its main thread alone: the loop of rtbroker\n"
     "load\n"
     "  --subscribers N   (1000)\n"
     "  --size N          bytes of a message, 26 at least (64)\n"
-    "  --window N        fanout: publishes outstanding (1)\n"
+    "  --window N        publishes outstanding; ingest: of each sender (1)\n"
     "  --rate N          latency: publishes a second (30)\n"
+    "  --sleep           latency: do not spin, others need the core\n"
+    "  --senders N       ingest: clients (12)\n"
+    "  --count N         ingest: publishes of all together (2000)\n"
+    "  --pace N          ingest: publishes a second of all together, for --time or until\n"
+    "                    SIGTERM; 0: the next as soon as one is answered (0)\n"
     "  --probes N        latency: subscribers that are timed (32)\n"
     "  --warmup S        seconds before measuring (0.7)\n"
     "  --time S          seconds of measuring (2; gap too)\n"
@@ -52,10 +60,14 @@ enum option_id {
     OPT_PUBLISH,
     OPT_NO_ECHO,
     OPT_PID,
+    OPT_MAIN_THREAD,
     OPT_SUBSCRIBERS,
     OPT_SIZE,
     OPT_WINDOW,
     OPT_RATE,
+    OPT_SLEEP,
+    OPT_SENDERS,
+    OPT_PACE,
     OPT_PROBES,
     OPT_WARMUP,
     OPT_TIME,
@@ -81,10 +93,14 @@ static const struct option long_options[] = {
     {"publish", required_argument, NULL, OPT_PUBLISH},
     {"no-echo", no_argument, NULL, OPT_NO_ECHO},
     {"pid", required_argument, NULL, OPT_PID},
+    {"main-thread", no_argument, NULL, OPT_MAIN_THREAD},
     {"subscribers", required_argument, NULL, OPT_SUBSCRIBERS},
     {"size", required_argument, NULL, OPT_SIZE},
     {"window", required_argument, NULL, OPT_WINDOW},
     {"rate", required_argument, NULL, OPT_RATE},
+    {"sleep", no_argument, NULL, OPT_SLEEP},
+    {"senders", required_argument, NULL, OPT_SENDERS},
+    {"pace", required_argument, NULL, OPT_PACE},
     {"probes", required_argument, NULL, OPT_PROBES},
     {"warmup", required_argument, NULL, OPT_WARMUP},
     {"time", required_argument, NULL, OPT_TIME},
@@ -112,6 +128,24 @@ static enum rt_swarm_protocol parse_protocol(const char *text)
     rt_bench_die(RT_BENCH_EXIT_USAGE, "--protocol %s: want raw or sio", text);
 }
 
+/* One port, or several with commas between. */
+static void parse_ports(struct rt_swarm_config *target, const char *text)
+{
+    for (const char *p = text;; p++) {
+        char one[8] = "";
+        size_t len = strcspn(p, ",");
+        if (len >= sizeof(one) || target->port_count == RT_SWARM_PORTS)
+            rt_bench_die(RT_BENCH_EXIT_USAGE,
+                         "--port %s: want at most %d ports with commas between", text,
+                         RT_SWARM_PORTS);
+        memcpy(one, p, len);
+        target->ports[target->port_count++] = (uint16_t)rt_bench_number("port", one, 1, 65535);
+        p += len;
+        if (*p == '\0')
+            return;
+    }
+}
+
 /* Where to, and how. False when the option is not one of these. */
 static bool take_target_option(struct rt_bench_options *o, int id, const char *arg)
 {
@@ -121,7 +155,7 @@ static bool take_target_option(struct rt_bench_options *o, int id, const char *a
         t->host = arg;
         return true;
     case OPT_PORT:
-        t->port = (uint16_t)rt_bench_number("port", arg, 1, 65535);
+        parse_ports(t, arg);
         return true;
     case OPT_PROTOCOL:
         t->protocol = parse_protocol(arg);
@@ -146,6 +180,9 @@ static bool take_target_option(struct rt_bench_options *o, int id, const char *a
         return true;
     case OPT_PID:
         o->pid = (pid_t)rt_bench_number("pid", arg, 1, INT32_MAX);
+        return true;
+    case OPT_MAIN_THREAD:
+        o->main_thread = true;
         return true;
     default:
         return false;
@@ -172,6 +209,32 @@ static bool take_idle_option(struct rt_bench_options *o, int id, const char *arg
     }
 }
 
+static bool take_timing_option(struct rt_bench_options *o, int id, const char *arg)
+{
+    switch (id) {
+    case OPT_RATE:
+        o->rate = rt_bench_decimal("rate", arg, 0.1, 1e6);
+        return true;
+    case OPT_PACE:
+        o->pace = rt_bench_decimal("pace", arg, 0, 1e6);
+        return true;
+    case OPT_PROBES:
+        o->probes = (uint32_t)rt_bench_number("probes", arg, 1, 1000);
+        return true;
+    case OPT_SLEEP:
+        o->sleep = true;
+        return true;
+    case OPT_WARMUP:
+        o->warmup = rt_bench_decimal("warmup", arg, 0, 600);
+        return true;
+    case OPT_TIME:
+        o->time = rt_bench_decimal("time", arg, 0.1, 3600);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool take_load_option(struct rt_bench_options *o, int id, const char *arg)
 {
     switch (id) {
@@ -184,17 +247,8 @@ static bool take_load_option(struct rt_bench_options *o, int id, const char *arg
     case OPT_WINDOW:
         o->window = (uint32_t)rt_bench_number("window", arg, 1, 65536);
         return true;
-    case OPT_RATE:
-        o->rate = rt_bench_decimal("rate", arg, 0.1, 1e6);
-        return true;
-    case OPT_PROBES:
-        o->probes = (uint32_t)rt_bench_number("probes", arg, 1, 1000);
-        return true;
-    case OPT_WARMUP:
-        o->warmup = rt_bench_decimal("warmup", arg, 0, 600);
-        return true;
-    case OPT_TIME:
-        o->time = rt_bench_decimal("time", arg, 0.1, 3600);
+    case OPT_SENDERS:
+        o->senders = (uint32_t)rt_bench_number("senders", arg, 1, 255);
         return true;
     case OPT_COUNT:
         o->count = (uint32_t)rt_bench_number("count", arg, 1, 100000000);
@@ -222,7 +276,7 @@ static void parse_options(struct rt_bench_options *o, int argc, char **argv)
             exit(0);
         }
         if (!take_target_option(o, id, optarg) && !take_load_option(o, id, optarg) &&
-            !take_idle_option(o, id, optarg))
+            !take_timing_option(o, id, optarg) && !take_idle_option(o, id, optarg))
             rt_bench_die(RT_BENCH_EXIT_USAGE, "rtbench --help lists the options");
     }
     bool sio = o->target.protocol == RT_SWARM_SOCKETIO;
@@ -239,9 +293,8 @@ int main(int argc, char **argv)
         int (*run)(const struct rt_bench_options *options);
         bool needs_server;
     } modes[] = {
-        {"fanout", rt_bench_fanout, true},
-        {"latency", rt_bench_latency, true},
-        {"idle", rt_bench_idle, true},
+        {"fanout", rt_bench_fanout, true}, {"latency", rt_bench_latency, true},
+        {"ingest", rt_bench_ingest, true}, {"idle", rt_bench_idle, true},
         {"gap", rt_bench_gap, false},
     };
     struct rt_bench_options options = {
@@ -254,6 +307,7 @@ int main(int argc, char **argv)
         .time = 2,
         .count = 2000,
         .rate = 30,
+        .senders = 12,
         .probes = 32,
         .hold = 30,
         .settle = 1,
@@ -269,10 +323,11 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
         if (strcmp(argv[optind], modes[i].name) != 0)
             continue;
-        if (modes[i].needs_server && options.target.port == 0)
+        if (modes[i].needs_server && options.target.port_count == 0)
             rt_bench_die(RT_BENCH_EXIT_USAGE, "%s: --port is needed", modes[i].name);
         return options.verify && modes[i].run == rt_bench_fanout ? rt_bench_verify(&options)
                                                                  : modes[i].run(&options);
     }
-    rt_bench_die(RT_BENCH_EXIT_USAGE, "unknown mode %s (fanout, latency, idle, gap)", argv[optind]);
+    rt_bench_die(RT_BENCH_EXIT_USAGE, "unknown mode %s (fanout, latency, ingest, idle, gap)",
+                 argv[optind]);
 }

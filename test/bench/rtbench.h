@@ -17,10 +17,14 @@ struct rt_bench_options {
     bool echo;           /* the publisher receives what it publishes */
     double warmup, time; /* seconds */
     pid_t pid;           /* server to account for; 0 none */
+    bool main_thread;    /* CPU time of its main thread, not of all */
     bool json;
     bool verify;
     uint32_t count;      /* verify: messages */
     double rate;         /* latency: publishes a second */
+    bool sleep;          /* latency: between events, for a client that shares its core */
+    uint32_t senders;    /* ingest: clients */
+    double pace;         /* ingest: publishes a second of all; 0: as answers come */
     uint32_t probes;     /* latency: subscribers that are timed */
     double hold, settle; /* idle: seconds with pings; seconds before memory is read */
     size_t warm;         /* idle: connections opened before the first reading */
@@ -34,6 +38,8 @@ int rt_bench_fanout(const struct rt_bench_options *options);
 int rt_bench_verify(const struct rt_bench_options *options);
 /* Publishes at fixed times, timed at `probes` subscribers from the time when each was due. */
 int rt_bench_latency(const struct rt_bench_options *options);
+/* Clients that publish and do nothing else: messages a second until each is answered, which is when it comes back. */
+int rt_bench_ingest(const struct rt_bench_options *options);
 /* Memory and CPU that idle connections cost the server. */
 int rt_bench_idle(const struct rt_bench_options *options);
 /* A spinning process on each core records the times when it did not run. */

@@ -121,7 +121,7 @@ struct reading {
 static struct reading take_reading(const struct load *load)
 {
     return (struct reading){
-        .server = rt_proc_cpu(load->options->pid),
+        .server = rt_proc_cpu(load->options->pid, load->options->main_thread),
         .wall = rt_bench_now(),
         .client_cpu = rt_bench_cpu(),
         .messages = load->swarm.messages,

@@ -90,9 +90,9 @@ int rt_bench_idle(const struct rt_bench_options *options)
     rt_swarm_open(&swarm, options->warm);
     serve_for(&swarm, options->settle);
     read_stage(stages, &count, "before", "before", options);
-    struct rt_proc_cpu before = rt_proc_cpu(options->pid);
+    struct rt_proc_cpu before = rt_proc_cpu(options->pid, options->main_thread);
     rt_swarm_open(&swarm, options->subscribers);
-    struct rt_proc_cpu after = rt_proc_cpu(options->pid);
+    struct rt_proc_cpu after = rt_proc_cpu(options->pid, options->main_thread);
     serve_for(&swarm, options->settle);
     read_stage(stages, &count, "connected", "connected", options);
     if (options->message) {

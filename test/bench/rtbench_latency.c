@@ -12,7 +12,7 @@
 
 /* Reading a socket costs about as much as the server's send to it, so a client that read all of them in turn would time itself.
  * The probes, spread evenly over the order of connecting, are looked at first and before every few reads of the rest. The
- * client never sleeps: a wake-up would be part of what is timed. */
+ * client never sleeps: a wake-up would be part of what is timed. With --sleep it does, since others want its core, and then it is. */
 enum { PROBE_EVENTS = 64, REST_EVENTS = 4 };
 
 struct timing {
@@ -32,7 +32,7 @@ static void timed(void *arg, struct rt_client *client, const uint8_t *payload, s
 {
     struct timing *t = arg;
     if (client->epoll != t->probes)
-        return;
+        return; /* the publisher itself, or one of the rest */
     uint64_t now = rt_bench_now();
     struct rt_message message;
     for (const uint8_t *p = payload, *end = payload + len;
@@ -83,6 +83,15 @@ static void turn(struct timing *t, uint64_t now)
         t->busy += rt_bench_now() - now;
 }
 
+/* Until the next publish is due or something has come. */
+static void rest(const struct timing *t, uint64_t end)
+{
+    const int fds[] = {t->probes, t->swarm.epoll};
+    uint64_t due = t->begin + t->issued * t->gap;
+    if (t->options->sleep)
+        rt_bench_wait(fds, 2, due < end ? due : end);
+}
+
 static double ms(const struct rt_hist *hist, double quantile)
 {
     return (double)rt_hist_quantile(hist, quantile) / 1e6;
@@ -123,13 +132,15 @@ int rt_bench_latency(const struct rt_bench_options *options)
     for (; now < t.start; now = rt_bench_now()) {
         publish_due(&t, now, t.start);
         turn(&t, now);
+        rest(&t, t.start);
     }
-    struct rt_proc_cpu before = rt_proc_cpu(options->pid);
+    struct rt_proc_cpu before = rt_proc_cpu(options->pid, options->main_thread);
     for (; now < end; now = rt_bench_now()) {
         publish_due(&t, now, end);
         turn(&t, now);
+        rest(&t, end);
     }
-    struct rt_proc_cpu after = rt_proc_cpu(options->pid);
+    struct rt_proc_cpu after = rt_proc_cpu(options->pid, options->main_thread);
     uint64_t busy = t.busy, wanted = t.issued * t.receivers;
     while (t.swarm.messages < wanted && now < end + DRAIN_NS) {
         turn(&t, now);

@@ -23,12 +23,17 @@ static void add_task(pid_t pid, const char *task, struct rt_proc_cpu *sum)
     (void)fclose(f);
 }
 
-struct rt_proc_cpu rt_proc_cpu(pid_t pid)
+struct rt_proc_cpu rt_proc_cpu(pid_t pid, bool main_thread)
 {
     struct rt_proc_cpu sum = {0};
     char path[64];
     if (pid == 0)
         return sum;
+    if (main_thread) {
+        (void)snprintf(path, sizeof(path), "%d", (int)pid);
+        add_task(pid, path, &sum);
+        return sum;
+    }
     (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
     DIR *dir = opendir(path);
     if (dir == NULL)

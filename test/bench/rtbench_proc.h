@@ -2,6 +2,7 @@
 #ifndef RT_BENCH_PROC_H
 #define RT_BENCH_PROC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -15,8 +16,9 @@ struct rt_proc_memory {
     uint64_t slab;     /* bytes, of the whole machine: sockets of both ends are in it */
 };
 
-/* Sums /proc/PID/task/(all)/schedstat: nanoseconds, where utime and stime are ticks. Zeros for pid 0. */
-struct rt_proc_cpu rt_proc_cpu(pid_t pid);
+/* Sums /proc/PID/task/(all)/schedstat, or takes that of the main thread alone: nanoseconds, where utime and stime are ticks.
+ * Zeros for pid 0. */
+struct rt_proc_cpu rt_proc_cpu(pid_t pid, bool main_thread);
 struct rt_proc_memory rt_proc_memory(pid_t pid);
 
 #endif

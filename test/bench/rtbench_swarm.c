@@ -286,6 +286,27 @@ static void bind_source(const struct rt_swarm *swarm, const struct rt_client *cl
         fail(client, "bind", strerror(errno));
 }
 
+/* Returns its length. */
+static size_t build_request(struct rt_swarm *swarm, uint32_t index, uint16_t port)
+{
+    static const char format[] = "GET %.*s%s%s HTTP/1.1\r\nHost: %s:%u\r\nUpgrade: websocket\r\n"
+                                 "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                                 "Sec-WebSocket-Key: " RT_BENCH_WS_KEY "\r\n\r\n";
+    const struct rt_swarm_config *c = &swarm->config;
+    const char *mark = strstr(c->path, "$I");
+    char number[16] = "";
+    if (mark != NULL)
+        (void)snprintf(number, sizeof(number), "%u", index);
+    size_t prefix = mark != NULL ? (size_t)(mark - c->path) : strlen(c->path);
+    if (swarm->request == NULL) {
+        swarm->request_cap =
+            sizeof(format) + strlen(c->path) + strlen(c->host) + sizeof(number) + 16;
+        swarm->request = rt_bench_alloc(swarm->request_cap, 1);
+    }
+    return (size_t)snprintf(swarm->request, swarm->request_cap, format, (int)prefix, c->path,
+                            number, mark != NULL ? mark + 2 : "", c->host, (unsigned)port);
+}
+
 /* connect() blocks, but on loopback only for the kernel's own handshake: the server takes no part in it. */
 static void open_client(struct rt_swarm *swarm)
 {
@@ -301,10 +322,13 @@ static void open_client(struct rt_swarm *swarm)
         fail(client, "TCP_NODELAY", strerror(errno));
     if (swarm->config.sources > 0)
         bind_source(swarm, client);
+    uint16_t port = swarm->config.ports[client->index % swarm->config.port_count];
+    swarm->address.sin_port = htons(port);
     if (connect(client->fd, (const struct sockaddr *)&swarm->address, sizeof(swarm->address)) != 0)
         fail(client, "connect", strerror(errno));
     watch(client, EPOLL_CTL_ADD, EPOLLIN);
-    rt_swarm_send(swarm, client, (const uint8_t *)swarm->request, swarm->request_len);
+    size_t len = build_request(swarm, client->index, port);
+    rt_swarm_send(swarm, client, (const uint8_t *)swarm->request, len);
 }
 
 static bool may_open(const struct rt_swarm *swarm, size_t opened, size_t count, uint64_t elapsed)
@@ -338,23 +362,10 @@ void rt_swarm_open(struct rt_swarm *swarm, size_t count)
     }
 }
 
-static void build_request(struct rt_swarm *swarm)
-{
-    static const char format[] = "GET %s HTTP/1.1\r\nHost: %s:%u\r\nUpgrade: websocket\r\n"
-                                 "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                                 "Sec-WebSocket-Key: " RT_BENCH_WS_KEY "\r\n\r\n";
-    const struct rt_swarm_config *c = &swarm->config;
-    size_t cap = sizeof(format) + strlen(c->path) + strlen(c->host) + 16;
-    swarm->request = rt_bench_alloc(cap, 1);
-    swarm->request_len =
-        (size_t)snprintf(swarm->request, cap, format, c->path, c->host, (unsigned)c->port);
-}
-
 void rt_swarm_init(struct rt_swarm *swarm, const struct rt_swarm_config *config, size_t capacity)
 {
     *swarm = (struct rt_swarm){.config = *config, .capacity = capacity, .buffer_cap = BUFFER_SIZE};
     swarm->address.sin_family = AF_INET;
-    swarm->address.sin_port = htons(config->port);
     if (inet_pton(AF_INET, config->host, &swarm->address.sin_addr) != 1)
         rt_bench_die(RT_BENCH_EXIT_USAGE, "--host %s: want an IPv4 address", config->host);
     size_t limit = rt_bench_raise_descriptors();
@@ -366,5 +377,4 @@ void rt_swarm_init(struct rt_swarm *swarm, const struct rt_swarm_config *config,
     swarm->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (swarm->epoll < 0)
         rt_bench_die(RT_BENCH_EXIT_FAILED, "epoll_create1: %s", strerror(errno));
-    build_request(swarm);
 }

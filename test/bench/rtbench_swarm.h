@@ -15,7 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RT_SWARM_MARK '^'
+#define RT_SWARM_MARK  '^'
+#define RT_SWARM_PORTS 16
 
 enum rt_swarm_protocol { RT_SWARM_RAW, RT_SWARM_SOCKETIO };
 
@@ -27,9 +28,10 @@ enum rt_client_state {
 };
 
 struct rt_swarm_config {
-    const char *host; /* IPv4 address */
-    uint16_t port;
-    const char *path;
+    const char *host;               /* IPv4 address */
+    uint16_t ports[RT_SWARM_PORTS]; /* servers that the clients go to in turn */
+    uint32_t port_count;
+    const char *path; /* `$I` in it stands for the number of the client, from 0 */
     enum rt_swarm_protocol protocol;
     uint32_t
         sources; /* clients take 127.0.0.2, .3 .. in turn as their address; 0: the kernel's choice */
@@ -52,8 +54,8 @@ struct rt_client {
 struct rt_swarm {
     struct rt_swarm_config config;
     struct sockaddr_in address;
-    char *request; /* of the upgrade */
-    size_t request_len;
+    char *request; /* of the upgrade of the client that is opened */
+    size_t request_cap;
     struct rt_client *clients;
     size_t count, capacity, ready;
     int epoll;

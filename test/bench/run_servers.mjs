@@ -1,4 +1,4 @@
-// Starting and stopping what is measured: floors, the broker, peers on Node. Servers run on core 0, the client on core 1.
+// Starting and stopping what is measured: floors, the broker, peers on Node. Servers run on core 0, the client on core 1, where nothing else is said.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import net from 'node:net';
@@ -44,7 +44,7 @@ export function serverTable(options) {
 }
 
 // `make bench` has installed them already; this is for a run without make.
-function installPeers() {
+export function installPeers() {
   const folder = path.join(HERE, 'peers');
   const installed = path.join(folder, 'node_modules', '.package-lock.json');
   const changed = statSync(path.join(folder, 'package-lock.json')).mtimeMs;
@@ -53,7 +53,13 @@ function installPeers() {
   try {
     execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
   } catch (error) {
-    usageError(`npm ci failed in ${folder}: ${error.stderr ?? error.message}\nleave the peers out with --servers A,B,C,rtbroker`);
+    usageError(`npm ci failed in ${folder}: ${error.stderr ?? error.message}`);
+  }
+}
+
+export function requireFiles(files) {
+  for (const file of files) {
+    if (!existsSync(file)) usageError(`${file} is missing: \`make all bench-build\` builds it`);
   }
 }
 
@@ -61,9 +67,7 @@ export function prepare(options) {
   const needed = [path.join(options.bin, 'rtbench')];
   if (options.servers.some((name) => ['A', 'B', 'C'].includes(name))) needed.push(path.join(options.bin, 'floors'));
   if (options.servers.some((name) => name.startsWith('rtbroker'))) needed.push(options.rtbroker);
-  for (const file of needed) {
-    if (!existsSync(file)) usageError(`${file} is missing: \`make\` and \`make bench\` build it`);
-  }
+  requireFiles(needed);
   try {
     execFileSync('taskset', ['-c', `${SERVER_CORE},${CLIENT_CORE}`, 'true']);
   } catch {
@@ -93,10 +97,11 @@ function accepts(port) {
 
 export class Unsupported extends Error {}
 
-// Resolves to {pid, port, stop()}.
+// Resolves to {pid, port, stop()}. An entry may say its `cores`, and how long it may take to start (`patience`, ms); its `env` is added to ours.
 export async function startServer(name, entry) {
   const given = entry.portGiven ? await freePort() : 0;
-  const child = spawn('taskset', ['-c', SERVER_CORE, ...entry.command(given)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn('taskset', ['-c', entry.cores ?? SERVER_CORE, ...entry.command(given)],
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...entry.env } });
   running.add(child);
   let output = '';
   let gone = null;
@@ -106,13 +111,14 @@ export async function startServer(name, entry) {
   });
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => { output = (output + data).slice(-4000); });
   let port = 0;
-  const deadline = Date.now() + START_DEADLINE_MS;
+  const patience = entry.patience ?? START_DEADLINE_MS;
+  const deadline = Date.now() + patience;
   while (port === 0) {
     if (gone !== null || Date.now() > deadline) {
       child.kill('SIGKILL');
       running.delete(child);
       if (child.exitCode === UNSUPPORTED) throw new Unsupported(output.trim());
-      throw new Error(`${name} did not start (${gone ?? 'no answer in 10 s'}): ${output.trim()}`);
+      throw new Error(`${name} did not start (${gone ?? `no answer in ${patience / 1000} s`}): ${output.trim()}`);
     }
     if (given > 0) port = (await accepts(given)) ? given : 0;
     else port = Number(/^port (\d+)$/m.exec(output)?.[1] ?? 0);
@@ -129,16 +135,16 @@ export async function startServer(name, entry) {
   return { pid: child.pid, port, stop, alive: () => gone === null, output: () => output };
 }
 
-// Runs rtbench, resolves to the object of its JSON line.
-export function runClient(options, args) {
-  const command = [path.join(options.bin, 'rtbench'), ...args, '--json'];
-  const child = spawn('taskset', ['-c', CLIENT_CORE, ...command], { stdio: ['ignore', 'pipe', 'pipe'] });
+// Runs rtbench. `result` resolves to the object of its JSON line; stop() asks it to end before its time.
+export function startClient(options, args, cores = CLIENT_CORE) {
+  const command = [path.join(options.bin, 'rtbench'), ...args.map(String), '--json'];
+  const child = spawn('taskset', ['-c', cores, ...command], { stdio: ['ignore', 'pipe', 'pipe'] });
   running.add(child);
   let out = '';
   let err = '';
   child.stdout.on('data', (data) => { out += data; });
   child.stderr.on('data', (data) => { err += data; });
-  return new Promise((resolve, reject) => {
+  const result = new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code) => {
       running.delete(child);
@@ -147,7 +153,10 @@ export function runClient(options, args) {
       else reject(new Error(err.trim() || `rtbench: exit code ${code}`));
     });
   });
+  return { result, stop: () => child.kill('SIGTERM') };
 }
+
+export const runClient = (options, args, cores) => startClient(options, args, cores).result;
 
 // The spinner pins itself, so it must not inherit the client's core.
 export function gapProbe(options) {
