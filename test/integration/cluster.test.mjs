@@ -18,7 +18,7 @@ async function crowd(t, n) {
   const clients = [];
   const join = async () => clients.push(await connect(t, shared.cluster.url, { ...kinds[clients.length % kinds.length], ...patient }));
   while (clients.length < n) await join();
-  // nginx leaves a node alone for a moment when it was down.
+  // Round robin; other tests' clients, still coming back, may be in between.
   await until('every node has clients', async () => NODES.every((name) => clients.some((c) => nodeOf(c) === name)) || (await join(), false), PATIENCE);
   await Promise.all(clients.map(settled));
   return clients;
