@@ -53,7 +53,7 @@ class Worker {
 
   // Its counts, once it has written all.
   async end(ms, windows) {
-    this.send({ finish: true, windows });
+    if (!this.counts) this.send({ finish: true, windows });
     await until(`${this.script} ends`, () => this.counts || this.failed, ms);
     this.check();
     return this.counts;

@@ -2,6 +2,7 @@
 //
 // The script runs a command that waits for the end of its input: when the tests end, however that is, the cluster does too.
 import { execFile, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -76,10 +77,22 @@ class Cluster {
     return answer.result;
   }
 
-  // All messages of a channel, as a client would read them: page by page from the beginning.
-  async wholeHistory(name, channel, page = 1000) {
+  // What a node's stream of the channel brings from now on: `got` as the API has messages, `gaps` that were told.
+  async listen(t, name, channel) {
+    const abort = new AbortController();
+    defer(t, () => abort.abort());
+    const url = `${this.nodeUrl(name)}/api/stream?channel=${encodeURIComponent(channel)}`;
+    const response = await fetch(url, { headers: { 'x-api-key': this.env.RT_API_KEY }, signal: abort.signal });
+    if (response.status !== 200) throw new Error(`${name} /api/stream: ${response.status}`);
+    const seen = { got: [], gaps: 0 };
+    readEvents(response.body, seen).catch(() => {}); // aborted at the end
+    return seen;
+  }
+
+  // All messages of a channel behind `since`, as a client would read them: page by page.
+  async wholeHistory(name, channel, { since = { offset: 0 }, page = 1000 } = {}) {
     const all = [];
-    for (let since = { offset: 0 }; ;) {
+    for (;;) {
       const { publications, gap, epoch } = await this.api(name, 'history', { channel, since, limit: page });
       if (gap) throw new Error(`${name}: history of ${channel} has a gap behind ${since.offset}`);
       if (publications.length === 0) return all;
@@ -101,18 +114,22 @@ class Cluster {
     return Number(line[1]);
   }
 
-  // All records of the topic so far, as { key, offset, partition, value } with the value as bytes.
+  // All records of the topic so far, as { partition, offset, key, value, headers }: bytes or null, headers as kcat shows them (a=b,c=d).
   async records() {
-    const format = '{"partition":%p,"offset":%o,"size":%S}\n%s\n';
+    const end = `:${randomUUID()}\n`; // of the headers, which may have any bytes
+    const format = `{"partition":%p,"offset":%o,"key":%K,"value":%S}\\n%k%s%h${end.replace('\n', '\\n')}`;
     const { stdout } = await run('kcat', ['-b', this.env.RT_KAFKA_BROKERS, '-t', this.env.RT_KAFKA_TOPIC, '-C', '-e', '-q', '-f', format],
       { encoding: 'buffer', maxBuffer: 1 << 28, timeout: 60_000 });
     const all = [];
     for (let at = 0; at < stdout.length;) {
-      const end = stdout.indexOf(10, at);
-      const head = JSON.parse(stdout.toString('utf8', at, end));
-      const size = Math.max(head.size, 0);
-      all.push({ ...head, value: stdout.subarray(end + 1, end + 1 + size) });
-      at = end + 1 + size + 1;
+      const line = stdout.indexOf(10, at);
+      const { partition, offset, ...sizes } = JSON.parse(stdout.toString('utf8', at, line));
+      at = line + 1;
+      const take = (size) => (size < 0 ? null : stdout.subarray(at, (at += size)));
+      const record = { partition, offset, key: take(sizes.key), value: take(sizes.value) };
+      const last = stdout.indexOf(end, at);
+      all.push({ ...record, headers: stdout.toString('latin1', at, last) });
+      at = last + end.length;
     }
     return all;
   }
@@ -137,6 +154,21 @@ class Cluster {
       throw error;
     });
     if (code !== 0) throw new Error(`the cluster ended with ${signal ?? code}\n${this.errors}`);
+  }
+}
+
+async function readEvents(body, seen) {
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const chunk of body) {
+    text += decoder.decode(chunk, { stream: true });
+    const events = text.split('\n\n');
+    text = events.pop(); // not whole yet
+    for (const event of events) {
+      const data = /^data: (.*)$/m.exec(event);
+      if (/^event: gap$/m.test(event)) seen.gaps++;
+      else if (data) seen.got.push(JSON.parse(data[1]));
+    }
   }
 }
 

@@ -48,7 +48,7 @@ test('cluster: the classic chat: every message once to every client, all in one 
     const own = order.map((text) => JSON.parse(text).message).filter((m) => Number(m.split(' ')[1]) % clients.length === who);
     assert.deepEqual(own, texts.filter((_, i) => i % clients.length === who), 'what one client sends stays in its order');
   }
-  const stored = (await cluster.records()).filter((r) => r.value.includes('chat '));
+  const stored = (await cluster.records()).filter((r) => r.value?.includes('chat '));
   assert.equal(new Set(stored.map((r) => r.partition)).size, 1);
   assert.deepEqual(stored.map((r) => JSON.parse(r.value.toString())), order);
   // PostgreSQL holds it once, in the same order and as the same positions, for us and for an application of the classic stack.

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { after, before } from 'node:test';
 
 import { PATIENCE, shareCluster } from './cluster.mjs';
-import { configPath, defer, test, until } from './harness.mjs';
+import { configPath, test, until } from './harness.mjs';
 
 const MINUTES = { timeout: 300_000 };
 const shared = shareCluster({ before, after }, { nodes: 2, without: ['nginx', 'postgres'], config: configPath('cluster.yaml') });
@@ -35,31 +35,7 @@ async function surely(name, data, key = randomUUID()) {
   }, 60_000);
 }
 
-// What a node's stream of the channel has brought: { data, offset }, and gaps.
-async function listen(t, name, since) {
-  const { cluster } = shared;
-  const abort = new AbortController();
-  defer(t, () => abort.abort());
-  const url = `${cluster.nodeUrl(name)}/api/stream?channel=${encodeURIComponent(CHANNEL)}${since ? `&since=${since}` : ''}`;
-  const response = await fetch(url, { headers: { 'x-api-key': cluster.env.RT_API_KEY }, signal: abort.signal });
-  assert.equal(response.status, 200);
-  const seen = { got: [], gaps: 0 };
-  (async () => {
-    let text = '';
-    for await (const chunk of response.body) {
-      text += Buffer.from(chunk).toString();
-      let end;
-      while ((end = text.indexOf('\n\n')) >= 0) {
-        const event = text.slice(0, end);
-        text = text.slice(end + 2);
-        const data = /^data: (.*)$/m.exec(event);
-        if (/^event: gap$/m.test(event)) seen.gaps++;
-        else if (data) seen.got.push(JSON.parse(data[1]));
-      }
-    }
-  })().catch(() => {}); // aborted at the end
-  return seen;
-}
+const listen = (t, name) => shared.cluster.listen(t, name, CHANNEL);
 const has = (seen, data) => seen.got.some((m) => m.data === data);
 const arrives = (seen, data, ms = PATIENCE) => until(`${data} is delivered`, () => has(seen, data), ms);
 

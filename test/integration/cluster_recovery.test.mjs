@@ -5,44 +5,23 @@ import { after, before } from 'node:test';
 
 import { shareCluster } from './cluster.mjs';
 import { configPath, test, until } from './harness.mjs';
-import { Proxy } from './proxy.mjs';
-import { TRANSPORTS, client, connect, connected, events, fence, settled } from './socketio.mjs';
+import { TRANSPORTS, connect, events, fence } from './socketio.mjs';
+import { assertRecovered, back, comeBack, goAway, portOf as nodePort, traveller as travel } from './traveller.mjs';
 import { Ws, text } from './wire.mjs';
 
 const holder = shareCluster({ before, after }, { nodes: 3, config: configPath('socketio.yaml'), without: ['nginx', 'postgres'] });
 const ask = (socket, event, ...args) => socket.timeout(10_000).emitWithAck(event, ...args);
 const numbers = (n, from = 0) => [...Array(n).keys()].map((i) => i + from);
-const portOf = (name) => Number(new URL(holder.cluster.nodeUrl(name)).port);
+const portOf = (name) => nodePort(holder.cluster, name);
+const traveller = (t, from, nsp, options) => travel(t, holder.cluster, from, nsp, options);
 const name = (() => {
   let n = 0;
   return (what) => `${what}-${++n}`;
 })();
 
-// A client of node `from` that can be led to another.
-async function traveller(t, from, nsp, options = {}) {
-  const proxy = await Proxy.start(t, portOf(from));
-  const socket = client(t, proxy.url + nsp, options);
-  socket.proxy = proxy;
-  socket.seen = [];
-  socket.recoveries = [];
-  socket.on('connect', () => {
-    socket.seen.push(socket.id);
-    if (socket.seen.length > 1) socket.recoveries.push(socket.recovered);
-  });
-  await settled(await connected(socket));
-  return socket;
-}
-
 function lead(socket, to) {
   socket.proxy.target = portOf(to);
   socket.proxy.cut();
-}
-
-const back = (socket, times) => until(`return ${times}`, () => socket.connected && socket.recoveries.length >= times, 20_000);
-
-function assertRecovered(socket) {
-  assert.ok(socket.recoveries.length > 0 && socket.recoveries.every(Boolean), `recovered: ${socket.recoveries}`);
-  assert.equal(new Set(socket.seen).size, 1, 'another id');
 }
 
 for (const [transport, options] of Object.entries(TRANSPORTS)) {
@@ -80,11 +59,9 @@ test('what was missed while away, without any event before; the sender does not 
   const publisher = await connect(t, `${holder.cluster.nodeUrl('n2')}/quiet`);
   await ask(socket, 'join', room);
   await ask(socket, 'say-others', room, 'own');
-  socket.proxy.refuse();
-  await until('it is away', () => !socket.connected);
+  await goAway(socket);
   for (const i of numbers(20)) await ask(publisher, 'say', room, i);
-  socket.proxy.target = portOf('n3');
-  socket.proxy.refuse(false);
+  comeBack(socket, holder.cluster, 'n3');
   await back(socket, 1);
   assertRecovered(socket);
   await ask(publisher, 'say', room, 'after');
@@ -113,8 +90,7 @@ test('two connections with one token: the last one has the session', async (t) =
   const socket = await traveller(t, 'n1', '/quiet');
   const pid = socket._pid;
   const id = socket.id;
-  socket.proxy.refuse();
-  await until('it is away', () => !socket.connected);
+  await goAway(socket);
   const sockets = async () => (await Promise.all(['n1', 'n2', 'n3'].map((n) => holder.cluster.metric(n, 'socketio_sockets')))).reduce((a, b) => a + b);
   const others = await sockets(); // of earlier tests, which may go meanwhile
   const come = async (node) => {
@@ -137,8 +113,7 @@ test('many races for one session', async (t) => {
   const socket = await traveller(t, 'n1', '/quiet');
   const pid = socket._pid;
   const id = socket.id;
-  socket.proxy.refuse();
-  await until('it is away', () => !socket.connected);
+  await goAway(socket);
   for (const round of numbers(25)) {
     const peers = await Promise.all(['n1', 'n2', 'n3', 'n1', 'n2'].map(async (node) => {
       const ws = await Ws.open(portOf(node), '/socket.io/?EIO=4&transport=websocket');
@@ -162,8 +137,7 @@ test('a message to the id of a socket on another node, and of one that is away',
   const publisher = await connect(t, `${holder.cluster.nodeUrl('n2')}/quiet`);
   for (const i of numbers(3)) await ask(publisher, 'say', socket.id, i);
   await events(socket, 'said', 3, 20_000);
-  socket.proxy.refuse();
-  await until('it is away', () => !socket.connected);
+  await goAway(socket);
   const received = await holder.cluster.metric('n1', 'socketio_mailed_total{direction="in"}');
   for (const i of numbers(3, 3)) await ask(publisher, 'say', socket.seen[0], i);
   await until('they have come', async () => (await holder.cluster.metric('n1', 'socketio_mailed_total{direction="in"}')) === received + 3, 20_000);

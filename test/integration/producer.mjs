@@ -1,0 +1,80 @@
+// A Kafka producer that sends any bytes as key, value and headers, to a partition of its choice: kcat cannot. Produce version 7 with one record batch of version 2
+// (https://kafka.apache.org/protocol), to the one broker of a test.
+import net from 'node:net';
+
+import { once, within } from './harness.mjs';
+
+const PRODUCE = 0, VERSION = 7;
+const ACKS_ALL = -1;
+const TIMEOUT = 30_000;
+
+const CRC32C = Uint32Array.from({ length: 256 }, (_, n) => {
+  for (let k = 0; k < 8; k++) n = n & 1 ? (n >>> 1) ^ 0x82f63b78 : n >>> 1;
+  return n;
+});
+const crc32c = (bytes) => (bytes.reduce((crc, byte) => CRC32C[(crc ^ byte) & 0xff] ^ (crc >>> 8), 0xffffffff) ^ 0xffffffff) >>> 0;
+
+const int = (size, value) => {
+  const out = Buffer.alloc(size);
+  if (size === 8) out.writeBigInt64BE(BigInt(value));
+  else out.writeIntBE(value, 0, size);
+  return out;
+};
+const int8 = (n) => int(1, n), int16 = (n) => int(2, n), int32 = (n) => int(4, n), int64 = (n) => int(8, n);
+const string = (text) => Buffer.concat([int16(Buffer.byteLength(text)), Buffer.from(text)]);
+const array = (items) => Buffer.concat([int32(items.length), ...items]);
+
+// Zigzag and base 128.
+function varint(value) {
+  let rest = BigInt(value) >= 0n ? BigInt(value) << 1n : (-BigInt(value) << 1n) - 1n;
+  const out = [];
+  for (; rest > 127n; rest >>= 7n) out.push(Number(rest & 127n) | 128);
+  return Buffer.from([...out, Number(rest)]);
+}
+const sized = (bytes) => (bytes === null ? varint(-1) : Buffer.concat([varint(bytes.length), bytes]));
+
+// Text, bytes or null as bytes or null.
+export const bytesOf = (value) => (value === null ? null : Buffer.from(value));
+
+function recordOf({ key = null, value = null, headers = [] }, index) {
+  const fields = headers.map(([name, text]) => Buffer.concat([sized(Buffer.from(name)), sized(bytesOf(text))]));
+  return sized(Buffer.concat([int8(0), varint(0), varint(index), sized(bytesOf(key)), sized(bytesOf(value)), varint(fields.length), ...fields]));
+}
+
+function batchOf(records, timestamp) {
+  const producer = [int64(-1), int16(-1), int32(-1)]; // none
+  const body = Buffer.concat([int16(0), int32(records.length - 1), int64(timestamp), int64(timestamp), ...producer, array(records.map(recordOf))]);
+  const head = Buffer.concat([int32(-1), int8(2), Buffer.alloc(4)]);
+  head.writeUInt32BE(crc32c(body), 5);
+  return Buffer.concat([int64(0), int32(head.length + body.length), head, body]);
+}
+
+async function answerTo(socket) {
+  let got = Buffer.alloc(0);
+  for await (const chunk of socket) {
+    got = Buffer.concat([got, chunk]);
+    if (got.length >= 4 && got.length >= 4 + got.readInt32BE(0)) return got.subarray(4);
+  }
+  throw new Error('Kafka has closed the connection');
+}
+
+// Appends records { key, value, headers: [[NAME, VALUE], ...] }, all at once; texts, bytes or null. Resolves with the offset of the first.
+export async function produce(brokers, topic, partition, records, timestamp = Date.now()) {
+  const [host, port] = brokers.split(':');
+  const batch = batchOf(records, timestamp);
+  const data = array([Buffer.concat([int32(partition), int32(batch.length), batch])]);
+  const request = Buffer.concat([int16(PRODUCE), int16(VERSION), int32(1), string('test'), int16(-1), int16(ACKS_ALL), int32(TIMEOUT), array([Buffer.concat([string(topic), data])])]);
+  const socket = net.connect(Number(port), host);
+  try {
+    await once(socket, 'connect', TIMEOUT);
+    socket.write(Buffer.concat([int32(request.length), request]));
+    const answer = await within(TIMEOUT, 'Kafka answers', answerTo(socket));
+    // Correlation, one topic with its name, one partition: index, error, offset.
+    const at = 4 + 4 + 2 + topic.length + 4 + 4;
+    const error = answer.readInt16BE(at);
+    if (error !== 0) throw new Error(`Kafka refuses the records: error ${error}`);
+    return Number(answer.readBigInt64BE(at + 2));
+  } finally {
+    socket.destroy();
+  }
+}
