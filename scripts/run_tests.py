@@ -35,8 +35,8 @@ JOBS = os.cpu_count() or 2
 PROGRAM_TIMEOUT = 300
 MAKE_TIMEOUT = 20 * 60
 INTEGRATION_TIMEOUT = 45 * 60
-# What shares data between threads; paths below test/unit/.
-THREADED = ("worker", "journal")
+# What shares data between threads: how paths below test/unit/ begin, what takes longest first.
+THREADED = ("admin/test_consume", "worker/", "journal/", "store/")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:abort_on_error=0",
@@ -144,8 +144,8 @@ def stage_unit(only):
 
 
 def stage_threads(only):
-    paths = [path for folder in THREADED
-             for path in programs("test/unit/**/test_*.c", f"test/unit/{folder}/", "test-tsan", only)]
+    paths = [path for part in THREADED
+             for path in programs("test/unit/**/test_*.c", f"test/unit/{part}", "test-tsan", only)]
     return build_and_run("threads", paths, ["TEST=1", "SAN=thread"])
 
 

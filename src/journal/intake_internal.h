@@ -52,6 +52,7 @@ struct rt_intake {
     bool fatal;
     uint64_t full_since; /* mono ms; 0: there is room */
     uint64_t commit_at, lag_at;
+    uint64_t reopen_ms; /* how long the next member has to wait; 0 none was needed yet */
 };
 
 /* intake_worker.c. Opens the member's handle (RT_EINVAL: settings); the thread's main; a record's memory. */

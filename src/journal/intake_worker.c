@@ -14,7 +14,8 @@
 #define LAG_MS         1000
 #define PAUSE_AFTER_MS 1000 /* full for so long: the partitions are paused */
 #define CLOSE_MS       3000 /* each: last commit, leaving the group, dead letters */
-#define REOPEN_MS      5000
+#define REOPEN_MIN_MS  250  /* before the next member, twice that after each that commits nothing */
+#define REOPEN_MAX_MS  5000
 #define MESSAGE_COST   256u
 
 /* ---- records ---- */
@@ -150,6 +151,8 @@ static void on_committed(rd_kafka_t *rk, rd_kafka_resp_err_t e,
 {
     (void)rk;
     struct rt_intake *in = opaque;
+    if (!e)
+        in->reopen_ms = REOPEN_MIN_MS;
     for (int i = 0; offsets && i < offsets->cnt; i++) {
         const rd_kafka_topic_partition_t *o = &offsets->elems[i];
         rd_kafka_resp_err_t failed = e ? e : o->err;
@@ -478,9 +481,17 @@ static void shut(struct rt_intake *in)
     in->rk = NULL;
 }
 
+/* When a member that replaces one may be opened. */
+static uint64_t next_open(struct rt_intake *in)
+{
+    uint64_t wait = in->reopen_ms > 0 ? in->reopen_ms : REOPEN_MIN_MS;
+    in->reopen_ms = wait * 2 < REOPEN_MAX_MS ? wait * 2 : REOPEN_MAX_MS;
+    return rt_mono_ms() + wait;
+}
+
 static bool reopen(struct rt_intake *in)
 {
-    uint64_t at = rt_mono_ms() + REOPEN_MS;
+    uint64_t at = next_open(in);
     struct rt_err err = {0};
     while (!atomic_load(&in->stopping)) {
         if (rt_mono_ms() < at) {
@@ -496,7 +507,7 @@ static bool reopen(struct rt_intake *in)
         if (in->rk)
             rd_kafka_destroy(in->rk);
         in->rk = NULL;
-        at = rt_mono_ms() + REOPEN_MS;
+        at = next_open(in);
     }
     return false;
 }

@@ -1,4 +1,6 @@
 /* The three threads as one: what a start refuses, health, reading, closing. With a real PostgreSQL and no Kafka. */
+#include "unit/journal/tsan_c11.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
