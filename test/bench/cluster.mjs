@@ -24,7 +24,7 @@ const PARTS = {
 const USAGE = `usage: node test/bench/cluster.mjs [options]
   --only LIST               of ${Object.keys(PARTS).join(',')} (all)
   --quick                   short: says that it works, not how well
-  --rounds N                of latency, rows, sink; two more of fanout (3)
+  --rounds N                of latency, rows, sink; four more of fanout (3)
   --latency-seconds N       of each round (5)
   --messages N              rows: publishes of a run (500000), after 50,000 that do not count
   --fanout-seconds N        of each measurement (3)

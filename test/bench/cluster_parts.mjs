@@ -1,11 +1,10 @@
 // The parts of cluster.mjs that measure rtbroker. Each prints its table, names its targets with target(text, measured, wanted, met), and resolves to its raw results.
 import { execFile } from 'node:child_process';
-import { createRequire } from 'node:module';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
-import { BIN, DEADLINE_MS, HERE, act, interleave, names, nodes, nowNs, pidOf, ports, progress, residentBytes, rtbench, sql, startRtbench, until } from './cluster_tools.mjs';
+import { BIN, DEADLINE_MS, act, cpuSeconds, fromPeers, interleave, names, nodes, nowNs, pidOf, ports, progress, residentBytes, rtbench, sql, startRtbench, until } from './cluster_tools.mjs';
 import { fixed, median, percent, stats, table, triple } from './run_report.mjs';
 
 const WARM_UP = 50_000;
@@ -13,11 +12,12 @@ const SENDERS = 24;
 const WINDOW = 1000; // of each: two thirds of what makes a node slow its clients down
 const PAYLOAD_BYTES = 100;
 const ROWS_TARGET = 50_000;
-const FANOUT = { subscribers: 1000, size: 64, least: 0.9, senders: 8, window: 2000 };
+const FANOUT = { subscribers: 1000, size: 64, pace: 50, least: 0.9, senders: 8, window: 2000 };
 const SINK_LEAST = 0.5;
 const OUTAGE_CAP = 64 << 20; // of the producer's queue
 const OUTAGE_BYTES = 10_000;
 const OUTAGE_CLIENTS = 8;
+const OUTAGE_BURST = 16; // then what came in is looked at
 const run = promisify(execFile);
 
 export const count = (n) => Math.round(n).toLocaleString('en');
@@ -62,9 +62,12 @@ function lags(samples, before) {
   return found;
 }
 
+const microseconds = (from, to, messages) => Object.fromEntries(Object.keys(to).map((key) => [key, (1e6 * (to[key] - from[key])) / messages]));
+
 // Publishes `messages` as fast as they are answered. Resolves when all are rows.
 async function rowsRun(messages, args) {
   const before = await progress();
+  const cpu = cpuSeconds();
   const client = startRtbench('ingest', '--count', messages, '--size', PAYLOAD_BYTES, '--port', ports.join(','), ...args);
   const samples = [];
   let result;
@@ -75,11 +78,12 @@ async function rowsRun(messages, args) {
     const now = await progress();
     samples.push(now);
     return result !== undefined && now.rows - before.rows >= result.publishes ? now : null;
-  }, 100);
+  }, 50);
   const seconds = (end.at - result.begin_ns) / 1e9;
   return {
     ...result, rows_per_second: result.publishes / seconds, behind_ms: (end.at - result.end_ns) / 1e6,
     lag_ms: stats(lags(samples, before))?.median ?? 0, accepted_by_nodes: end.accepted - before.accepted,
+    cpu_us: { ...microseconds(cpu, cpuSeconds(), result.publishes), client: (1e6 * result.client_cpu * result.seconds) / result.publishes },
   };
 }
 
@@ -91,16 +95,30 @@ export function rowsRow(title, r) {
 }
 
 export async function ingestRuns(rounds, messages, args) {
+  let rows = -1; // of what was measured before
+  await until('no more rows come', async () => rows === (rows = (await progress()).rows), 500);
   await rowsRun(Math.min(WARM_UP, messages), args);
   const runs = [];
   for (let i = 0; i < rounds; i++) runs.push(await rowsRun(messages, args));
   return runs;
 }
 
+// Where the CPU goes, by message: holds on a busy machine too.
+function cpuLine(runs) {
+  const us = (key) => stats(runs.map((r) => r.cpu_us[key])).median;
+  const parts = ['nodes', 'PostgreSQL', 'Kafka', 'Redis', 'client'];
+  const all = parts.reduce((sum, key) => sum + us(key), 0);
+  const list = parts.map((key) => `${key} ${us(key).toFixed(1)}${key === 'nodes' ? ` (their loops ${us('loops').toFixed(1)})` : ''}`);
+  return `CPU us a message: ${list.join(', ')}; together ${all.toFixed(1)}, which two cores alone could do ${count(2e6 / all)} times a second`;
+}
+
+// Every publish is one row; `least` are those before the runs.
 async function checkRows(where, runs, least) {
-  const stored = Number(await sql(`select count(*) from rtbroker.message where ${where}`));
   const sent = runs.reduce((sum, r) => sum + r.publishes, 0) + least;
   const disorder = runs.reduce((sum, r) => sum + r.disorder, 0);
+  const count = async () => Number(await sql(`select count(*) from rtbroker.message where ${where}`));
+  await until(`${sent} rows`, async () => (await count()) >= sent, 1000);
+  const stored = await count();
   if (stored !== sent || disorder > 0) throw new Error(`${stored} rows of ${sent} publishes, ${disorder} out of order`);
 }
 
@@ -113,6 +131,7 @@ export async function measureRows(options, target) {
   console.log(`\nclients -> rows  ${PAYLOAD_BYTES} bytes, ${SENDERS} raw clients on ${nodes.length} nodes, ${WINDOW} unanswered each; answered: stored by Kafka, and back at the client`);
   console.log(table(ROWS_HEADER, runs.map((r, i) => rowsRow(`run ${i + 1}`, r))));
   console.log(`median: ${count(rate('per_second'))} answered/s, ${count(rate('rows_per_second'))} committed rows/s, rows ${count(rate('behind_ms'))} ms behind at the end; all there once`);
+  console.log(cpuLine(runs));
   target('client to committed row, messages/s', count(rate('rows_per_second')), `>= ${count(ROWS_TARGET)}`, rate('rows_per_second') >= ROWS_TARGET);
   return runs;
 }
@@ -132,7 +151,7 @@ async function fanoutBeside(key, options) {
   const load = beside && startRtbench('ingest', '--pace', options.fanoutPace, '--time', DEADLINE_MS / 1000, '--senders', FANOUT.senders, '--window', FANOUT.window,
     '--size', PAYLOAD_BYTES, '--port', ports[beside.node], '--path', `/raw/${beside.channel}`);
   try {
-    const result = await rtbench('fanout', '--subscribers', FANOUT.subscribers, '--size', FANOUT.size, '--window', 1, '--warmup', 1, '--time', options.fanoutSeconds,
+    const result = await rtbench('fanout', '--subscribers', FANOUT.subscribers, '--size', FANOUT.size, '--window', 1, '--pace', FANOUT.pace, '--warmup', 1, '--time', options.fanoutSeconds,
       '--port', ports[0], '--path', '/raw/live:fanout', '--pid', pidOf('n1'), '--main-thread');
     load?.stop();
     const beside = await load?.result;
@@ -150,7 +169,7 @@ function costOf(round, key) {
 }
 
 export async function measureFanout(options, target) {
-  const rounds = await interleave(options.rounds + 2, Object.keys(BESIDE), (key) => fanoutBeside(key, options));
+  const rounds = await interleave(options.rounds + 4, Object.keys(BESIDE), (key) => fanoutBeside(key, options));
   const ratio = (key, base) => rounds.map((r) => r[key].per_cpu_second / r[base].per_cpu_second);
   const rows = Object.entries(BESIDE).map(([key, beside]) => {
     const column = (field, format) => median(rounds.map((r) => r[key][field]), format);
@@ -158,7 +177,7 @@ export async function measureFanout(options, target) {
       column('server_cpu', percent), beside ? triple(ratio(key, 'quiet'), ms) : '1', key === 'durable' ? triple(ratio(key, 'live'), ms) : '-',
       beside ? triple(rounds.map((r) => costOf(r, key)), fixed(1)) : '-'];
   });
-  console.log(`\nfan-out of a log: false channel at n1, N=${FANOUT.subscribers}, ${FANOUT.size} B, W=1, beside other publishes of ${PAYLOAD_BYTES} bytes; ${rounds.length} rounds, min/median/max`);
+  console.log(`\nfan-out of a log: false channel at n1, N=${FANOUT.subscribers}, ${FANOUT.size} B, ${FANOUT.pace} publishes/s, beside other publishes of ${PAYLOAD_BYTES} bytes; ${rounds.length} rounds, min/median/max`);
   console.log(table(['beside', 'd/cpu-s of the loop (k)', 'wall d/s', 'loop cpu', 'x quiet', 'x live', 'loop us/publish'], rows));
   const name = (what) => `fan-out per CPU second of the loop, ${options.fanoutPace}/s ${what}`;
   for (const [text, key, base] of [['durable at another node / quiet', 'elsewhere', 'quiet'], ['durable here / the same not durable', 'durable', 'live']]) {
@@ -190,16 +209,17 @@ export async function measureSink(options, target) {
 
 // ---- Kafka away ----
 
-// A client that publishes as much as is taken, and comes back at once when it is closed (1013: the log is away), until `ends`.
+// A client that publishes as much as is taken, and comes back soon when it is closed (1013: the log is away), until `ends`.
 async function pressOn(WebSocket, channel, ends, totals) {
   const filler = Buffer.alloc(OUTAGE_BYTES, 'x');
   while (performance.now() < ends) {
     const socket = new WebSocket(`${nodes[0].replace('http', 'ws')}/raw/${channel}`, { perMessageDeflate: false });
     const closed = new Promise((resolve) => socket.once('close', resolve).on('error', () => {}));
-    socket.once('close', (code) => { totals.closed += code === 1013 ? 1 : 0; });
+    socket.once('close', (code) => { totals.closed[code] = (totals.closed[code] ?? 0) + 1; });
     socket.once('open', async () => {
       for (; socket.readyState === WebSocket.OPEN && performance.now() < ends; await delay(2)) {
-        for (; socket.bufferedAmount < 4 * OUTAGE_BYTES && socket.readyState === WebSocket.OPEN; totals.sent++) socket.send(filler, { binary: false });
+        for (let burst = 0; burst < OUTAGE_BURST && socket.bufferedAmount < 4 * OUTAGE_BYTES && socket.readyState === WebSocket.OPEN; burst++, totals.sent++)
+          socket.send(filler, { binary: false });
       }
       socket.terminate();
     });
@@ -210,11 +230,11 @@ async function pressOn(WebSocket, channel, ends, totals) {
 
 // Clients go on publishing while Kafka is dead.
 export async function measureOutage(options, target) {
-  const WebSocket = createRequire(path.join(HERE, 'peers', 'package.json'))('ws');
+  const WebSocket = fromPeers('ws');
   const pid = pidOf('n1');
   const before = residentBytes(pid);
   await act('kill', 'kafka');
-  const totals = { sent: 0, closed: 0 };
+  const totals = { sent: 0, closed: {} };
   const start = nowNs();
   const ends = performance.now() + options.outageSeconds * 1000;
   const clients = Promise.all([...Array(OUTAGE_CLIENTS).keys()].map((i) => pressOn(WebSocket, `commit:outage-${i}`, ends, totals)));
@@ -225,7 +245,7 @@ export async function measureOutage(options, target) {
   await act('start', 'kafka');
   await until('n1 is ready again', async () => (await fetch(`${nodes[0]}/readyz`)).ok);
   const after = residentBytes(pid);
-  console.log(`\nKafka away for ${seconds.toFixed(0)} s; ${OUTAGE_CLIENTS} clients of ${names[0]} sent ${count(totals.sent)} publishes of ${count(OUTAGE_BYTES)} bytes, and were closed with "retry" ${count(totals.closed)} times`);
+  console.log(`\nKafka away for ${seconds.toFixed(0)} s; ${OUTAGE_CLIENTS} clients of ${names[0]} sent ${count(totals.sent)} publishes of ${count(OUTAGE_BYTES)} bytes, and were closed ${count(totals.closed[1013] ?? 0)} times with "retry"`);
   console.log(`  its memory ${mib(before)} before, ${mib(most)} at most, ${mib(after)} once Kafka was back; the producer's queue is capped at ${mib(OUTAGE_CAP)}`);
   target('memory of a node while Kafka is away, growth', mib(most - before), `<= ${mib(OUTAGE_CAP)}`, most - before <= OUTAGE_CAP);
   return { before, most, after, ...totals };

@@ -24,7 +24,7 @@ struct rt_bench_options {
     double rate;         /* latency: publishes a second */
     bool sleep;          /* latency: between events, for a client that shares its core */
     uint32_t senders;    /* ingest: clients */
-    double pace;         /* ingest: publishes a second of all; 0: as answers come */
+    double pace;         /* ingest, fanout: publishes a second; 0: as answers come */
     uint32_t probes;     /* latency: subscribers that are timed */
     double hold, settle; /* idle: seconds with pings; seconds before memory is read */
     size_t warm;         /* idle: connections opened before the first reading */

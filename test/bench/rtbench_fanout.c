@@ -4,8 +4,9 @@
 
 #include <stdio.h>
 
-#define EVENTS      512
-#define PATIENCE_NS (10 * RT_BENCH_NS_PER_S)
+#define EVENTS       512
+#define PATIENCE_NS  (10 * RT_BENCH_NS_PER_S)
+#define PACE_TURN_NS (RT_BENCH_NS_PER_S / 100)
 
 /* A publish is done when every receiver has it. To know the least of all counts without looking at every client: `at[c % ring]`
  * is how many receivers have exactly c messages, and the least moves on when its place is empty. The counts of all lie within
@@ -18,15 +19,34 @@ struct load {
     uint32_t *at;
     uint64_t ring; /* power of two, minus one */
     uint64_t issued, done, limit;
+    uint64_t due; /* pace: when the next publish may go */
     size_t receivers;
     uint32_t *expected; /* verify: next sequence number of each client */
 };
 
+/* With a pace a publish also waits for its time. One that is late by its forerunners is not made up for: never two at once. */
+static bool too_early(struct load *load)
+{
+    uint64_t now = rt_bench_now();
+    if (!(load->options->pace > 0))
+        return false;
+    if (now < load->due)
+        return true;
+    load->due += (uint64_t)(1e9 / load->options->pace);
+    if (load->due < now)
+        load->due = now;
+    return false;
+}
+
 static void publish(struct load *load)
 {
+    if (load->issued - load->done >= load->options->window || too_early(load))
+        return;
     uint64_t n = load->options->window - (load->issued - load->done);
     if (n > load->limit - load->issued)
         n = load->limit - load->issued;
+    if (load->options->pace > 0 && n > 1)
+        n = 1;
     if (n == 0)
         return;
     size_t len = 0;
@@ -101,8 +121,13 @@ static void stalled(const struct load *load)
 static void run(struct load *load, uint64_t end)
 {
     uint64_t now = rt_bench_now(), progress = now, done = load->done;
+    bool paced = load->options->pace > 0;
     while (end > 0 ? now < end : load->done < load->limit) {
-        rt_swarm_poll(&load->swarm, load->swarm.epoll, EVENTS, 100);
+        if (paced) {
+            rt_bench_wait(&load->swarm.epoll, 1, now < load->due ? load->due : now + PACE_TURN_NS);
+            publish(load);
+        }
+        rt_swarm_poll(&load->swarm, load->swarm.epoll, EVENTS, paced ? 0 : 100);
         now = rt_bench_now();
         if (load->done > done) {
             done = load->done;

@@ -168,6 +168,17 @@ static void fill_arrays(struct rt_pg_array a[8], long from)
     }
 }
 
+/* Both begin with an empty table. */
+static void empty_table(struct rt_pg *pg)
+{
+    struct rt_err err = {0};
+    struct rt_buf sql = RT_BUF_INIT;
+    rt_schema_sql(&sql, "TRUNCATE {schema}.message", "sinkbench");
+    if (rt_pg_run(pg, rt_buf_cstr(&sql), 30000, &err) < 0)
+        die("truncate", err.text);
+    rt_buf_deinit(&sql);
+}
+
 static double run_bare(const char *url, long records)
 {
     static const enum rt_pg_type types[8] = {RT_PG_TEXT, RT_PG_INT8, RT_PG_TIMESTAMPTZ,
@@ -180,6 +191,7 @@ static double run_bare(const char *url, long records)
     const struct rt_pg_options options = {.url = url};
     if (rt_pg_connect(&options, &pg, NULL, &err) < 0)
         die("postgres", err.text);
+    empty_table(pg);
     rt_schema_sql(&sql, BARE, "sinkbench");
     if (rt_pg_prepare(pg, "bare", rt_buf_cstr(&sql), 10000, &err) < 0)
         die("prepare", err.text);
