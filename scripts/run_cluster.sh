@@ -5,7 +5,7 @@
 #   run_cluster.sh [OPTIONS]             starts it, says what runs where, stops it at SIGINT or SIGTERM
 #     --nodes N          nodes n1 to nN; 3
 #     --config F         their configuration; docs/examples/chat.yaml. Names, addresses, services, secret and API key are set over it
-#     --set PATH=VALUE   one more setting of every node; may be repeated
+#     --set PATH=VALUE   one more setting of every node; may be repeated. --set n2:PATH=VALUE: of that node
 #     --without LIST     leaves out some of nginx,redis,kafka,postgres
 #     --dir DIR          the scratch folder, new or empty; it stays. Otherwise one below TMPDIR that goes at the end
 #     --exec CMD         runs CMD (by bash) once all is ready, then stops everything and ends with its status
@@ -269,7 +269,13 @@ launch_node() { # NAME
     # Rows are made from the log.
     has kafka && has postgres && args+=(--set "postgres.url=$(postgres_url)")
     local setting
-    for setting in "${settings[@]}"; do args+=(--set "$setting"); done
+    for setting in "${settings[@]}"; do
+        case $setting in
+        "$1":*) args+=(--set "${setting#*:}") ;;
+        n[0-9]*:*) ;; # another one's
+        *) args+=(--set "$setting") ;;
+        esac
+    done
     launch "$1" "$binary" "${args[@]}"
 }
 

@@ -101,7 +101,7 @@ struct rt_redis {
     void (*closed)(void *arg);
     void *closed_arg;
     struct {
-        struct rt_metric up, reconnects, published, received, dropped, output, rtt;
+        struct rt_metric up, reconnects, published, received, dropped, unanswered, output, rtt;
     } metrics;
 };
 
@@ -375,7 +375,7 @@ void rt_redis_unsubscribe(struct rt_redis *r, struct rt_str channel)
 
 /* ---- publishing ---- */
 
-static void on_published(redisAsyncContext *ac, void *reply_, void *arg)
+static void on_beat_sent(redisAsyncContext *ac, void *reply_, void *arg)
 {
     struct side *s = ac->data;
     const redisReply *reply = reply_;
@@ -383,6 +383,14 @@ static void on_published(redisAsyncContext *ac, void *reply_, void *arg)
     s->r->commands--;
     if (reply && reply->type == REDIS_REPLY_ERROR)
         fail(s->r, "PUBLISH: %.200s", reply->str);
+}
+
+static void on_published(redisAsyncContext *ac, void *reply, void *arg)
+{
+    struct side *s = ac->data;
+    if (!reply) /* the connection goes */
+        s->r->metrics.unanswered.value++;
+    on_beat_sent(ac, reply, arg);
 }
 
 static void add_bulk(struct rt_buf *out, struct rt_str a, struct rt_str b)
@@ -395,17 +403,16 @@ static void add_bulk(struct rt_buf *out, struct rt_str a, struct rt_str b)
     rt_buf_add_c(out, "\r\n");
 }
 
-static int publish(struct rt_redis *r, struct rt_str prefix, struct rt_str channel,
-                   struct rt_str payload)
+static int publish(struct rt_redis *r, redisCallbackFn *done, struct rt_str prefix,
+                   struct rt_str channel, struct rt_str payload)
 {
     struct rt_buf *out = &r->command;
     rt_buf_clear(out);
     rt_buf_add_c(out, "*3\r\n$7\r\nPUBLISH\r\n");
     add_bulk(out, prefix, channel);
     add_bulk(out, payload, RT_STR_NONE);
-    if (!rt_buf_ok(out) ||
-        redisAsyncFormattedCommand(r->pub.ac, on_published, (void *)(uintptr_t)out->len,
-                                   (const char *)out->data, out->len))
+    if (!rt_buf_ok(out) || redisAsyncFormattedCommand(r->pub.ac, done, (void *)(uintptr_t)out->len,
+                                                      (const char *)out->data, out->len))
         return RT_ENOMEM;
     r->output += out->len;
     r->commands++;
@@ -416,7 +423,7 @@ int rt_redis_publish(struct rt_redis *r, struct rt_str channel, struct rt_str pa
 {
     bool full = r->output + payload.len > r->options.max_output || r->commands >= MAX_COMMANDS;
     if (r->state != UP || full || r->broken.active ||
-        publish(r, rt_str_c(r->options.prefix), channel, payload)) {
+        publish(r, on_published, rt_str_c(r->options.prefix), channel, payload)) {
         r->metrics.dropped.value++;
         return RT_EAGAIN;
     }
@@ -516,12 +523,14 @@ void rt_redis_forget(struct rt_redis_call *call)
 
 static void beat(struct rt_timer *timer);
 
-static void send_beat(struct rt_redis *r)
+/* `left`: until the silence has lasted too long, which is noticed then and not with the next heartbeat. */
+static void send_beat(struct rt_redis *r, uint64_t left)
 {
+    uint64_t next = r->state == UP ? PROBE_MS : FIRST_PROBE_MS;
     r->beat_sent = rt_loop_now(r->options.loop);
-    if (publish(r, RT_STR_NONE, rt_str_c(r->beat_channel), RT_STR("beat")))
+    if (publish(r, on_beat_sent, RT_STR_NONE, rt_str_c(r->beat_channel), RT_STR("beat")))
         fail(r, "cannot send a heartbeat: out of memory");
-    rt_timer_start(r->options.loop, &r->timer, r->state == UP ? PROBE_MS : FIRST_PROBE_MS, beat);
+    rt_timer_start(r->options.loop, &r->timer, next < left ? next : left, beat);
 }
 
 static void beat(struct rt_timer *timer)
@@ -536,10 +545,10 @@ static void beat(struct rt_timer *timer)
         tell(r, true);
     }
     uint64_t since = r->last_beat != 0 ? r->last_beat : r->probing_since;
-    if (now - since > SILENCE_MS)
+    if (now - since >= SILENCE_MS)
         fail(r, "no heartbeat came back for %u ms", SILENCE_MS);
     else
-        send_beat(r);
+        send_beat(r, since + SILENCE_MS - now);
 }
 
 static void begin_probing(struct rt_redis *r)
@@ -548,7 +557,7 @@ static void begin_probing(struct rt_redis *r)
     r->last_beat = 0;
     r->probing_since = rt_loop_now(r->options.loop);
     subscribe_all(r);
-    send_beat(r);
+    send_beat(r, SILENCE_MS);
 }
 
 /* ---- connecting ---- */
@@ -727,6 +736,9 @@ static void register_metrics(struct rt_redis *r)
     add_metric(r, &r->metrics.received, "redis_received_total", "Messages from Redis.", RT_COUNTER);
     add_metric(r, &r->metrics.dropped, "redis_dropped_total",
                "Messages not handed over: the link was down or full.", RT_COUNTER);
+    add_metric(r, &r->metrics.unanswered, "redis_unanswered_total",
+               "Messages handed over without an answer when the link went: they may be lost.",
+               RT_COUNTER);
     add_metric(r, &r->metrics.output, "redis_output_bytes", "Commands without an answer.",
                RT_GAUGE);
     r->metrics.output.read = read_output;

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 
 import { ROOT, SANITIZED, defer, tempDir, until, within } from './harness.mjs';
+import { Proxy } from './proxy.mjs';
 
 const SCRIPT = path.join(ROOT, 'scripts', 'run_cluster.sh');
 const START_DEADLINE = 180_000;
@@ -172,14 +173,21 @@ async function readEvents(body, seen) {
   }
 }
 
-// A cluster that ends with the test.
-export async function startCluster(t, options = {}) {
+// A cluster that ends with the test. `proxied`: names of nodes that reach Redis through a proxy, which is `cluster.proxies[name]`.
+export async function startCluster(t, { proxied = [], ...options } = {}) {
   const dir = path.join(tempDir(t), 'c');
   mkdirSync(dir);
   chmodSync(path.dirname(dir), 0o711); // PostgreSQL runs as another user
   const cluster = new Cluster(dir);
+  const set = { ...options.set };
+  cluster.proxies = {};
+  for (const name of proxied) {
+    const proxy = await Proxy.start(t, () => Number(readFileSync(path.join(dir, 'redis', 'port'), 'utf8')));
+    cluster.proxies[name] = proxy;
+    set[`${name}:redis.url`] = `redis://127.0.0.1:${proxy.port}`;
+  }
   defer(t, () => cluster.child && cluster.stop());
-  return cluster.start(options);
+  return cluster.start({ ...options, set });
 }
 
 // One for a whole file; `holder.cluster` is set in before().

@@ -164,42 +164,6 @@ test('cluster: a session of a node that is down is told so at once', { timeout: 
   assert.equal(unknown.status, 400);
 });
 
-// Redis by the name of what happens to it, and what ends it.
-for (const [what, undo] of [['kill', 'start'], ['pause', 'resume']]) {
-  test(`cluster: Redis: ${what}: logged messages go on, it is noticed, it heals`, { timeout: 180_000 }, async (t) => {
-    const { cluster } = shared;
-    await whole();
-    const clients = await crowd(t, 6);
-    await cluster.act(what, 'redis');
-    for (const name of NODES) {
-      const state = await until(`${name} has noticed`, async () => {
-        const ready = await cluster.ready(name);
-        return !ready.backends.redis.up && ready;
-      }, PATIENCE);
-      assert.equal(state.status, 200, 'a node without Redis still serves');
-      assert.notEqual(state.backends.redis.last_error, '');
-    }
-    const lost = await cluster.metric('n1', 'redis_dropped_total');
-    for (let i = 0; i < 20; i++) assert.equal((await send(clients[i % clients.length], 'again', `${what}-${i}`, `${what} ${i}`)).ok, true);
-    for (const c of clients) {
-      const got = () => c.of('message').flat().filter((text) => text.startsWith(`${what} `));
-      await until('the tail brings it', () => got().length >= 20, PATIENCE);
-      assert.deepEqual(got(), [...Array(20).keys()].map((i) => `${what} ${i}`));
-    }
-    // Channels without a log: its own node's clients get it, the loss of the others is counted.
-    const first = clients.find((c) => nodeOf(c) === 'n1');
-    first.emit('live', `${what} lost`);
-    await until('it is there', () => first.of('live').some(([text]) => text === `${what} lost`), PATIENCE);
-    assert.ok((await cluster.metric('n1', 'redis_dropped_total')) > lost);
-    assert.ok(clients.filter((c) => nodeOf(c) !== 'n1').every((c) => c.of('live').length === 0));
-
-    await cluster.act(undo, 'redis');
-    await whole();
-    first.emit('live', `${what} healed`);
-    for (const c of clients) await until('live messages cross again', () => c.of('live').some(([text]) => text === `${what} healed`), PATIENCE);
-  });
-}
-
 test('cluster: Redis cuts its links again and again: nothing missing, nothing twice, one order', { timeout: 180_000 }, async (t) => {
   const { cluster } = shared;
   await whole();

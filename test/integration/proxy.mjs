@@ -4,11 +4,13 @@ import net from 'node:net';
 import { defer, once } from './harness.mjs';
 
 export class Proxy {
+  // `port`: of the broker, or a function that knows it once somebody connects.
   static async start(t, port) {
     const proxy = new Proxy();
     proxy.target = port;
     proxy.pairs = new Set();
     proxy.refusing = false;
+    proxy.silent = false;
     proxy.server = net.createServer({ allowHalfOpen: true }, (client) => proxy.accept(client));
     proxy.server.listen(0, '127.0.0.1');
     await once(proxy.server, 'listening');
@@ -26,7 +28,7 @@ export class Proxy {
       client.destroy();
       return;
     }
-    const broker = net.connect({ port: this.target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+    const broker = net.connect({ port: typeof this.target === 'function' ? this.target() : this.target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
     client.setNoDelay(true);
     const pair = { client, broker };
     this.pairs.add(pair);
@@ -38,6 +40,7 @@ export class Proxy {
         if (!pair.abandoned) to.destroy();
         if (client.destroyed && broker.destroyed) this.pairs.delete(pair);
       });
+      if (this.silent) from.pause();
     }
   }
 
@@ -55,6 +58,13 @@ export class Proxy {
       pair.abandoned = true;
       pair.client.destroy();
     }
+  }
+
+  // Nothing comes through in either direction, on old connections and new ones, and nobody is told: as when all packets are dropped. What was sent
+  // meanwhile comes when it is over.
+  hush(yes = true) {
+    this.silent = yes;
+    for (const { client, broker } of this.pairs) for (const socket of [client, broker]) yes ? socket.pause() : socket.resume();
   }
 
   // New connections are refused until further notice.

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -16,6 +18,7 @@ struct fixture {
     struct redis_server server;
     struct rt_loop *loop;
     struct rt_redis *redis;
+    struct rt_metrics metrics;
     struct rt_buf got; /* "channel=payload " */
     unsigned received, ups, downs;
     bool closed;
@@ -59,10 +62,12 @@ static void open_link(struct fixture *f, const char *url, size_t max_output)
                                        .node = "n1",
                                        .prefix = "t:",
                                        .max_output = max_output,
+                                       .metrics = &f->metrics,
                                        .on_message = on_message,
                                        .on_state = on_state,
                                        .arg = f};
     struct rt_err err = {0};
+    rt_metrics_init(&f->metrics);
     assert_int_equal(rt_loop_new(&f->loop, &err), 0);
     options.loop = f->loop;
     assert_int_equal(rt_redis_new(&options, &f->redis, &err), 0);
@@ -96,6 +101,20 @@ static int tear_down(void **state)
     redis_server_remove(&f->server);
     test_free(f);
     return 0;
+}
+
+static unsigned metric(struct fixture *f, const char *name)
+{
+    struct rt_buf text;
+    char line[80];
+    rt_buf_init(&text);
+    rt_metrics_write(&f->metrics, &text);
+    (void)snprintf(line, sizeof(line), "\nrtbroker_%s ", name);
+    const char *found = strstr(rt_buf_cstr(&text), line);
+    assert_non_null(found);
+    unsigned value = (unsigned)strtoul(found + strlen(line), NULL, 10);
+    rt_buf_deinit(&text);
+    return value;
 }
 
 static void expect(struct fixture *f, const char *text)
@@ -221,6 +240,48 @@ static void a_frozen_server_is_noticed(void **state)
     publish(f, "a", "1");
     until(f, f->received >= 1);
     expect(f, "a=1 ");
+}
+
+/* From a heartbeat on that came back: how long until the silence is noticed. */
+static uint64_t time_to_notice(struct fixture *f)
+{
+    unsigned beats = metric(f, "redis_heartbeat_seconds_count"), downs = f->downs;
+    until(f, metric(f, "redis_heartbeat_seconds_count") > beats);
+    redis_server_signal(&f->server, SIGSTOP);
+    uint64_t begin = rt_mono_ms();
+    until(f, f->downs > downs);
+    uint64_t took = rt_mono_ms() - begin;
+    redis_server_signal(&f->server, SIGCONT);
+    until(f, rt_redis_up(f->redis));
+    return took;
+}
+
+/* A busy machine may be late, but not each time. */
+static void silence_is_noticed_after_three_seconds(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t took = time_to_notice(f);
+    for (int i = 0; took > 3300 && i < 4; i++)
+        took = time_to_notice(f);
+    assert_in_range(took, 2500, 3300);
+}
+
+static void what_got_no_answer_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    publish(f, "a", "answered");
+    settle(f);
+    redis_server_signal(&f->server, SIGSTOP);
+    for (int i = 0; i < 5; i++)
+        publish(f, "a", "perhaps");
+    assert_int_equal(metric(f, "redis_unanswered_total"), 0);
+    until(f, f->downs == 1);
+    assert_int_equal(metric(f, "redis_unanswered_total"), 5);
+    assert_int_equal(rt_redis_publish(f->redis, RT_STR("a"), RT_STR("no")), RT_EAGAIN);
+    assert_int_equal(metric(f, "redis_dropped_total"), 1);
+    redis_server_signal(&f->server, SIGCONT);
+    until(f, f->ups == 2);
+    assert_int_equal(metric(f, "redis_unanswered_total"), 5);
 }
 
 static void output_is_bounded(void **state)
@@ -421,6 +482,8 @@ int main(void)
         with_server(the_last_wish_about_a_channel_counts),
         with_server(a_killed_server_is_found_again),
         with_server(a_frozen_server_is_noticed),
+        with_server(silence_is_noticed_after_three_seconds),
+        with_server(what_got_no_answer_is_counted),
         with_server(output_is_bounded),
         with_server(scripts_are_answered_in_order),
         with_server(scripts_without_an_answer),
