@@ -127,7 +127,7 @@ class Postgres extends Fault {
   }
 }
 
-class Sinks extends Postgres {
+export class Sinks extends Postgres {
   ended = 0;
 
   async begin() {}
@@ -138,6 +138,7 @@ class Sinks extends Postgres {
     return [this.every(this.run.interval, () => this.terminate())];
   }
 
+  // Adds to `ended`.
   async terminate() {
     const rows = await this.run.cluster.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'rtbroker%sink'");
     this.ended += rows.length;
@@ -147,9 +148,9 @@ class Sinks extends Postgres {
     this.acknowledged(report);
     this.delivered(report, 1000);
     const least = (this.run.until - this.run.from) / 1000;
-    this.run.holds(this.ended >= least, `only ${this.ended} connections of sinks were ended in ${least} s`);
+    this.run.holds(this.ended >= least, `only ${this.ended} connections were ended in ${least} s`);
     const sum = async (metric) => (await Promise.all(this.run.names.map((name) => this.run.cluster.metric(name, metric)))).reduce((a, b) => a + b);
-    this.run.figure(`${this.ended} connections of sinks were ended; they retried ${await sum('sink_retries_total')} batches, ${await sum('sink_fenced_total')} were fenced`);
+    this.run.figure(`${this.ended} connections were ended; sinks retried ${await sum('sink_retries_total')} batches, ${await sum('sink_fenced_total')} were fenced`);
     return this.run.historyIsTheLog();
   }
 }
@@ -276,11 +277,12 @@ export const FAULTS = { postgres: Postgres, sinks: Sinks, redis: Redis, kafka: K
 export const DEFAULTS = { service: 'postgres', seconds: 60, how: 'kill', interval: 150, rate: 200, channels: 32, strict: true };
 
 export class Outage extends Chaos {
+  // `Fault`: another one than the service's.
   constructor(options) {
     super({ ...DEFAULTS, ...options, kills: 0, pauses: 0, publishes: 1e9, measure: true });
     this.names = Array.from({ length: this.nodes }, (_, i) => `n${i + 1}`);
     this.broken = new Set();
-    this.fault = new FAULTS[this.service](this);
+    this.fault = new (this.Fault ?? FAULTS[this.service])(this);
   }
 
   begin() {

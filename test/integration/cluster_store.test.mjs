@@ -3,13 +3,15 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import path from 'node:path';
 import { after, before } from 'node:test';
 
 import { describe } from '../chaos/check.mjs';
-import { Outage } from '../chaos/outage.mjs';
+import { Outage, Sinks } from '../chaos/outage.mjs';
 import { PATIENCE, shareCluster } from './cluster.mjs';
-import { configPath, defer, once, tempDir, test, until } from './harness.mjs';
+import { configPath, defer, once, startBroker, tempDir, test, until } from './harness.mjs';
 import { bytesOf, produce } from './producer.mjs';
+import { Proxy } from './proxy.mjs';
 import { events } from './socketio.mjs';
 import { assertRecovered, back, comeBack, goAway, traveller } from './traveller.mjs';
 
@@ -30,12 +32,12 @@ async function whole() {
 // ---- the store goes away ---------------------------------------------------------------------------------------------
 
 // Without limits for times: the machine may be busy.
-async function outage(t, service) {
+async function outage(t, service, more = {}) {
   await whole();
   const story = [];
   const options = { cluster: shared.cluster, dir: tempDir(t), prefix: `chaos:${service}-`, rate: 150, seconds: SECONDS, strict: false };
   try {
-    const verdict = await new Outage({ ...options, service, log: (text) => story.push(text) }).run(t);
+    const verdict = await new Outage({ ...options, service, ...more, log: (text) => story.push(text) }).run(t);
     assert.ok(verdict.ok, describe(verdict));
     assert.ok(verdict.counts.postgres > SECONDS * 100, describe(verdict));
   } catch (error) {
@@ -47,6 +49,35 @@ async function outage(t, service) {
 test('PostgreSQL is killed: publishing, delivery and memory\'s history go on, /readyz says it, rows are the log exactly afterwards', MINUTES, (t) => outage(t, 'postgres'));
 
 test('the sinks\' connections are ended again and again under load: rows are the log exactly', MINUTES, (t) => outage(t, 'sinks'));
+
+// A fourth node, whose way to PostgreSQL is ours.
+async function fourthNode(t) {
+  const { cluster } = shared;
+  const url = new URL(cluster.env.RT_POSTGRES_URL);
+  const proxy = await Proxy.start(t, Number(url.port));
+  url.port = proxy.port;
+  const { RT_REDIS_URL, RT_KAFKA_BROKERS, RT_KAFKA_TOPIC } = cluster.env;
+  const services = { 'redis.url': RT_REDIS_URL, 'kafka.brokers': RT_KAFKA_BROKERS, 'kafka.topic': RT_KAFKA_TOPIC, 'postgres.url': url.href };
+  const set = { 'node.name': 'n4', 'cluster.secret_file': path.join(cluster.dir, 'secret'), ...services };
+  const { url: address } = await startBroker(t, { config: configPath('cluster_store.yaml'), set });
+  const metric = async (name) => Number(new RegExp(`^rtbroker_${name} (.*)$`, 'm').exec(await (await fetch(`${address}/metrics`)).text())[1]);
+  await until('n4 writes its share of the rows', async () => (await metric('sink_partitions')) > 0, PATIENCE);
+  return { proxy, metric };
+}
+
+const EXECUTE = '\0rt_sink_plain\0'; // in what asks for rows to be stored; its answer comes after the commit
+
+test('answers to commits are lost again and again: rows are the log exactly', MINUTES, async (t) => {
+  const { proxy, metric } = await fourthNode(t);
+  class Lossy extends Sinks {
+    async terminate() {
+      proxy.swallow(EXECUTE);
+      this.ended = proxy.swallowed;
+    }
+  }
+  await outage(t, 'sinks', { prefix: 'chaos:lossy-', Fault: Lossy, interval: 300 });
+  assert.ok((await metric('sink_retries_total')) >= proxy.swallowed, 'each was noticed');
+});
 
 // ---- what only PostgreSQL has ----------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@ import net from 'node:net';
 
 import { defer, once } from './harness.mjs';
 
+const LOOKED_AT = 16384; // bytes of a question
+
 export class Proxy {
   // `port`: of the broker, or a function that knows it once somebody connects.
   static async start(t, port) {
@@ -11,6 +13,7 @@ export class Proxy {
     proxy.pairs = new Set();
     proxy.refusing = false;
     proxy.silent = false;
+    proxy.swallowed = 0;
     proxy.server = net.createServer({ allowHalfOpen: true }, (client) => proxy.accept(client));
     proxy.server.listen(0, '127.0.0.1');
     await once(proxy.server, 'listening');
@@ -30,10 +33,16 @@ export class Proxy {
     }
     const broker = net.connect({ port: typeof this.target === 'function' ? this.target() : this.target, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
     client.setNoDelay(true);
-    const pair = { client, broker };
+    const pair = { client, broker, asked: Buffer.alloc(0), answered: true };
     this.pairs.add(pair);
     for (const [from, to] of [[client, broker], [broker, client]]) {
-      from.on('data', (chunk) => to.writable && to.write(chunk));
+      from.on('data', (chunk) => {
+        if (from === client && pair.answered) pair.asked = chunk;
+        else if (from === client && pair.asked.length < LOOKED_AT) pair.asked = Buffer.concat([pair.asked, chunk]);
+        else if (from === broker && this.swallows(pair)) return;
+        pair.answered = from === broker;
+        if (to.writable) to.write(chunk);
+      });
       from.on('end', () => to.end());
       from.on('error', () => to.destroy());
       from.on('close', () => {
@@ -42,6 +51,20 @@ export class Proxy {
       });
       if (this.silent) from.pause();
     }
+  }
+
+  // The next answer to something that has this text in it is lost, and its connection with it: who asked cannot know what came of it.
+  swallow(text) {
+    this.swallowing = text;
+  }
+
+  swallows({ client, broker, asked }) {
+    if (this.swallowing === undefined || !asked.includes(this.swallowing)) return false;
+    this.swallowing = undefined;
+    this.swallowed++;
+    client.destroy();
+    broker.destroy();
+    return true;
   }
 
   // All connections end on both sides at once.
