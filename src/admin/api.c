@@ -328,6 +328,10 @@ static void answer_history(void *arg, const struct rt_history_result *r)
 static int read_since(struct rt_envelope *e, struct rt_history *q, struct rt_err *err)
 {
     struct rt_envelope *since = rt_envelope_object(e, "since");
+    q->time = rt_envelope_u64(e, "since_time", UINT64_MAX);
+    q->by_time = q->time != UINT64_MAX; /* which it cannot be */
+    if (since && q->by_time)
+        return rt_err_set(err, RT_EINVAL, "give either `since` (a position) or `since_time`");
     if (!since)
         return 0;
     q->has_since = true;

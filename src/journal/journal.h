@@ -41,7 +41,13 @@ struct rt_append {
     char text[120]; /* for people, when status is not RT_OK */
 };
 
+/* How far the clocks of nodes may lie apart, or one may be set back, for a read by time to find the first message of a time. ms. */
+#define RT_CLOCK_SKEW 60000u
+
 /* Reads stored messages: offsets in (since, until], oldest first, or newest first with `reverse` (then offsets in [until, since) going down; since 0 = from the top), at most `limit`.
+ * With `by_time` the source looks for the first message in the order of the log that was published at `time` or later, tells of it in `found`, and puts its position into
+ * `since`: the offset of the stored message before it (0 none), so that the page begins with it; with `reverse` its own, so that the page begins with the one before it.
+ * Where there is none it is that of the newest that is stored (0 none), so that the page is empty; with `reverse` 0, so that it begins with the newest.
  * A page also ends once it holds RT_READ_BYTES: then `more` is set, and the caller goes on from the last message that it got.
  * Answered by a journal that keeps what it stores (SQLite), or by store/store.h for one that does not (Kafka). All of an answer is of one moment. */
 #define RT_READ_BYTES (16u << 20)
@@ -50,8 +56,9 @@ struct rt_read {
     struct rt_str channel_name; /* lives until done */
     uint64_t since;
     uint64_t until; /* 0: no bound */
+    uint64_t time;  /* wall ms; with by_time */
     uint32_t limit; /* 0: position only */
-    bool reverse;
+    bool reverse, by_time;
     char epoch[RT_EPOCH_MAX + 1]; /* whose messages; "": what the source has (SQLite has but one) */
     void (*done)(struct rt_read *self);
     /* result: the caller owns the array (rt_free) and one reference of each */
@@ -59,6 +66,7 @@ struct rt_read {
     struct rt_stored **messages;
     size_t count;
     bool more;              /* cut short by RT_READ_BYTES */
+    bool found;             /* with by_time */
     struct rt_position top; /* position of the channel; offset 0 when it has never had a message */
     uint64_t floor;         /* messages of the channel up to it may be stored no more; 0: all are */
     uint64_t

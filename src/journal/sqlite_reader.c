@@ -7,7 +7,19 @@
 
 #define COLUMNS "offset, time, id, kind, flags, event, data, attachments, publisher, key"
 
-enum { BEGIN, END, EPOCH, FLOOR, CHANNEL, OLDEST, FORWARD, REVERSE, STATEMENTS };
+enum {
+    BEGIN,
+    END,
+    EPOCH,
+    FLOOR,
+    CHANNEL,
+    OLDEST,
+    FORWARD,
+    REVERSE,
+    TIME_AT,
+    FROM_TIME,
+    STATEMENTS
+};
 
 static const char *const statements[STATEMENTS] = {
     [BEGIN] = "BEGIN",
@@ -20,6 +32,10 @@ static const char *const statements[STATEMENTS] = {
                 " ORDER BY offset LIMIT ?4",
     [REVERSE] = "SELECT " COLUMNS " FROM message WHERE channel_id=?1 AND offset<?2 AND offset>=?3"
                 " ORDER BY offset DESC LIMIT ?4",
+    [TIME_AT] = "SELECT offset, time FROM message WHERE channel_id=?1 AND offset>=?2"
+                " ORDER BY offset LIMIT 1",
+    [FROM_TIME] = "SELECT offset FROM message WHERE channel_id=?1 AND offset>?2 AND time>=?3"
+                  " ORDER BY offset LIMIT 1",
 };
 
 struct rt_reader {
@@ -129,6 +145,71 @@ static int read_page(struct rt_reader *r, struct rt_read *read, int64_t channel)
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+/* ---- by time ----------------------------------------------------------------------------------------------- */
+
+/* The first message at or behind an offset; `*ret_offset` stays when there is none. */
+static int time_at(struct rt_reader *r, int64_t channel, int64_t offset, int64_t *ret_offset,
+                   int64_t *ret_time)
+{
+    sqlite3_stmt *row = r->statements[TIME_AT];
+    int code = sqlite3_bind_int64(row, 1, channel);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(row, 2, offset);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(row);
+    if (code == SQLITE_ROW) {
+        *ret_offset = sqlite3_column_int64(row, 0);
+        *ret_time = sqlite3_column_int64(row, 1);
+    }
+    sqlite3_reset(row);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+/* An offset up to which all messages are older than the time, not far from the first that is not. Times rise with offsets but for the skew of clocks: where a message
+ * is older by more than that, so is what comes before it. There is no index by time: halving needs some twenty reads. */
+static int find_older(struct rt_reader *r, const struct rt_read *read, int64_t channel,
+                      int64_t oldest, int64_t *ret_offset)
+{
+    int64_t low = oldest - 1, high = (int64_t)read->top.offset + 1;
+    int64_t limit = bound(read->time > RT_CLOCK_SKEW ? read->time - RT_CLOCK_SKEW : 0, 0);
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2, offset = high, time = 0;
+        int code = time_at(r, channel, middle, &offset, &time);
+        if (code != SQLITE_OK)
+            return code;
+        if (offset < high && time < limit)
+            low = offset;
+        else
+            high = middle;
+    }
+    *ret_offset = low;
+    return SQLITE_OK;
+}
+
+/* See rt_read: the time becomes a position. */
+static int find_time(struct rt_reader *r, struct rt_read *read, int64_t channel, int64_t oldest)
+{
+    int64_t older = 0;
+    sqlite3_stmt *row = r->statements[FROM_TIME];
+    int code = find_older(r, read, channel, oldest, &older);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(row, 1, channel);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(row, 2, older);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(row, 3, bound(read->time, 0));
+    if (code == SQLITE_OK)
+        code = sqlite3_step(row);
+    read->found = code == SQLITE_ROW;
+    read->since = read->reverse || oldest == 0 ? 0 : read->top.offset;
+    if (read->found) {
+        int64_t first = sqlite3_column_int64(row, 0);
+        read->since = (uint64_t)(read->reverse ? first : first == oldest ? 0 : first - 1);
+    }
+    sqlite3_reset(row);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
 static int read_epoch(struct rt_reader *r, struct rt_read *read)
 {
     sqlite3_stmt *epoch = r->statements[EPOCH];
@@ -166,6 +247,8 @@ static int read_all(struct rt_reader *r, struct rt_read *read)
 {
     int64_t channel = 0;
     int64_t oldest = 0;
+    if (read->by_time)
+        read->since = 0; /* of a channel that is not there */
     int code = read_epoch(r, read);
     if (code == SQLITE_OK)
         code = read_channel(r, read, &channel);
@@ -177,6 +260,8 @@ static int read_all(struct rt_reader *r, struct rt_read *read)
         code = rt_db_run_int(r->statements[OLDEST], &oldest);
     if (oldest > 0)
         read->floor = (uint64_t)oldest - 1;
+    if (code == SQLITE_OK && read->by_time)
+        code = find_time(r, read, channel, oldest);
     if (code == SQLITE_OK && read->limit > 0)
         code = read_page(r, read, channel);
     return code;

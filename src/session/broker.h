@@ -115,13 +115,14 @@ int rt_broker_may_publish(struct rt_broker *b, struct rt_client *client, struct 
 /* History. Where nodes share the log, an answer joins memory and rows, and waits (up to 3 s) for a position that this node has not come to yet, or for rows that lag.
  * Without `since`: the channel's window (the newest history.size messages within history.ttl), from its oldest one, or
  * from its newest with `reverse`. With `since`: what follows that position in the log (precedes it with `reverse`), as far as it is stored.
+ * `by_time` instead of `since`: what was published at `time` or later, that is from the first such message on in the order of the log (with `reverse` what precedes it).
  * Answers from memory when that covers it, else from the journal. */
 struct rt_history_result {
     int status; /* 0; RT_EINVAL bad name; RT_ENOENT no rule or not logged; RT_ERANGE since.epoch is another, or since lies ahead of the log; RT_EAGAIN the log or its rows are behind; RT_EIO, RT_ENOMEM */
     struct rt_stored *const *messages;
     size_t count;
     struct rt_position top;
-    bool gap;  /* messages right after `since` are no longer stored */
+    bool gap;  /* messages right after `since`, or of `time` on, are no longer stored */
     bool more; /* the page is full: there is more behind its last message */
     const char *text;
 };
@@ -129,6 +130,8 @@ struct rt_history {
     struct rt_str channel;
     bool has_since;
     struct rt_position since; /* epoch "": any */
+    bool by_time;             /* not with has_since */
+    uint64_t time;            /* wall ms */
     int64_t limit;            /* 0: position only; -1: all, capped at 10,000 */
     bool reverse;
     /* Called exactly once, possibly before rt_broker_history() returns. Messages are valid during the call (ref to keep). */

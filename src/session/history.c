@@ -101,6 +101,35 @@ static bool is_asked_for(const struct rt_history *q, const struct rt_stored *s)
     return q->reverse ? s->m.offset < q->since.offset : s->m.offset > q->since.offset;
 }
 
+static bool is_forward(const struct rt_history *q)
+{
+    return (q->has_since || q->by_time) && !q->reverse;
+}
+
+/* From here on the question is about a position. */
+static void place_at(struct rt_history *q, uint64_t offset)
+{
+    q->has_since = true;
+    q->since.offset = offset;
+}
+
+/* A time becomes the position of the first message of that time or later among what is kept above `above`, up to which there is none; `before` is the last message up to there, 0: none. */
+static void place(struct rt_history *q, const struct rt_channel *c, uint64_t above, uint64_t before,
+                  uint64_t top)
+{
+    for (size_t i = 0; i < rt_channel_kept(c); i++) {
+        const struct rt_stored *s = rt_channel_kept_at(c, i);
+        if (s->m.offset <= above)
+            continue;
+        if (s->m.time >= q->time) {
+            place_at(q, q->reverse ? s->m.offset : before);
+            return;
+        }
+        before = s->m.offset;
+    }
+    place_at(q, q->reverse ? top + 1 : before > 0 ? top : 0);
+}
+
 /* The kept messages of the asked range, in log order, as an array of the caller's (rt_free). */
 static struct rt_stored **collect(const struct rt_channel *c, const struct rt_history *q,
                                   const struct rt_channel_rule *rule, size_t *ret_count)
@@ -124,16 +153,20 @@ static struct rt_stored **collect(const struct rt_channel *c, const struct rt_hi
 }
 
 static void answer_from_memory(const struct rt_broker *b, const struct rt_channel *c,
-                               const struct rt_history *q, const struct rt_channel_rule *rule)
+                               const struct rt_history *query, const struct rt_channel_rule *rule)
 {
     size_t count = 0;
+    struct rt_history placed = *query;
+    const struct rt_history *q = &placed;
+    struct rt_history_result r = {.status = 0};
+    position_of(b, c, &r.top);
+    if (q->by_time && !q->has_since && wanted(q) > 0)
+        place(&placed, c, 0, 0, r.top.offset);
     struct rt_stored **messages = collect(c, q, rule, &count);
     if (!messages) {
         fail(q, RT_ENOMEM, "out of memory");
         return;
     }
-    struct rt_history_result r = {.status = 0};
-    position_of(b, c, &r.top);
     r.gap = q->has_since && !q->reverse && !rt_channel_covers_offset(c, q->since.offset);
     /* `done` may publish, and so drop kept messages: hold them. */
     for (size_t i = 0; i < count; i++)
@@ -157,7 +190,10 @@ static bool covered(const struct rt_channel *c, const struct rt_history *q,
         return true;
     if (q->has_since && !q->reverse)
         return rt_channel_covers_offset(c, q->since.offset);
-    if (q->has_since)
+    if (is_forward(q) && rt_channel_kept(c) > 0 &&
+        rt_channel_kept_at(c, 0)->m.time + RT_CLOCK_SKEW < q->time)
+        return true; /* so is all that came before */
+    if (q->has_since || q->by_time)
         return rt_channel_covers_offset(c, 0);
     return rt_channel_kept(c) >= rule->history_size || rt_channel_covers_offset(c, 0);
 }
@@ -192,11 +228,6 @@ static void close_reading(struct reading *r)
     rt_timer_stop(r->broker->loop, &r->again);
     rt_list_remove(&r->link);
     rt_free(r);
-}
-
-static bool is_forward(const struct rt_history *q)
-{
-    return q->has_since && !q->reverse;
 }
 
 /* Rows alone are the answer, or its first page. */
@@ -259,7 +290,8 @@ static void answer_joined(struct reading *r, const struct rt_position *top)
 /* The store cannot be read, or is too far behind. What memory has is the newest part of a window, without a hole; behind a position it would be one. */
 static void answer_without_rows(struct reading *r, int status, const char *text)
 {
-    if (r->channel && !r->query.has_since && rt_channel_kept(r->channel) > 0)
+    bool window = !r->query.has_since && !r->query.by_time;
+    if (r->channel && window && rt_channel_kept(r->channel) > 0)
         answer_from_memory(r->broker, r->channel, &r->query, r->rule);
     else
         fail(&r->query, status, text);
@@ -301,6 +333,22 @@ static void drop_above(struct rt_read *read, uint64_t top)
     }
 }
 
+/* A time becomes a position, once it is known that no message before it is of that time or later. */
+static void place_by_rows(struct reading *r, const struct rt_position *top)
+{
+    struct rt_history *q = &r->query;
+    const struct rt_read *read = &r->read;
+    if (!q->by_time || q->has_since)
+        return;
+    bool all = !r->channel || read->complete >= top->offset;
+    if (q->reverse && (read->found || all))
+        place_at(q, read->found ? read->since : top->offset + 1);
+    else if (read->found || all)
+        place_at(q, read->since < top->offset ? read->since : top->offset);
+    else if (rt_channel_covers_offset(r->channel, read->complete))
+        place(q, r->channel, read->complete, read->since, top->offset);
+}
+
 static void rows_came(struct reading *r)
 {
     const struct rt_history *q = &r->query;
@@ -308,6 +356,7 @@ static void rows_came(struct reading *r)
     struct rt_position top = read->top;
     if (r->channel && rt_journal_position(r->broker->journal, q->channel, &top))
         drop_above(read, top.offset);
+    place_by_rows(r, &top);
     const char *fault = fault_of(q, &top);
     if (fault) {
         fail(q, RT_ERANGE, fault);
@@ -352,6 +401,10 @@ static void fill_read(struct reading *r)
         read->reverse = q->reverse;
         if (q->reverse && q->since.offset == 0)
             read->limit = 0; /* nothing precedes it; to the journal 0 is the top */
+    } else if (q->by_time && want > 0) {
+        read->by_time = true;
+        read->time = q->time;
+        read->reverse = q->reverse;
     } else if (want > 0) {
         read->limit = r->rule->history_size < HISTORY_MAX ? r->rule->history_size : HISTORY_MAX;
         read->reverse = true;

@@ -5,6 +5,9 @@
 #include "base/alloc.h"
 #include "store/schema.h"
 
+#define TIME_MAX \
+    9000000000000000u /* wall ms, in the year 287169: PostgreSQL has times a little beyond it */
+
 /* Columns of the answer: what is known of the channel stands in every row; without messages there is one row, with NULL for the message. */
 enum {
     COMPLETE,
@@ -21,9 +24,12 @@ enum {
     PUBLISHER,
     KEY,
     SIZE,
+    FIRST, /* by time */
+    BEFORE,
+    COLUMNS,
 };
 
-/* $1 topic, $2 partition, $3 epoch, $4 channel, $5 since, $6 until, $7 limit, $8 bytes. The sum of the sizes ahead ends a page: sizes are known without reading
+/* $1 topic, $2 partition, $3 epoch, $4 channel, $5 since, or the time, $6 until, $7 limit, $8 bytes. The sum of the sizes ahead ends a page: sizes are known without reading
  * what is stored out of line. */
 #define STATE                                                                              \
     "SELECT CASE WHEN p.epoch = $3 THEN p.next - 1"                                        \
@@ -35,24 +41,40 @@ enum {
     " coalesce((SELECT \"offset\" FROM {schema}.message WHERE channel = $4 AND epoch = $3" \
     " ORDER BY \"offset\" DESC LIMIT 1), 0) AS top"                                        \
     " FROM (SELECT 1) AS one LEFT JOIN {schema}.progress p ON p.topic = $1 AND p.part = $2::int4"
+/* A time becomes a position. Times rise with offsets but for the skew of clocks (RT_CLOCK_SKEW): the first message by position is not far from the first by time. The
+ * sum keeps the planner from walking all positions up to it. */
+#define PLACE                                                                                \
+    "WITH edge AS MATERIALIZED (SELECT time FROM {schema}.message"                           \
+    " WHERE channel = $4 AND epoch = $3 AND time >= $5::timestamptz ORDER BY time LIMIT 1)," \
+    " first AS MATERIALIZED (SELECT min(\"offset\" + 0) AS at FROM {schema}.message"         \
+    " WHERE channel = $4 AND epoch = $3 AND time >= $5::timestamptz"                         \
+    " AND time <= (SELECT time FROM edge) + interval '1 minute'),"                           \
+    " place AS MATERIALIZED (SELECT at, coalesce((SELECT \"offset\" FROM {schema}.message"   \
+    " WHERE channel = $4 AND epoch = $3 AND \"offset\" < coalesce(at, 9223372036854775807)"  \
+    " ORDER BY \"offset\" DESC LIMIT 1), 0) AS before FROM first) "
 #define PAGE(since, until, order)                                                                 \
     "SELECT * FROM (SELECT *, sum(size) OVER (ORDER BY \"offset\"" order                          \
     " ROWS UNBOUNDED PRECEDING) - size AS ahead FROM ("                                           \
     "SELECT \"offset\", time, id, kind, flags, event, data, attachments, publisher, key,"         \
     " (octet_length(data) + 256 + coalesce((SELECT sum(octet_length(a)) FROM unnest(attachments)" \
     " AS a), 0))::int8 AS size FROM {schema}.message WHERE channel = $4 AND epoch = $3"           \
-    " AND \"offset\" " since " $5::int8 AND \"offset\" " until " $6::int8"                        \
+    " AND \"offset\" " since " AND \"offset\" " until " $6::int8"                                 \
     " ORDER BY \"offset\"" order " LIMIT $7::int8) AS x) AS y WHERE ahead < $8::int8"
-#define READ(since, until, order)                                                              \
+#define READ(since, until, order, place)                                                       \
     "SELECT s.complete, s.floor, s.top, m.\"offset\", m.time, m.id, m.kind, m.flags, m.event," \
-    " m.data, m.attachments, m.publisher, m.key, m.size FROM (" STATE                          \
+    " m.data, m.attachments, m.publisher, m.key, m.size, " place " FROM (" STATE               \
     ") AS s LEFT JOIN (" PAGE(since, until, order) ") AS m ON true ORDER BY m.\"offset\"" order
+
+#define PLACED "(SELECT at FROM place), (SELECT before FROM place)"
 
 static const struct {
     const char *name, *text;
 } statements[] = {
-    {"rt_forward", READ(">", "<=", "")},
-    {"rt_reverse", READ("<", ">=", " DESC")},
+    {"rt_forward", READ("> $5::int8", "<=", "", "0::int8, 0::int8")},
+    {"rt_reverse", READ("< $5::int8", ">=", " DESC", "0::int8, 0::int8")},
+    {"rt_forward_time", PLACE READ("> (SELECT before FROM place)", "<=", "", PLACED)},
+    {"rt_reverse_time",
+     PLACE READ("< (SELECT coalesce(at, 9223372036854775807) FROM place)", ">=", " DESC", PLACED)},
 };
 
 int rt_query_prepare(struct rt_pg *pg, const char *schema, uint32_t timeout, struct rt_err *err)
@@ -102,7 +124,10 @@ static void add_params(struct rt_pg_params *p, const char *topic, const struct r
     rt_pg_add_i32(p, partition);
     rt_pg_add_text(p, epoch);
     rt_pg_add_text(p, q->channel);
-    rt_pg_add_i64(p, bound(q->since, q->reverse ? INT64_MAX : 0));
+    if (q->by_time)
+        rt_pg_add_time(p, q->time < TIME_MAX ? q->time : TIME_MAX);
+    else
+        rt_pg_add_i64(p, bound(q->since, q->reverse ? INT64_MAX : 0));
     rt_pg_add_i64(p, bound(q->until, q->reverse ? 0 : INT64_MAX));
     rt_pg_add_i64(p, q->limit < RT_QUERY_ROWS ? q->limit : RT_QUERY_ROWS);
     rt_pg_add_i64(p, RT_READ_BYTES);
@@ -185,12 +210,15 @@ static int take_rows(const PGresult *rows, const struct rt_query *q,
                      struct rt_query_result *ret_result, struct rt_err *err)
 {
     struct rt_query_result result = {0};
-    if (PQntuples(rows) < 1 || PQnfields(rows) != SIZE + 1)
+    if (PQntuples(rows) < 1 || PQnfields(rows) != COLUMNS)
         return rt_err_set(err, RT_EIO, "an answer of another form than was asked for");
     int64_t complete = rt_pg_int(rows, 0, COMPLETE);
     result.complete = complete == INT64_MAX ? UINT64_MAX : complete > 0 ? (uint64_t)complete : 0;
     result.floor = (uint64_t)rt_pg_int(rows, 0, FLOOR);
     result.top.offset = (uint64_t)rt_pg_int(rows, 0, TOP);
+    result.found = q->by_time && !rt_pg_is_null(rows, 0, FIRST);
+    if (result.found || !q->reverse)
+        result.since = (uint64_t)rt_pg_int(rows, 0, q->reverse ? FIRST : BEFORE);
     snprintf(result.top.epoch, sizeof(result.top.epoch), "%s", q->epoch);
     int code = take_messages(rows, q, &result, err);
     if (code < 0) {
@@ -207,7 +235,7 @@ int rt_query_run(struct rt_pg *pg, const char *topic, const struct rt_query *que
     struct rt_pg_params params;
     PGresult *rows = NULL;
     add_params(&params, topic, query);
-    const char *name = statements[query->reverse ? 1 : 0].name;
+    const char *name = statements[(query->reverse ? 1 : 0) + (query->by_time ? 2 : 0)].name;
     int code = rt_pg_exec_prepared(pg, name, &params, timeout, &rows, err);
     if (code == RT_OK)
         code = take_rows(rows, query, ret_result, err);

@@ -15,8 +15,9 @@ struct rt_query {
     char epoch[RT_EPOCH_MAX + 1];
     struct rt_str channel;
     uint64_t since, until;
+    uint64_t time; /* wall ms; with by_time, as in rt_read */
     uint32_t limit;
-    bool reverse;
+    bool reverse, by_time;
 };
 
 struct rt_query_result {
@@ -25,6 +26,8 @@ struct rt_query_result {
     bool more;
     struct rt_position top;
     uint64_t floor, complete;
+    uint64_t since; /* where a question by time began */
+    bool found;
 };
 
 /* After connecting. */

@@ -134,6 +134,10 @@ static int give_messages(struct rt_read *read, struct rt_query_result *result, b
     read->top = result->top;
     read->floor = result->floor;
     read->complete = result->complete;
+    if (read->by_time) {
+        read->since = result->since;
+        read->found = result->found;
+    }
     if (last || result->count == 0) {
         read->messages = result->messages;
         read->count = result->count;
@@ -239,7 +243,7 @@ static bool same(const struct job *job, const struct rt_read *read, uint64_t has
     return job->hash == hash && !job->begun && !job->dropped &&
            rt_str_eq(q->channel, read->channel_name) && strcmp(q->epoch, read->epoch) == 0 &&
            q->since == read->since && q->until == read->until && q->limit == read->limit &&
-           q->reverse == read->reverse;
+           q->reverse == read->reverse && q->by_time == read->by_time && q->time == read->time;
 }
 
 static struct job *find_job(const struct rt_history *h, const struct rt_read *read, uint64_t hash)
@@ -262,7 +266,9 @@ static struct job *new_job(const struct rt_read *read, uint64_t hash)
                                    .since = read->since,
                                    .until = read->until,
                                    .limit = read->limit,
-                                   .reverse = read->reverse};
+                                   .reverse = read->reverse,
+                                   .by_time = read->by_time,
+                                   .time = read->time};
     memcpy(job->query.epoch, read->epoch, sizeof(job->query.epoch));
     job->hash = hash;
     rt_list_init(&job->reads);

@@ -9,7 +9,7 @@ import { after, before } from 'node:test';
 import { describe } from '../chaos/check.mjs';
 import { Outage, Sinks } from '../chaos/outage.mjs';
 import { PATIENCE, shareCluster } from './cluster.mjs';
-import { configPath, defer, once, startBroker, tempDir, test, until } from './harness.mjs';
+import { assertByTime, configPath, defer, once, startBroker, tempDir, test, until } from './harness.mjs';
 import { bytesOf, produce } from './producer.mjs';
 import { Proxy } from './proxy.mjs';
 import { events } from './socketio.mjs';
@@ -83,6 +83,8 @@ test('answers to commits are lost again and again: rows are the log exactly', MI
 
 const ask = (socket, event, ...args) => socket.timeout(PATIENCE).emitWithAck(event, ...args);
 
+const READS = 'store_reads_total{result="ok"}';
+
 // Publishes texts of at least `size` bytes on all nodes at once; resolves with them in the order of the log, and with the position before the first.
 async function publish(channel, count, what, size = 0) {
   const { cluster } = shared;
@@ -103,6 +105,18 @@ async function publish(channel, count, what, size = 0) {
 
 // More than memory holds; with this size, more than a page of 1,000 messages.
 const publishMuch = (channel, size = 1000) => publish(channel, Math.ceil((MEMORY * 1.4) / size), 'missed', size);
+
+test('history by time, of any node: from PostgreSQL, from memory, from both', MINUTES, async () => {
+  const { cluster } = shared;
+  await whole();
+  const channel = 'chaos:by-time';
+  await publish(channel, 30, 'old');
+  await publishMuch(channel);
+  await publish(channel, 30, 'new');
+  const reads = await cluster.metric('n2', READS);
+  await assertByTime(NODES.map((node) => (body) => cluster.api(node, 'history', { channel, ...body })));
+  assert.ok((await cluster.metric('n2', READS)) > reads, 'PostgreSQL was asked');
+});
 
 let rooms = 0;
 const roomName = () => `room-${++rooms}`;
@@ -126,8 +140,6 @@ async function restart(cluster, names) {
   for (const name of names) await cluster.act('kill', name);
   await Promise.all(names.map((name) => cluster.act('start', name)));
 }
-
-const READS = 'store_reads_total{result="ok"}';
 
 const RETURNS = [
   ['to its own node', 'n1', []],

@@ -3,6 +3,7 @@
 // Environment: RTBROKER names the binary (default: ./rtbroker at the top of the tree; a sanitizer build works too).
 // A broker's log goes to a buffer; a test that fails shows its end. Stopping checks that the exit code is 0, which with a
 // sanitizer build says that there was no leak either, and that no connection was forgotten.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -81,6 +82,24 @@ export async function within(ms, what, promise) {
 // The first `event` of an emitter as the array of its arguments.
 export function once(emitter, event, ms = 5000, what = `event "${event}"`) {
   return within(ms, what, new Promise((resolve) => emitter.once(event, (...args) => resolve(args))));
+}
+
+// History by time, as each of `asks` (body => result of /api/history of one channel) gives it, is what one sees who looks at all messages.
+export async function assertByTime(asks) {
+  const offsets = (list) => list.map((p) => p.offset);
+  const { publications: all } = await asks[0]({ since: { offset: 0 }, limit: -1 });
+  const marks = [...Array(12).keys()].map((i) => all[Math.floor((i * (all.length - 1)) / 11)].time);
+  const times = new Set([marks[0] - 90_000, marks[0] - 1, ...marks.flatMap((time) => [time, time + 1]), marks.at(-1) + 90_000]);
+  for (const ask of asks)
+    for (const time of times) {
+      const first = all.findIndex((p) => p.time >= time);
+      const at = first < 0 ? all.length : first;
+      const found = await ask({ since_time: time, limit: 7 });
+      assert.deepEqual(offsets(found.publications), offsets(all.slice(at, at + 7)), `from ${time} on`);
+      assert.equal(found.gap, undefined);
+      const before = await ask({ since_time: time, limit: 7, reverse: true });
+      assert.deepEqual(offsets(before.publications), offsets(all.slice(Math.max(0, at - 7), at).reverse()), `before ${time}`);
+    }
 }
 
 const cleanups = new WeakMap();

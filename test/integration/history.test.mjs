@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 
-import { startBroker, tempDir, test } from './harness.mjs';
+import { assertByTime, startBroker, tempDir, test, until } from './harness.mjs';
 
 const post = async (broker, method, body) => {
   const response = await fetch(`${broker.url}/api/${method}`, { method: 'POST', body: JSON.stringify(body) });
@@ -40,3 +40,23 @@ test('a subscriber that came back first does not hide what the log has from befo
   assert.deepEqual((await post(broker, 'history', { channel: 'c', limit: 1, reverse: true })).result.publications[0].data, 3);
   assert.deepEqual((await stream(broker, 'c', 1, 2)).map((p) => p.data), [2, 3]);
 });
+
+for (const stored of [false, true])
+  test(`history by time, ${stored ? 'stored, also after a restart' : 'in memory'}`, async (t) => {
+    const broker = await startBroker(t, { dev: true, set: stored ? { 'storage.path': path.join(tempDir(t), 'log.db') } : {} });
+    const times = [];
+    for (let i = 0; i < 20; i++) {
+      if (i % 4 === 0) await until('the clock goes on', () => Date.now() > (times.at(-1) ?? 0));
+      await post(broker, 'publish', { channel: 'c', data: i });
+      times.push(Date.now());
+    }
+    const ask = async (body) => (await post(broker, 'history', { channel: 'c', ...body })).result;
+    await assertByTime([ask]);
+    if (!stored) return;
+    await broker.kill();
+    await broker.restart();
+    await assertByTime([ask]);
+    const both = await post(broker, 'history', { channel: 'c', since_time: 1, since: { offset: 0 } });
+    assert.equal(both.status, 400);
+    assert.match(both.message, /either `since` .* or `since_time`/);
+  });

@@ -357,6 +357,12 @@ static void test_history_errors(void **state)
         {"{\"channel\":\"log:a\",\"since\":{\"epoch\":\"012345678901234567890123\"}}", 400,
          "*field since.epoch is longer than 23 bytes*"},
         {"{\"channel\":\"log:a\",\"data\":1}", 400, "*"},
+        {"{\"channel\":\"log:a\",\"since_time\":\"2026-11-24\"}", 400,
+         "*field since_time must be*"},
+        {"{\"channel\":\"log:a\",\"since_time\":-1}", 400, "*field since_time must be*"},
+        {"{\"channel\":\"log:a\",\"since_time\":1.5}", 400, "*field since_time must be*"},
+        {"{\"channel\":\"log:a\",\"since_time\":1,\"since\":{\"offset\":1}}", 400,
+         "*either `since` (a position) or `since_time`*"},
     };
     (void)state;
     start_with(CONFIG);

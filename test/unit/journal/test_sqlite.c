@@ -166,6 +166,72 @@ static void test_reads(void **state)
     world_deinit(&w);
 }
 
+static void store_at(struct world *w, const char *channel, uint64_t time)
+{
+    struct pub p;
+    struct rt_message m = text_message("x", NULL, NULL);
+    m.time = time;
+    append_message(w, &p, channel, &m);
+    await(&p);
+    assert_int_equal(p.append.status, RT_OK);
+    release(&p);
+}
+
+static void ask_time(struct world *w, struct page *page, uint64_t time, bool reverse)
+{
+    memset(page, 0, sizeof(*page));
+    page->read = (struct rt_read){.channel_name = RT_STR("a"),
+                                  .by_time = true,
+                                  .time = time,
+                                  .since = 7, /* means nothing */
+                                  .limit = 3,
+                                  .reverse = reverse,
+                                  .done = on_read};
+    assert_int_equal(rt_journal_read(w->journal, &page->read), RT_PENDING);
+    WAIT(w, page->answered);
+    assert_int_equal(page->read.status, RT_OK);
+}
+
+/* Against looking at all of them; clocks are up to 59 s apart. */
+static void test_by_time(void **state)
+{
+    enum { COUNT = 300 };
+    (void)state;
+    struct world w;
+    struct page page;
+    uint64_t times[COUNT + 1], base = 1700000000000;
+    world_init(&w);
+    open_journal(&w);
+    ask_time(&w, &page, base, false); /* no such channel */
+    assert_true(!page.read.found && page.read.since == 0 && page.read.count == 0);
+    for (unsigned i = 1; i <= COUNT; i++) {
+        times[i] = base + i * 1000 + i * 7919 % 59000;
+        store_at(&w, "a", times[i]);
+        store_at(&w, "b", times[i]);
+    }
+    for (uint64_t time = base - 60000; time < base + 420000; time += 3700) {
+        unsigned first = 1;
+        while (first <= COUNT && times[first] < time)
+            first++;
+        bool found = first <= COUNT;
+        ask_time(&w, &page, time, false);
+        assert_int_equal(page.read.found, found);
+        assert_int_equal(page.read.since, first - 1);
+        assert_int_equal(page.read.count, COUNT + 1 - first < 3 ? COUNT + 1 - first : 3);
+        assert_true(!found || page.read.messages[0]->m.offset == first);
+        release_page(&page);
+        ask_time(&w, &page, time, true);
+        assert_int_equal(page.read.found, found);
+        assert_int_equal(page.read.since, found ? first : 0);
+        assert_int_equal(page.read.count, first - 1 < 3 ? first - 1 : 3);
+        assert_true(first == 1 || page.read.messages[0]->m.offset == first - 1);
+        release_page(&page);
+    }
+    ask_time(&w, &page, UINT64_MAX, false);
+    assert_true(!page.read.found && page.read.since == COUNT && page.read.count == 0);
+    world_deinit(&w);
+}
+
 /* Reads queue up to a number; then they are refused, and the others answered all the same. */
 static void test_too_many_reads(void **state)
 {
@@ -453,17 +519,6 @@ static void test_locked_by_another_program(void **state)
     world_deinit(&w);
 }
 
-static void store_at(struct world *w, const char *channel, uint64_t time)
-{
-    struct pub p;
-    struct rt_message m = text_message("x", NULL, NULL);
-    m.time = time;
-    append_message(w, &p, channel, &m);
-    await(&p);
-    assert_int_equal(p.append.status, RT_OK);
-    release(&p);
-}
-
 /* Old messages go, the oldest first; an older time stamp behind a younger one waits, so that no channel gets a hole. */
 static void test_retention(void **state)
 {
@@ -484,6 +539,10 @@ static void test_retention(void **state)
     assert_int_equal(page.read.top.offset, 752);
     assert_int_equal(page.read.floor, 750);
     assert_int_equal(page.read.count, 2);
+    release_page(&page);
+    ask_time(&w, &page, now - 100000,
+             false); /* what came before the first may have been of the time */
+    assert_true(page.read.found && page.read.since == 0 && page.read.count == 2);
     release_page(&page);
     assert_int_equal(store(&w, "a", "x"), 753);
     world_deinit(&w);
@@ -677,6 +736,7 @@ int main(void)
         cmocka_unit_test(test_restart_goes_on),
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_by_time),
         cmocka_unit_test(test_too_many_reads),
         cmocka_unit_test(test_large_pages),
         cmocka_unit_test(test_duplicates),

@@ -189,6 +189,7 @@ struct query {
     uint64_t offset;
     const char *epoch;
     bool reverse;
+    uint64_t time; /* since_time; 0: none */
 };
 
 static void ask(struct query q)
@@ -197,6 +198,8 @@ static void ask(struct query q)
                            .limit = q.limit,
                            .has_since = q.since,
                            .reverse = q.reverse,
+                           .by_time = q.time > 0,
+                           .time = q.time,
                            .done = note_history};
     h.since.offset = q.offset;
     if (q.epoch)

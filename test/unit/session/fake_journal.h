@@ -167,6 +167,19 @@ static bool takes(const struct rt_read *read, uint64_t offset)
     return offset > read->since && (read->until == 0 || offset <= read->until);
 }
 
+/* As rt_read says. */
+static void place_read(const struct fake_journal *j, struct rt_read *read)
+{
+    read->since = 0;
+    for (size_t i = 0; i < j->row_count && !read->found; i++) {
+        read->found = j->rows[i]->m.time >= read->time;
+        if (read->found == read->reverse)
+            read->since = j->rows[i]->m.offset;
+    }
+    if (read->reverse && !read->found)
+        read->since = 0;
+}
+
 /* Answers the oldest read as a journal would, from `rows`. */
 static void answer_read(int status)
 {
@@ -181,6 +194,8 @@ static void answer_read(int status)
     read->floor = j->oldest ? j->oldest - 1 : j->top;
     read->complete = j->complete ? j->complete : UINT64_MAX;
     read->more = j->page_cut;
+    if (read->by_time)
+        place_read(j, read);
     read->messages = rt_calloc(ROWS_MAX, sizeof(struct rt_stored *));
     for (size_t i = 0; !status && i < j->row_count; i++) {
         size_t at = read->reverse ? j->row_count - 1 - i : i;

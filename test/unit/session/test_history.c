@@ -145,6 +145,60 @@ static void test_ttl(void **state)
     expect_history("top E:2\n");
 }
 
+/* Asks for what was published `age` ms ago and later. */
+static void ask_age(uint64_t now, uint64_t age, struct query q)
+{
+    q.channel = "c";
+    q.time = now - age;
+    ask(q);
+}
+
+/* The time of a message that is kept, once the clock has gone on. */
+static uint64_t time_of(size_t index)
+{
+    const struct rt_channel *c = rt_hub_channel(rt_broker_hub(t.broker), RT_STR("c"), false);
+    uint64_t time = rt_channel_kept_at(c, index)->m.time;
+    WAIT_FOR(rt_wall_ms() > time);
+    return time;
+}
+
+static void test_time(void **state)
+{
+    (void)state;
+    start();
+    fake.no_reads = true;
+    fill("c", 1);
+    fake.offset += 3;
+    uint64_t first = time_of(0);
+    fill("c", 1);
+    uint64_t second = time_of(1);
+    assert_true(second > first);
+    ask((struct query){.channel = "c", .time = first, .limit = -1});
+    expect_history("1@1 1@5 top E:5\n");
+    ask((struct query){.channel = "c", .time = 1, .limit = 1});
+    expect_history("1@1 top E:5 more\n");
+    ask((struct query){.channel = "c", .time = first + 1, .limit = -1});
+    expect_history("1@5 top E:5\n");
+    ask((struct query){.channel = "c", .time = second, .limit = -1});
+    expect_history("1@5 top E:5\n");
+    ask((struct query){.channel = "c", .time = second + 1, .limit = -1});
+    expect_history("top E:5\n");
+    ask((struct query){.channel = "c", .time = second, .limit = 0});
+    expect_history("top E:5\n");
+    ask((struct query){.channel = "c", .time = first, .limit = -1, .reverse = true});
+    expect_history("top E:5\n");
+    ask((struct query){.channel = "c", .time = second, .limit = -1, .reverse = true});
+    expect_history("1@1 top E:5\n");
+    ask((struct query){.channel = "c", .time = UINT64_MAX, .limit = 1, .reverse = true});
+    expect_history("1@5 top E:5 more\n");
+    ask((struct query){.channel = "c9", .time = first, .limit = -1}); /* never seen */
+    expect_history("top *:0\n");
+    /* Memory alone, and it has not kept what would be first. */
+    fill("c", 5);
+    ask((struct query){.channel = "c", .time = first, .limit = 1});
+    expect_history("1@6 top E:10 gap more\n");
+}
+
 /* A channel that was never seen has a position: whoever comes back with it gets what follows, or is told of a new epoch. */
 static void test_unseen(void **state)
 {
@@ -261,6 +315,48 @@ static void test_log_since(void **state)
     expect_history("-3 the position lies ahead of the log\n");
 }
 
+static void test_log_time(void **state)
+{
+    (void)state;
+    start();
+    uint64_t now = rt_wall_ms();
+    for (uint64_t i = 1; i <= 6; i++)
+        add_row(i * 10, "r", (now = rt_wall_ms(), 7000 - i * 1000));
+    fake.oldest = 1;
+    fake.rows[3]->m.time = fake.rows[1]->m.time; /* a clock was set back */
+    ask_age(now, 4500, (struct query){.limit = 2});
+    assert_true(fake.reads[0]->by_time && fake.reads[0]->time == now - 4500);
+    assert_false(fake.reads[0]->reverse);
+    answer_read(0);
+    expect_history("r@30 r@40 top E:60 more\n");
+    ask_age(now, 2500, (struct query){.limit = -1});
+    answer_read(0);
+    expect_history("r@50 r@60 top E:60\n");
+    ask_age(now, 60000, (struct query){.limit = -1});
+    answer_read(0);
+    expect_history("r@10 r@20 r@30 r@40 r@50 r@60 top E:60\n");
+    ask_age(now, 0, (struct query){.limit = -1});
+    answer_read(0);
+    expect_history("top E:60\n");
+    ask_age(now, 4500, (struct query){.limit = 1, .reverse = true});
+    answer_read(0);
+    expect_history("r@20 top E:60 more\n");
+    ask_age(now, 60000, (struct query){.limit = -1, .reverse = true});
+    answer_read(0);
+    expect_history("top E:60\n");
+    ask_age(now, 0, (struct query){.limit = 2, .reverse = true});
+    answer_read(0);
+    expect_history("r@60 r@50 top E:60 more\n");
+    /* Retention has removed what came before the first that is there: some of that may have been of the time. */
+    fake.oldest = 10;
+    ask_age(now, 60000, (struct query){.limit = 1});
+    answer_read(0);
+    expect_history("r@10 top E:60 gap more\n");
+    ask_age(now, 4500, (struct query){.limit = 1});
+    answer_read(0);
+    expect_history("r@30 top E:60 more\n");
+}
+
 /* Retention has removed what followed the position. */
 static void test_log_gap(void **state)
 {
@@ -324,6 +420,10 @@ static void test_which_source(void **state)
         {{.limit = -1, .since = true, .offset = 3}, true},
         {{.limit = -1, .since = true, .offset = 2}, false},
         {{.limit = -1, .since = true, .offset = 7, .reverse = true}, false},
+        {{.limit = -1, .time = 1}, false},
+        {{.limit = -1, .time = UINT64_MAX - 1}, true}, /* all that it has is far older */
+        {{.limit = -1, .time = UINT64_MAX - 1, .reverse = true}, false},
+        {{.limit = 0, .time = 1}, true},
     };
     (void)state;
     start();
@@ -379,7 +479,7 @@ int main(void)
         rig_test(test_publish_inside), rig_test(test_log_window),   rig_test(test_log_ttl),
         rig_test(test_log_since),      rig_test(test_log_gap),      rig_test(test_log_page),
         rig_test(test_log_errors),     rig_test(test_which_source), rig_test(test_fresh_object),
-        rig_test(test_several),
+        rig_test(test_several),        rig_test(test_time),         rig_test(test_log_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,16 +13,21 @@ static void start(void)
     fake.base.ops = &FAKE_SHARED_OPS;
 }
 
-/* The log has the next message of this channel. */
-static void come(const char *channel, const char *data, uint64_t offset)
+/* The log has the next message of this channel, `age` ms old. */
+static void come_old(const char *channel, const char *data, uint64_t offset, uint64_t age)
 {
     struct rt_message m = {
-        .data = rt_str_c(data), .kind = RT_KIND_TEXT, .offset = offset, .time = rt_wall_ms()};
+        .data = rt_str_c(data), .kind = RT_KIND_TEXT, .offset = offset, .time = rt_wall_ms() - age};
     struct rt_stored *s = rt_stored_new(&m);
     assert_non_null(s);
     fake.head = offset;
     rt_broker_deliver(t.broker, rt_str_c(channel), fake.epoch, s);
     rt_stored_unref(s);
+}
+
+static void come(const char *channel, const char *data, uint64_t offset)
+{
+    come_old(channel, data, offset, 0);
 }
 
 /* ---- delivery ---- */
@@ -209,6 +214,96 @@ static void test_join(void **state)
     assert_int_equal(fake.read_count, 0);
 }
 
+/* Message N is 900 s - N * 100 s old. Rows 1 to 4, memory has 5 to 8 (and 4, of which it cannot know that it is the first of its time). */
+static void start_aged(void)
+{
+    start();
+    for (uint64_t i = 1; i <= 8; i++) {
+        const char *name = (const char *[]){"1", "2", "3", "4", "5", "6", "7", "8"}[i - 1];
+        if (i <= 4)
+            add_row(i, name, 900000 - i * 100000);
+        if (i >= 4)
+            come_old("c", name, i, 900000 - i * 100000);
+    }
+    fake.complete = 4;
+}
+
+static void test_join_time(void **state)
+{
+    static const struct {
+        uint64_t age; /* s */
+        struct query q;
+        const char *want;
+    } rows[] = {
+        {700, {.limit = -1}, "2@2 3@3 4@4 5@5 6@6 7@7 8@8 top E:8\n"},
+        {650, {.limit = -1}, "3@3 4@4 5@5 6@6 7@7 8@8 top E:8\n"},
+        {650, {.limit = 1}, "3@3 top E:8 more\n"},
+        {550, {.limit = 2}, "4@4 5@5 top E:8 more\n"},
+        {450, {.limit = -1}, "5@5 6@6 7@7 8@8 top E:8\n"}, /* in memory, but less than the skew */
+        {5000, {.limit = 1}, "1@1 top E:8 more\n"},
+        {650, {.limit = -1, .reverse = true}, "2@2 1@1 top E:8\n"},
+        {350, {.limit = 4, .reverse = true}, "5@5 4@4 3@3 2@2 top E:8 more\n"},
+        {0, {.limit = 2, .reverse = true}, "8@8 7@7 top E:8 more\n"},
+        {5000, {.limit = -1, .reverse = true}, "top E:8\n"},
+    };
+    (void)state;
+    start_aged();
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct query q = rows[i].q;
+        q.channel = "c";
+        q.time = rt_wall_ms() - rows[i].age * 1000 - 20000;
+        ask(q);
+        expect_history("");
+        answer_read(0);
+        expect_history(rows[i].want);
+    }
+    /* What memory has is older by more than clocks may differ. */
+    ask((struct query){.channel = "c", .time = rt_wall_ms() - 320000, .limit = -1});
+    expect_history("6@6 7@7 8@8 top E:8\n");
+    ask((struct query){.channel = "c", .time = rt_wall_ms(), .limit = -1});
+    expect_history("top E:8\n");
+    assert_int_equal(fake.read_count, 0);
+}
+
+/* The rows lag: nobody knows yet which message is the first of the time. */
+static void test_lag_time(void **state)
+{
+    (void)state;
+    start_aged();
+    fake.complete = 2;
+    fake.row_count = 2;
+    struct query q = {.channel = "c", .time = rt_wall_ms() - 620000, .limit = -1};
+    ask(q);
+    answer_read(0);
+    expect_history("");
+    WAIT_FOR(fake.read_count == 1);
+    assert_true(fake.reads[0]->by_time);
+    fake.complete = 4;
+    fake.row_count = 4;
+    answer_read(0);
+    expect_history("3@3 4@4 5@5 6@6 7@7 8@8 top E:8\n");
+    /* For long: no part of the answer is right. */
+    fake.complete = 2;
+    fake.row_count = 2;
+    ask(q);
+    WAIT_FOR(fake.read_count == 0 || (answer_read(0), t.history.len > 0));
+    WAIT_FOR(t.history.len > 0 || (fake.read_count > 0 && (answer_read(0), t.history.len > 0)));
+    expect_history("-6 the history lags behind the log: try again\n");
+    fake.row_count = 4;
+}
+
+/* The store is ahead of this node, and only there is a message of the time. */
+static void test_time_ahead(void **state)
+{
+    (void)state;
+    start_aged();
+    fake.head = 2;
+    fake.complete = 4;
+    ask((struct query){.channel = "cx", .time = rt_wall_ms() - 620000, .limit = -1});
+    answer_read(0);
+    expect_history("top E:2\n");
+}
+
 static void test_join_gap(void **state)
 {
     (void)state;
@@ -393,7 +488,8 @@ int main(void)
         rig_test(test_join),         rig_test(test_join_gap),   rig_test(test_join_meanwhile),
         rig_test(test_rows_ahead),   rig_test(test_lag),        rig_test(test_lag_unseen),
         rig_test(test_lag_for_long), rig_test(test_rows_fail),  rig_test(test_ahead),
-        rig_test(test_not_reached),  rig_test(test_close),
+        rig_test(test_not_reached),  rig_test(test_close),      rig_test(test_join_time),
+        rig_test(test_lag_time),     rig_test(test_time_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,6 +206,58 @@ static void test_pages(void **state)
     rig_deinit(&rig);
 }
 
+/* Message N of "a" (odd offsets) is of second N, but for a node whose clock is behind by 50 s. */
+static void test_by_time(void **state)
+{
+    static const struct {
+        int second;
+        uint32_t limit;
+        bool reverse, found;
+        uint64_t since;
+        const char *offsets;
+    } cases[] = {
+        {-99, 3, false, true, 0, "1 3 5"},   {1, 3, false, true, 0, "1 3 5"},
+        {2, 3, false, true, 1, "3 5 7"},     {4, 9, false, true, 3, "5 7 9 301 303"},
+        {9, 9, false, true, 7, "9 301 303"}, {10, 9, false, true, 9, "301 303"},
+        {253, 9, false, true, 9, "301 303"}, /* 303 says 253, 301 is before it */
+        {302, 9, false, false, 303, ""},     {2147483647, 9, false, false, 303, ""},
+        {4, 2, true, true, 5, "3 1"},        {1, 2, true, true, 1, ""},
+        {302, 2, true, false, 0, "303 301"}, {-99, 2, true, true, 1, ""},
+    };
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    empty();
+    for (int i = 1; i <= 10; i++)
+        put(EPOCH, i, i % 2 ? "a" : "b", "'1'");
+    put(EPOCH, 301, "a", "'1'");
+    put(EPOCH, 303, "a", "'1'");
+    put("abcdefghij.4", 5, "a", "'2'");
+    (void)pg_server_query(conn, "UPDATE " QUOTED ".message SET time = time - interval '50 s' "
+                                "WHERE \"offset\" = 303");
+    set_progress(EPOCH, 304, 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t time = (uint64_t)(1795512000 + (int64_t)cases[i].second) * 1000;
+        struct question q = {.read = {.by_time = true,
+                                      .time = time,
+                                      .since = 4, /* means nothing */
+                                      .limit = cases[i].limit,
+                                      .reverse = cases[i].reverse}};
+        answered(&rig, &q, "a", EPOCH);
+        assert_int_equal(q.read.status, 0);
+        check_offsets(&q, cases[i].offsets);
+        assert_int_equal(q.read.found, cases[i].found);
+        assert_int_equal(q.read.since, cases[i].since);
+        assert_true(q.read.complete == 303 && q.read.top.offset == 303);
+        drop(&q);
+    }
+    struct question q = {.read = {.by_time = true, .time = UINT64_MAX, .limit = 5}};
+    answered(&rig, &q, "never", EPOCH);
+    assert_true(q.read.status == 0 && !q.read.found && q.read.since == 0 && q.read.count == 0);
+    drop(&q);
+    rig_deinit(&rig);
+}
+
 static void test_message(void **state)
 {
     (void)state;
@@ -552,6 +604,7 @@ int main(void)
     rt_log_setup(RT_LOG_OFF, RT_LOG_TEXT, "test");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_by_time),
         cmocka_unit_test(test_message),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_state),
