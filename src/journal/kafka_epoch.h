@@ -14,6 +14,8 @@
  *   - it names another one and its producer had not read so far: two nodes made up names at the same time, the first in the log counts.
  * A node that begins to read in the middle may hold a name that was void for others for a few records; the next evidence corrects it, and the others follow when it
  * was first: all read the same log.
+ * Not told apart: a log made anew in which records that were on their way take more positions than the old one had. They land above their KNOWN, and the old
+ * name goes on.
  * An epoch as positions have it is "NAME.PARTITION".
  * Pure; used by the nodes' tail and by the sink alike. Thread: any. */
 #ifndef RT_JOURNAL_KAFKA_EPOCH_H
