@@ -214,8 +214,7 @@ fuzz-run: fuzz
 bench: all bench-build
 	@scripts/install-deps.sh bench
 	@$(MAKE) bench-peers
-	@node test/bench/run.mjs
-	@node test/bench/cluster.mjs
+	@status=0; node test/bench/run.mjs || status=1; node test/bench/cluster.mjs || status=1; exit $$status
 
 bench-build: $(BENCH_BINS)
 
