@@ -3,17 +3,19 @@
 
 Without options: every relative link leads to a file, and to a heading where it has an anchor; every test that
 docs/guarantees.md names is there. With --broker also: the YAML of the pages, as far as it is configuration, passes
-`rtbroker check`, and docs/metrics.md is what a running broker shows; --write-metrics writes that page anew.
+`rtbroker check`, and docs/metrics.md is what running brokers show; --write-metrics writes that page anew.
 Prints `path:line: message` for each finding and exits 1 when there is one.
 """
 
 import argparse
+import ctypes
 import glob
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -104,18 +106,69 @@ def check_yaml(broker):
                 yield page, line_of(text, m.start()), "refused by `rtbroker check`: " + error.split(" error: ", 1)[1]
 
 
-def scrape(broker):
-    with tempfile.TemporaryDirectory() as folder:
-        command = [broker, "--dev", "--listen", "127.0.0.1:0", "--set", f"storage.path={folder}/log.db",
-                   "--set", "shutdown.jitter=0", "--set", "log.format=json"]
-        p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        try:
-            address = re.search(r'"msg":"listening".*"address":"([^"]+)"', p.stderr.readline())
-            with urllib.request.urlopen(f"http://{address.group(1)}/metrics", timeout=10) as answer:
-                return answer.read().decode()
-        finally:
-            p.terminate()
-            p.communicate(timeout=30)
+CLUSTER = """
+redis: {url: "redis://127.0.0.1:1"}
+kafka:
+  brokers: ["%s"]
+  consume: [{topics: [in], group: g, channel: in, dead_letter: dead}]
+postgres: {url: "host=127.0.0.1 port=1"}
+channels: [{match: "*", log: true, subscribe: anyone}]
+"""
+
+
+class MockKafka:
+    """A Kafka in this process, which librdkafka has for tests; the library is what the broker itself runs with."""
+
+    def __enter__(self):
+        self.library = k = ctypes.CDLL("librdkafka.so.1")
+        pointer, text = ctypes.c_void_p, ctypes.c_char_p
+        for name, result, *takes in (("rd_kafka_conf_new", pointer), ("rd_kafka_conf_set_log_cb", None, pointer, pointer),
+                                     ("rd_kafka_new", pointer, ctypes.c_int, pointer, text, ctypes.c_size_t),
+                                     ("rd_kafka_destroy", None, pointer),
+                                     ("rd_kafka_mock_cluster_new", pointer, pointer, ctypes.c_int),
+                                     ("rd_kafka_mock_cluster_destroy", None, pointer),
+                                     ("rd_kafka_mock_cluster_bootstraps", text, pointer)):
+            getattr(k, name).restype, getattr(k, name).argtypes = result, takes
+        conf = k.rd_kafka_conf_new()
+        k.rd_kafka_conf_set_log_cb(conf, None)
+        self.client = k.rd_kafka_new(0, conf, None, 0)
+        self.cluster = k.rd_kafka_mock_cluster_new(self.client, 1)
+        return k.rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
+
+    def __exit__(self, *_):
+        self.library.rd_kafka_mock_cluster_destroy(self.cluster)
+        self.library.rd_kafka_destroy(self.client)
+
+
+def scrape(broker, *options):
+    """/metrics of a broker with everything that --dev has, and what the options add."""
+    command = [broker, "--dev", "--listen", "127.0.0.1:0", "--set", "shutdown.jitter=0", "--set", "log.format=json", *options]
+    p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    killer = threading.Timer(60, p.kill)  # one that never listens ends the loop below
+    killer.start()
+    seen = []
+    try:
+        for line in p.stderr:
+            seen.append(line)
+            address = re.search(r'"msg":"listening".*"address":"([^"]+)"', line)
+            if address:
+                with urllib.request.urlopen(f"http://{address.group(1)}/metrics", timeout=10) as answer:
+                    return answer.read().decode()
+        raise RuntimeError(f"a broker for {METRICS_PAGE} has not come up: {''.join(seen[-20:])}")
+    finally:
+        p.terminate()
+        p.communicate()
+        killer.cancel()
+
+
+def scrape_all(broker):
+    """{mode: text}. Redis and PostgreSQL need not be there."""
+    with tempfile.TemporaryDirectory() as folder, MockKafka() as brokers:
+        config = os.path.join(folder, "cluster.yaml")
+        with open(config, "w", encoding="utf-8") as f:
+            f.write(CLUSTER % brokers)
+        return {"memory": scrape(broker), "sqlite": scrape(broker, "--set", f"storage.path={folder}/log.db"),
+                "cluster": scrape(broker, "--config", config)}
 
 
 def families(text):
@@ -138,9 +191,24 @@ def families(text):
     return found
 
 
-def metrics_page(text):
+def merge(texts):
+    """All, and in `mode` where a family is."""
+    merged = {}
+    for mode, text in texts.items():
+        for name, family in families(text).items():
+            known = merged.setdefault(name, {**family, "labels": {}, "mode": []})
+            if any(known[key] != family[key] for key in ("HELP", "TYPE")):
+                raise ValueError(f"{name} is another metric with {mode}")
+            known["mode"].append(mode)
+            for label, values in family["labels"].items():
+                there = known["labels"].setdefault(label, [])
+                there += [value for value in values if value not in there]
+    return merged
+
+
+def metrics_page(texts):
     rows = []
-    for name, family in sorted(families(text).items()):
+    for name, family in sorted(merge(texts).items()):
         labels = []
         for label, values in family["labels"].items():
             if label == "le":
@@ -148,20 +216,22 @@ def metrics_page(text):
             fixed = label in ("reason", "result", "code", "transport")
             labels.append(f"{label} ({', '.join(values)})" if fixed else label)
         name = name.removeprefix("rtbroker_")
-        rows.append(f"| `{name}` | {family['TYPE']} | {'; '.join(labels)} | {family['HELP']} |")
+        mode = "" if len(family["mode"]) == len(texts) else ", ".join(family["mode"])
+        rows.append(f"| `{name}` | {family['TYPE']} | {mode} | {'; '.join(labels)} | {family['HELP']} |")
     return ("# Metrics\n\n"
-            "<!-- Generated from a running broker: scripts/check_docs.py --broker ./rtbroker --write-metrics -->\n\n"
+            "<!-- Generated from running brokers: scripts/check_docs.py --broker ./rtbroker --write-metrics -->\n\n"
             "`GET /metrics` answers in Prometheus' text format 0.0.4. Every name begins with `rtbroker_`, which is left\n"
             "out below; units are seconds and bytes. Labels come from the program and the configuration only, never from\n"
-            "clients. This is a broker with `storage.path` set; with `redis.url` there are more. What deserves an alarm is\n"
-            "in [operations.md](operations.md#logs).\n\n"
-            "| name | type | labels | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n")
+            "clients. A mode is what the log is: `memory`, `sqlite` with `storage.path`, `cluster` with `kafka.brokers` (and here\n"
+            "with `redis.url`, `postgres.url` and `kafka.consume`); none: in all of them. What deserves an alarm is in\n"
+            "[operations.md](operations.md#logs).\n\n"
+            "| name | type | mode | labels | meaning |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n")
 
 
 def check_metrics(broker, write):
     try:
-        page = metrics_page(scrape(broker))
-    except ValueError as error:
+        page = metrics_page(scrape_all(broker))
+    except (ValueError, RuntimeError, OSError) as error:
         yield METRICS_PAGE, 1, str(error)
         return
     if write:

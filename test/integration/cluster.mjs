@@ -108,8 +108,12 @@ class Cluster {
     return { status: response.status, ...(await response.json()) };
   }
 
+  async metrics(name) {
+    return (await fetch(`${this.nodeUrl(name)}/metrics`, { signal: AbortSignal.timeout(10_000) })).text();
+  }
+
   async metric(name, metric) {
-    const text = await (await fetch(`${this.nodeUrl(name)}/metrics`, { signal: AbortSignal.timeout(10_000) })).text();
+    const text = await this.metrics(name);
     const line = new RegExp(`^rtbroker_${metric.replace(/[{}]/g, '\\$&')} (\\S+)$`, 'm').exec(text);
     if (!line) throw new Error(`${name} has no metric ${metric}`);
     return Number(line[1]);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
 
 import { PATIENCE, shareCluster } from './cluster.mjs';
-import { configPath, test, until } from './harness.mjs';
+import { assertMetrics, configPath, noPromtool, test, until } from './harness.mjs';
 import { TRANSPORTS, connect, events, settled } from './socketio.mjs';
 
 const NODES = ['n1', 'n2', 'n3'];
@@ -104,6 +104,14 @@ test('cluster: nginx says who the client is, and is believed; anybody else is no
 test('cluster: API, metrics and health are not for the public', async () => {
   for (const path of ['/api/info', '/api/publish', '/metrics', '/readyz', '/healthz'])
     assert.equal((await fetch(shared.cluster.url + path, { method: 'POST', body: '{}', headers: { 'x-api-key': shared.cluster.env.RT_API_KEY } })).status, 404, path);
+});
+
+test('cluster: promtool has nothing to say of any node', { skip: noPromtool() }, async () => {
+  for (const name of NODES) {
+    const text = await shared.cluster.metrics(name);
+    assert.match(text, /^# TYPE rtbroker_sink_rows_total counter$/m);
+    assertMetrics(text);
+  }
 });
 
 test('cluster: what the API publishes on one node reaches the clients of all', async (t) => {
