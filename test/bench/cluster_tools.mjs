@@ -14,7 +14,7 @@ export const ROOT = path.join(HERE, '..', '..');
 export const BIN = path.join(ROOT, 'build', 'bench');
 export const SCRIPT = path.join(ROOT, 'scripts', 'run_cluster.sh');
 export const CORES = '0,1'; // of everything here, clients too
-export const DEADLINE_MS = 600_000;
+export const DEADLINE_MS = 300_000;
 const execute = promisify(execFile);
 
 export const nodes = (process.env.RT_NODES ?? '').split(' ').filter((url) => url !== '');

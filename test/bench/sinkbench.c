@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/metrics.h"
 #include "base/rand.h"
 #include "store/pg.h"
 #include "store/schema.h"
@@ -21,6 +20,8 @@
 #define PARTS 16
 #define SIZE  200
 #define ROWS  1000
+
+#define WATCH_NS 20000000ULL
 
 static void die(const char *what, const char *why)
 {
@@ -88,12 +89,41 @@ static void fill_topic(const char *brokers, const char *topic, long records)
     rd_kafka_destroy(rk);
 }
 
-static uint64_t stored(const struct rt_metrics *m)
+static struct rt_pg *connect_postgres(const char *url)
 {
-    for (const struct rt_metric *metric = m->first; metric; metric = metric->next)
-        if (strcmp(metric->name, "sink_rows_total") == 0)
-            return metric->value;
-    return 0;
+    struct rt_err err = {0};
+    struct rt_pg *pg;
+    const struct rt_pg_options options = {.url = url};
+    if (rt_pg_connect(&options, &pg, NULL, &err) < 0)
+        die("postgres", err.text);
+    return pg;
+}
+
+/* Records of the topic that are committed rows. Asked of the database: the sink's own count comes once a second. 0 while there are no tables yet. */
+static uint64_t stored(struct rt_pg *pg, const char *topic)
+{
+    char sql[200];
+    struct rt_err err = {0};
+    PGresult *result;
+    snprintf(sql, sizeof(sql),
+             "SELECT coalesce(sum(next), 0)::text FROM sinkbench.progress WHERE topic = '%s'",
+             topic);
+    if (rt_pg_exec(pg, sql, NULL, 10000, &result, &err) < 0) {
+        if (!rt_pg_usable(pg))
+            die("postgres", err.text);
+        return 0;
+    }
+    uint64_t value = strtoull(PQgetvalue(result, 0, 0), NULL, 10);
+    PQclear(result);
+    return value;
+}
+
+/* Turns the loop for a while, then asks. */
+static uint64_t watch(struct rt_loop *loop, struct rt_pg *pg, const char *topic)
+{
+    for (uint64_t end = rt_mono_ns() + WATCH_NS; rt_mono_ns() < end;)
+        rt_loop_turn(loop, 5);
+    return stored(pg, topic);
 }
 
 static void on_closed(void *arg)
@@ -104,15 +134,12 @@ static void on_closed(void *arg)
 static double run_sink(const char *brokers, const char *url, const char *topic, long records)
 {
     struct rt_loop *loop;
-    struct rt_metrics metrics;
     struct rt_sink *sink;
     struct rt_err err = {0};
     bool closed = false;
-    rt_metrics_init(&metrics);
     if (rt_loop_new(&loop, &err) < 0)
         die("loop", err.text);
     const struct rt_sink_options options = {.loop = loop,
-                                            .metrics = &metrics,
                                             .url = url,
                                             .schema = "sinkbench",
                                             .node = "bench",
@@ -123,16 +150,16 @@ static double run_sink(const char *brokers, const char *url, const char *topic, 
                                             .idempotency_window = 600000};
     if (rt_sink_new(&options, &sink, &err) < 0)
         die("sink", err.text);
-    uint64_t begin = 0;
-    uint64_t first = 0;
-    while (stored(&metrics) < (uint64_t)records) {
-        rt_loop_turn(loop, 5);
-        if (!begin && stored(&metrics) > 0) {
-            begin = rt_mono_ns();
-            first = stored(&metrics);
-        }
-    }
+    /* From the first rows on: until then it takes over its partitions. */
+    struct rt_pg *pg = connect_postgres(url);
+    uint64_t first = 0, now = 0;
+    while (first == 0)
+        first = watch(loop, pg, topic);
+    uint64_t begin = rt_mono_ns();
+    while (now < (uint64_t)records)
+        now = watch(loop, pg, topic);
     double seconds = (double)(rt_mono_ns() - begin) / 1e9;
+    rt_pg_free(pg);
     rt_sink_close(sink, on_closed, &closed);
     while (!closed)
         rt_loop_turn(loop, 5);
@@ -185,12 +212,9 @@ static double run_bare(const char *url, long records)
                                              RT_PG_TEXT, RT_PG_UUID, RT_PG_INT2,
                                              RT_PG_INT2, RT_PG_BYTEA};
     struct rt_err err = {0};
-    struct rt_pg *pg;
+    struct rt_pg *pg = connect_postgres(url);
     struct rt_pg_array a[8];
     struct rt_buf sql = RT_BUF_INIT;
-    const struct rt_pg_options options = {.url = url};
-    if (rt_pg_connect(&options, &pg, NULL, &err) < 0)
-        die("postgres", err.text);
     empty_table(pg);
     rt_schema_sql(&sql, BARE, "sinkbench");
     if (rt_pg_prepare(pg, "bare", rt_buf_cstr(&sql), 10000, &err) < 0)
