@@ -146,3 +146,13 @@ const char *rt_buf_cstr(struct rt_buf *b)
     *end = '\0';
     return (const char *)b->data;
 }
+
+char *rt_buf_take_text(struct rt_buf *b)
+{
+    char *text = rt_buf_cstr(b) ? (char *)b->data : NULL;
+    if (text)
+        rt_buf_init(b);
+    else
+        rt_buf_deinit(b);
+    return text;
+}

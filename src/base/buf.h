@@ -40,6 +40,8 @@ void rt_buf_consume(struct rt_buf *b, size_t len);
 struct rt_bytes *rt_buf_to_bytes(const struct rt_buf *b);
 /* A NUL behind the content (not counted in len) and the pointer to it; NULL when out of memory. */
 const char *rt_buf_cstr(struct rt_buf *b);
+/* The same, the caller's from then on (rt_free); NULL when failed or out of memory. The buffer is empty afterwards. */
+char *rt_buf_take_text(struct rt_buf *b);
 
 static inline bool rt_buf_ok(const struct rt_buf *b)
 {

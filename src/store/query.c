@@ -81,11 +81,9 @@ int rt_query_prepare(struct rt_pg *pg, const char *schema, uint32_t timeout, str
 {
     int code = RT_OK;
     for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]) && code == RT_OK; i++) {
-        struct rt_buf sql = RT_BUF_INIT;
-        rt_schema_sql(&sql, statements[i].text, schema);
-        const char *text = rt_buf_cstr(&sql);
-        code = text ? rt_pg_prepare(pg, statements[i].name, text, timeout, err) : rt_err_nomem(err);
-        rt_buf_deinit(&sql);
+        char *sql = rt_schema_statement(statements[i].text, schema);
+        code = sql ? rt_pg_prepare(pg, statements[i].name, sql, timeout, err) : rt_err_nomem(err);
+        rt_free(sql);
     }
     return code;
 }

@@ -166,10 +166,7 @@ char *rt_schema_statement(const char *text, const char *schema)
 {
     struct rt_buf out = RT_BUF_INIT;
     rt_schema_sql(&out, text, schema);
-    const char *sql = rt_buf_cstr(&out);
-    char *copy = sql ? rt_strdup(sql) : NULL;
-    rt_buf_deinit(&out);
-    return copy;
+    return rt_buf_take_text(&out);
 }
 
 int rt_schema_check(const char *schema, struct rt_err *err)
@@ -228,15 +225,13 @@ static int check_encoding(struct rt_pg *pg, struct rt_err *err)
 static int query_number(struct rt_pg *pg, const char *text, const char *schema, int64_t *ret_value,
                         struct rt_err *err)
 {
-    struct rt_buf sql = RT_BUF_INIT;
-    rt_schema_sql(&sql, text, schema);
-    const char *query = rt_buf_cstr(&sql);
     PGresult *result = NULL;
-    int code = query ? rt_pg_exec(pg, query, NULL, TIMEOUT_MS, &result, err) : rt_err_nomem(err);
+    char *sql = rt_schema_statement(text, schema);
+    int code = sql ? rt_pg_exec(pg, sql, NULL, TIMEOUT_MS, &result, err) : rt_err_nomem(err);
     if (code == RT_OK)
         *ret_value = rt_pg_int(result, 0, 0);
     PQclear(result);
-    rt_buf_deinit(&sql);
+    rt_free(sql);
     return code;
 }
 

@@ -29,7 +29,6 @@ struct rt_sink_worker {
     uint64_t renew_at, check_at, retry_at; /* monotonic ms */
     uint32_t failures;                     /* in a row */
     uint32_t checked;
-    bool wants_more; /* fewer partitions than our share */
     struct rt_sink_figures figures;
     char trouble[160]; /* as pinned */
 };

@@ -138,10 +138,7 @@ static char *make_statement(const char *schema, bool full)
 {
     struct rt_buf out = RT_BUF_INIT;
     add_statement(&out, schema, full);
-    const char *text = rt_buf_cstr(&out);
-    char *copy = text ? rt_strdup(text) : NULL;
-    rt_buf_deinit(&out);
-    return copy;
+    return rt_buf_take_text(&out);
 }
 
 int rt_sink_writer_prepare(struct rt_sink_writer *w, struct rt_err *err)

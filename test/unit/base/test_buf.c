@@ -127,6 +127,24 @@ static void test_to_bytes(void **state)
     rt_bytes_unref(bytes);
 }
 
+static void test_take_text(void **state)
+{
+    (void)state;
+    struct rt_buf b = RT_BUF_INIT;
+    char *none = rt_buf_take_text(&b);
+    assert_string_equal(none, "");
+    rt_buf_add_c(&b, "data");
+    char *text = rt_buf_take_text(&b);
+    assert_true(b.len == 0 && b.data == NULL && rt_buf_ok(&b));
+    assert_string_equal(text, "data");
+    rt_free(none);
+    rt_free(text);
+    rt_buf_add_c(&b, "lost");
+    assert_null(rt_buf_reserve(&b, SIZE_MAX));
+    assert_null(rt_buf_take_text(&b));
+    assert_true(b.len == 0 && b.data == NULL && rt_buf_ok(&b));
+}
+
 #ifdef RT_TEST
 static bool fill(struct rt_buf *b)
 {
@@ -169,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_consume),
         cmocka_unit_test(test_too_much_fails_and_sticks),
         cmocka_unit_test(test_to_bytes),
+        cmocka_unit_test(test_take_text),
 #ifdef RT_TEST
         cmocka_unit_test(test_each_allocation_fails),
 #endif
