@@ -1,6 +1,8 @@
 /* The server API: publish, history, channels, info; who may call it; what every error says. */
 #include "unit/admin/admin_rig.h"
 
+#include "unit/alloc_loop.h"
+
 #define CONFIG CHANNELS ONE_KEY
 
 /* ---- who may ---- */
@@ -507,27 +509,21 @@ static void check_answers(void)
         assert_true(fake.offset > 0);
 }
 
+static void prepare(void)
+{
+    load(CONFIG, false);
+}
+
 static void test_allocations(void **state)
 {
-    unsigned long n = 0;
-    bool failed = true;
+    static const struct alloc_loop loop = {.set_up = set_up,
+                                           .prepare = prepare,
+                                           .start = start,
+                                           .play = play,
+                                           .check = check_answers,
+                                           .tear_down = tear_down};
     (void)state;
-    while (failed) {
-        assert_int_equal(set_up(NULL), 0);
-        load(CONFIG, false);
-        rt_alloc_fail_at(++n, 0);
-        int status = start();
-        if (status == 0)
-            play();
-        failed = rt_alloc_failed();
-        rt_alloc_fail_at(0, 0);
-        assert_true(status == 0 || failed);
-        if (status == 0)
-            check_answers();
-        tear_down(NULL);
-        assert_true(n < 3000);
-    }
-    assert_true(n > 100);
+    assert_true(fail_each_allocation(&loop) > 100);
 }
 
 int main(void)

@@ -1,6 +1,8 @@
 /* A channel as server-sent events: live, replayed, both at once, and how it ends. */
 #include "unit/admin/admin_rig.h"
 
+#include "unit/alloc_loop.h"
+
 #define HEAD_LINES \
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n*\r\n\r\n"
 
@@ -369,25 +371,20 @@ static void play(void)
     end_turn();
 }
 
+static void prepare(void)
+{
+    load(CHANNELS ONE_KEY, false);
+}
+
 static void test_allocations(void **state)
 {
-    unsigned long n = 0;
-    bool failed = true;
+    static const struct alloc_loop loop = {.set_up = set_up,
+                                           .prepare = prepare,
+                                           .start = start,
+                                           .play = play,
+                                           .tear_down = tear_down};
     (void)state;
-    while (failed) {
-        assert_int_equal(set_up(NULL), 0);
-        load(CHANNELS ONE_KEY, false);
-        rt_alloc_fail_at(++n, 0);
-        int status = start();
-        if (status == 0)
-            play();
-        failed = rt_alloc_failed();
-        rt_alloc_fail_at(0, 0);
-        assert_true(status == 0 || failed);
-        tear_down(NULL);
-        assert_true(n < 2000);
-    }
-    assert_true(n > 30);
+    assert_true(fail_each_allocation(&loop) > 30);
 }
 
 #define stream_test(f) cmocka_unit_test_setup_teardown(f, set_up_dev, tear_down)

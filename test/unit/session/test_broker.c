@@ -1,6 +1,8 @@
 /* Rules, permissions, limits, publishing with every answer of the log, relief, close. */
 #include "unit/session/broker_rig.h"
 
+#include "unit/alloc_loop.h"
+
 static const char RULES[] =
     "channels:\n"
     "  - {match: 'open:*', log: false, subscribe: anyone, publish: anyone}\n"
@@ -429,27 +431,21 @@ static void check_played(void)
     assert_true(found || told);
 }
 
+static void prepare(void)
+{
+    load(RULES);
+}
+
 static void test_allocations(void **state)
 {
+    static const struct alloc_loop loop = {.set_up = set_up,
+                                           .prepare = prepare,
+                                           .start = start_broker,
+                                           .play = play,
+                                           .check = check_played,
+                                           .tear_down = tear_down};
     (void)state;
-    unsigned long n = 0;
-    bool failed = true;
-    while (failed) {
-        assert_int_equal(set_up(NULL), 0);
-        load(RULES);
-        rt_alloc_fail_at(++n, 0);
-        int status = start_broker();
-        if (status == 0)
-            play();
-        failed = rt_alloc_failed();
-        rt_alloc_fail_at(0, 0);
-        assert_true(status == 0 || failed);
-        if (status == 0)
-            check_played();
-        tear_down(NULL);
-        assert_true(n < 1000);
-    }
-    assert_true(n > 15);
+    assert_true(fail_each_allocation(&loop) > 15);
 }
 
 int main(void)
