@@ -10,9 +10,9 @@
 struct alloc_loop {
     int (*set_up)(void **state);
     void (*prepare)(void); /* with memory, as set_up() */
-    int (*start)(void);    /* without it from here on: 0, or a code where an allocation has failed */
-    void (*play)(void);    /* once started */
-    void (*check)(void);   /* likewise, with memory again; NULL: nothing */
+    int (*start)(void);  /* without it from here on: 0, or a code where an allocation has failed */
+    void (*play)(void);  /* once started */
+    void (*check)(void); /* likewise, with memory again; NULL: nothing */
     int (*tear_down)(void **state);
 };
 

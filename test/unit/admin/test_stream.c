@@ -378,11 +378,8 @@ static void prepare(void)
 
 static void test_allocations(void **state)
 {
-    static const struct alloc_loop loop = {.set_up = set_up,
-                                           .prepare = prepare,
-                                           .start = start,
-                                           .play = play,
-                                           .tear_down = tear_down};
+    static const struct alloc_loop loop = {
+        .set_up = set_up, .prepare = prepare, .start = start, .play = play, .tear_down = tear_down};
     (void)state;
     assert_true(fail_each_allocation(&loop) > 30);
 }
