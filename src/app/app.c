@@ -14,6 +14,7 @@
 #include "proto/socketio/socketio.h"
 #include "store/store.h"
 #include "version.h"
+#include "worker/trimmer.h"
 
 #define MAX_ADDRESSES   64u
 #define EXIT_LOG_FAILED 70
@@ -38,6 +39,7 @@ struct rt_app {
     struct rt_socketio *socketio;
     struct rt_raw *raw;
     struct rt_admin *admin;
+    struct rt_trimmer *trimmer;
     struct rt_listener *listeners[MAX_ADDRESSES];
     size_t listener_count;
     enum stage stage;
@@ -515,6 +517,8 @@ static int start(struct rt_app *app, struct rt_err *err)
         warm_up(app);
     if (status == 0)
         status = open_consume(app, err);
+    if (status == 0)
+        status = rt_trimmer_new(&app->trimmer, err);
     /* Before the listeners: who sees that we listen may ask us to stop. */
     if (status == 0 && (rt_loop_on_signal(app->loop, SIGTERM, on_signal, app) ||
                         rt_loop_on_signal(app->loop, SIGINT, on_signal, app)))
@@ -573,6 +577,7 @@ void rt_app_free(struct rt_app *app)
     if (!app)
         return;
     unwind(app);
+    rt_trimmer_free(app->trimmer);
     rt_consume_free(app->consume);
     rt_admin_free(app->admin);
     rt_raw_free(app->raw);

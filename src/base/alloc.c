@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #ifdef RT_TEST
 #include <stdatomic.h>
 
@@ -130,3 +134,24 @@ char *rt_strdup(const char *text)
 {
     return rt_strndup(text, strlen(text));
 }
+
+#ifdef __GLIBC__
+size_t rt_alloc_unused(void)
+{
+    return mallinfo2().fordblks;
+}
+
+void rt_alloc_trim(void)
+{
+    (void)malloc_trim(0);
+}
+#else
+size_t rt_alloc_unused(void)
+{
+    return 0;
+}
+
+void rt_alloc_trim(void)
+{
+}
+#endif

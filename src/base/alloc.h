@@ -18,6 +18,10 @@ void rt_free(void *ptr);
 /* Copies `len` bytes and adds a NUL. */
 char *rt_strndup(const char *text, size_t len);
 char *rt_strdup(const char *text);
+/* Bytes that are free, and still this process's; 0 where the C library does not tell. */
+size_t rt_alloc_unused(void);
+/* Gives them back to the system where it can. Other threads' allocations wait meanwhile. */
+void rt_alloc_trim(void);
 
 #ifdef RT_TEST
 /* The `n`-th allocation from now (1 = the next) fails, once; 0 switches it off. With `forever`

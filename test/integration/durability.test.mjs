@@ -337,6 +337,42 @@ test('the memory log stays within its bytes', { skip: SANITIZED && 'memory of a 
   assert.ok(Number(/^rtbroker_history_bytes (\d+)/m.exec(metrics)[1]) <= 4 * 1024 * 1024);
 });
 
+const BURST = `
+http: {listen: ["127.0.0.1:0"]}
+protocols: {raw: [{path: "/raw/{channel}"}]}
+channels:
+  - {match: "burst", log: true, history: {size: 100000, ttl: 6s}, subscribe: anyone, publish: anyone}
+  - {match: "stays", log: true, history: {size: 100000, ttl: 1h}, subscribe: anyone, publish: anyone}
+limits: {memory_log: 256MiB, send_queue: 64MiB}
+`;
+
+// What stays lies between what goes, so that the C library by itself gives nothing back.
+test('memory of a burst is given back', { skip: SANITIZED && 'memory of a sanitizer build says nothing' }, async (t) => {
+  const config = path.join(tempDir(t), 'burst.yaml');
+  writeFileSync(config, BURST);
+  const broker = await startBroker(t, { config });
+  const before = broker.memory();
+  const open = async (channel) => {
+    const socket = new WebSocket(`ws://127.0.0.1:${broker.port}/raw/${channel}`);
+    defer(t, () => socket.terminate());
+    await once(socket, 'open');
+    return socket;
+  };
+  const burst = await open('burst');
+  const stays = await open('stays');
+  const data = 'x'.repeat(1000);
+  for (let i = 0; i < 60_000; i++) {
+    burst.send(data);
+    if (i % 500 === 0) stays.send(data);
+    if (i % 100 === 0) await until('it is taken', () => burst.bufferedAmount < 1 << 16);
+  }
+  let most = before;
+  await until('the burst is forgotten, and its memory', () => {
+    most = Math.max(most, broker.memory());
+    return most - before > 40 * 1024 && broker.memory() - before < (most - before) / 3;
+  }, 90_000);
+});
+
 // ---- disks ----
 
 function smallDisk(t, size) {

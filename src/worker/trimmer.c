@@ -1,0 +1,52 @@
+#include "worker/trimmer.h"
+
+#include "base/alloc.h"
+#include "worker/queue.h"
+
+struct rt_trimmer {
+    struct rt_queue *pause; /* nothing comes; its end ends the thread */
+    struct rt_thread *thread;
+};
+
+static void run(void *arg)
+{
+    struct rt_trimmer *t = arg;
+    struct rt_list none;
+    bool again = false;
+    rt_list_init(&none);
+    while (rt_queue_take(t->pause, &none, RT_TRIM_EVERY_MS)) {
+        bool much = rt_alloc_unused() > RT_TRIM_SPARE;
+        if (much && again)
+            rt_alloc_trim();
+        again = much && !again;
+    }
+}
+
+int rt_trimmer_new(struct rt_trimmer **ret_trimmer, struct rt_err *err)
+{
+    struct rt_trimmer *t = rt_calloc(1, sizeof(*t));
+    if (!t)
+        return rt_err_nomem(err);
+    int code = rt_queue_new(1, 1, &t->pause) < 0 ? rt_err_nomem(err) : 0;
+    if (code == 0)
+        code = rt_thread_start("trimmer", run, t, &t->thread, err);
+    if (code < 0) {
+        rt_trimmer_free(t);
+        return code;
+    }
+    *ret_trimmer = t;
+    return 0;
+}
+
+void rt_trimmer_free(struct rt_trimmer *t)
+{
+    if (!t)
+        return;
+    if (t->thread) {
+        rt_queue_close(t->pause);
+        rt_thread_join(t->thread);
+    }
+    if (t->pause)
+        rt_queue_free(t->pause);
+    rt_free(t);
+}
