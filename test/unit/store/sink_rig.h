@@ -209,12 +209,25 @@ UNUSED static void expect_rows(struct world *w, long count)
     assert_int_equal(number(w, "SELECT count(DISTINCT (epoch, \"offset\")) FROM ~message"), count);
 }
 
-UNUSED static long owned(struct node_sink *s)
+/* send_many(), until all of it is stored. */
+UNUSED static void store_many(struct world *w, int count)
+{
+    send_many(w, count);
+    AWAIT(w, caught_up(w));
+}
+
+/* -1: there is none of this name. */
+UNUSED static long metric(const struct node_sink *s, const char *name)
 {
     for (const struct rt_metric *m = s->metrics.first; m; m = m->next)
-        if (strcmp(m->name, "sink_partitions") == 0)
+        if (strcmp(m->name, name) == 0)
             return (long)m->value;
     return -1;
+}
+
+UNUSED static long owned(const struct node_sink *s)
+{
+    return metric(s, "sink_partitions");
 }
 
 /* This program once more, as a node of its own that can be frozen. */
@@ -229,11 +242,29 @@ UNUSED static pid_t spawn_node(struct world *w)
     return pid;
 }
 
+/* The frozen node goes on: as a new session it gets its share back from `s`, and nothing is stored twice. `rows` are stored so far. */
+UNUSED static void thaw_node(struct world *w, const struct node_sink *s, pid_t child, long rows)
+{
+    assert_int_equal(kill(child, SIGCONT), 0);
+    AWAIT(w, owned(s) == PARTS / 2);
+    store_many(w, 400);
+    expect_rows(w, rows + 400);
+}
+
+UNUSED static void end_node(pid_t child)
+{
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 UNUSED static int run_node(char **argv)
 {
     struct rt_loop *loop;
     struct rt_sink *sink;
-    const struct rt_sink_options options = {.loop = NULL,
+    pid_t parent = getppid();
+    if (rt_loop_new(&loop, NULL) < 0)
+        return 1;
+    const struct rt_sink_options options = {.loop = loop,
                                             .url = argv[3],
                                             .schema = argv[4],
                                             .node = "frozen",
@@ -241,12 +272,7 @@ UNUSED static int run_node(char **argv)
                                             .topic = TOPIC,
                                             .partitions = PARTS,
                                             .batch_linger = 5};
-    struct rt_sink_options given = options;
-    pid_t parent = getppid();
-    if (rt_loop_new(&loop, NULL) < 0)
-        return 1;
-    given.loop = loop;
-    if (rt_sink_new(&given, &sink, NULL) < 0)
+    if (rt_sink_new(&options, &sink, NULL) < 0)
         return 1;
     while (getppid() == parent)
         rt_loop_turn(loop, 100);

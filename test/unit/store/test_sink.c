@@ -13,8 +13,7 @@ static void test_rows_are_the_log(void **state)
     open_sink(&w, &s, "n1");
     AWAIT(&w, caught_up(&w));
     expect_rows(&w, 1000);
-    send_many(&w, 500);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 500);
     expect_rows(&w, 1500);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~progress WHERE epoch LIKE '" NAME ".%'"),
                      PARTS);
@@ -99,13 +98,11 @@ static void test_two_share_and_take_over(void **state)
     AWAIT(&w, owned(&a) == PARTS);
     open_sink(&w, &b, "b");
     AWAIT(&w, owned(&a) == PARTS / 2 && owned(&b) == PARTS / 2);
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 400);
     expect_rows(&w, 800);
     close_sink(&w, &a);
     AWAIT(&w, owned(&b) == PARTS);
-    send_many(&w, 100);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 100);
     expect_rows(&w, 900);
     close_sink(&w, &b);
     world_deinit(&w);
@@ -138,8 +135,7 @@ static void test_server_dies_and_table_is_locked(void **state)
     struct node_sink s;
     world_init(&w);
     open_sink(&w, &s, "n1");
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 400);
     PQfinish(w.conn);
     pg_server_stop(&server, SIGQUIT);
     AWAIT(&w, !rt_sink_healthy(s.sink, NULL));
@@ -168,12 +164,10 @@ static void test_fenced_by_progress(void **state)
     struct node_sink s;
     world_init(&w);
     open_sink(&w, &s, "n1");
-    send_many(&w, 40);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 40);
     (void)pg_server_query(w.conn, "UPDATE %s.progress SET next = next - 5 WHERE part = 1",
                           w.schema);
-    send_many(&w, 40);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 40);
     expect_rows(&w, 80);
     close_sink(&w, &s);
     world_deinit(&w);
@@ -276,8 +270,7 @@ static void test_frozen_node_is_fenced(void **state)
     struct node_sink s;
     world_init(&w);
     pid_t child = spawn_node(&w);
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 400);
     open_sink(&w, &s, "b");
     AWAIT(&w, owned(&s) == PARTS / 2);
     assert_int_equal(kill(child, SIGSTOP), 0);
@@ -288,13 +281,8 @@ static void test_frozen_node_is_fenced(void **state)
     print_message("taken over %llu ms after the freeze\n",
                   (unsigned long long)(rt_mono_ms() - frozen));
     expect_rows(&w, 800);
-    assert_int_equal(kill(child, SIGCONT), 0);
-    AWAIT(&w, owned(&s) == PARTS / 2); /* it is back, as a new session */
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
-    expect_rows(&w, 1200);
-    assert_int_equal(kill(child, SIGKILL), 0);
-    assert_int_equal(waitpid(child, NULL, 0), child);
+    thaw_node(&w, &s, child, 800);
+    end_node(child);
     AWAIT(&w, owned(&s) == PARTS);
     close_sink(&w, &s);
     world_deinit(&w);

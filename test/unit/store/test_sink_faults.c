@@ -4,14 +4,6 @@
 
 #include <sys/mount.h>
 
-static long metric(struct node_sink *s, const char *name)
-{
-    for (const struct rt_metric *m = s->metrics.first; m; m = m->next)
-        if (strcmp(m->name, name) == 0)
-            return (long)m->value;
-    return -1;
-}
-
 /* ---- the server, stopped ----------------------------------------------------------------------------------------- */
 
 /* All of its processes, the parent first, so that there are no more of them meanwhile. */
@@ -36,8 +28,7 @@ static void test_frozen_server(void **state)
     struct node_sink s;
     world_init(&w);
     open_sink(&w, &s, "n1");
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 400);
     for (int round = 0; round < 2; round++) {
         signal_server(SIGSTOP);
         send_many(&w, 400);
@@ -61,8 +52,7 @@ static void test_close_against_frozen_server(void **state)
     world_init(&w);
     w.close_timeout = 500;
     open_sink(&w, &s, "n1");
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 400);
     signal_server(SIGSTOP);
     send_many(&w, 4);
     uint64_t begin = rt_mono_ms();
@@ -96,8 +86,7 @@ static void test_read_only_server(void **state)
     struct node_sink s;
     world_init(&w);
     open_sink(&w, &s, "n1");
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 400);
     set_read_only(&w, "SET default_transaction_read_only = on");
     AWAIT(&w, !rt_sink_healthy(s.sink, NULL));
     const char *text = NULL;
@@ -172,8 +161,7 @@ static void test_disk_full(void **state)
     char path[100];
     world_init(&w);
     open_sink(&w, &s, "n1");
-    send_many(&w, 40);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 40);
     disk_path(path, sizeof(path));
     (void)pg_server_query(w.conn, "CREATE TABLESPACE small LOCATION '%s'", path);
     (void)pg_server_query(w.conn, "ALTER TABLE %s.message_default SET TABLESPACE small", w.schema);
@@ -205,8 +193,7 @@ static void test_frozen_between_statement_and_answer(void **state)
     struct node_sink s;
     world_init(&w);
     pid_t child = spawn_node(&w);
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
+    store_many(&w, 400);
     PGconn *lock = pg_server_connect(&server);
     (void)pg_server_query(lock, "BEGIN; LOCK TABLE %s.message", w.schema);
     send_many(&w, 400);
@@ -224,16 +211,10 @@ static void test_frozen_between_statement_and_answer(void **state)
     print_message("%ld rows of the frozen statement\n", before - 400);
     expect_rows(&w, 800);
     AWAIT(&w, metric(&s, "sink_fenced_total") >= 1);
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
-    assert_int_equal(kill(child, SIGCONT), 0);
-    AWAIT(&w, owned(&s) == PARTS / 2); /* it is back, as a new session */
-    send_many(&w, 400);
-    AWAIT(&w, caught_up(&w));
-    expect_rows(&w, 1600);
+    store_many(&w, 400);
+    thaw_node(&w, &s, child, 1200);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~dead_letter"), 0);
-    assert_int_equal(kill(child, SIGKILL), 0);
-    assert_int_equal(waitpid(child, NULL, 0), child);
+    end_node(child);
     close_sink(&w, &s);
     world_deinit(&w);
 }
