@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { EventReader } from '../integration/events.mjs';
 import { Samples } from './samples.mjs';
 
 const SILENCE = 45_000; // a living stream says something every 15 s
@@ -22,12 +23,7 @@ const open = new Set();
 const samples = new Samples();
 let finishing = false, windows;
 
-function take(channel, state, event) {
-  const fields = {};
-  for (const line of event.split('\n')) {
-    const colon = line.indexOf(': ');
-    if (colon > 0) fields[line.slice(0, colon)] = line.slice(colon + 2);
-  }
+function take(channel, state, fields) {
   if (fields.event === 'gap') {
     counts.gaps++;
     out.write(`${channel}\tgap\t${state.last}\t-\t-\t-\n`);
@@ -49,14 +45,12 @@ function stream(channel, node, state) {
     const url = new URL(`/api/stream?channel=${encodeURIComponent(channel)}&since=${encodeURIComponent(state.last)}`, nodes[node]);
     const request = http.get(url, { agent, headers: { 'x-api-key': apiKey }, timeout: SILENCE }, (response) => {
       counts.streams++;
-      let rest = '';
+      const events = new EventReader();
       response.setEncoding('utf8');
       if (response.statusCode !== 200) response.resume();
       else
         response.on('data', (chunk) => {
-          const events = (rest + chunk).split('\n\n');
-          rest = events.pop(); // an incomplete one is not an event
-          for (const event of events) take(channel, state, event);
+          for (const event of events.push(chunk)) take(channel, state, event);
         });
       response.on('error', () => {});
       response.on('close', resolve);

@@ -21,15 +21,17 @@ export async function ok(broker, method, body, options) {
   return response.result;
 }
 
-// The whole log of a channel, page by page.
-export async function wholeLog(broker, channel, page = 1000) {
+// What a channel has behind `since`, page by page. `ask(query)` resolves with the result of one call.
+export async function readPages(ask, { since = { offset: 0 }, page = 1000 } = {}) {
   const all = [];
-  let since = { offset: 0 };
   for (;;) {
-    const result = await ok(broker, 'history', { channel, since, limit: page });
-    if (result.gap) throw new Error('a gap');
-    all.push(...result.publications);
-    if (result.publications.length === 0) return { publications: all, epoch: result.epoch, offset: result.offset };
-    since = { offset: result.publications.at(-1).offset, epoch: result.epoch };
+    const { publications, gap, epoch, offset } = await ask({ since, limit: page });
+    if (gap) throw new Error(`a gap behind ${since.offset}`);
+    all.push(...publications);
+    if (publications.length === 0) return { publications: all, epoch, offset };
+    since = { offset: publications.at(-1).offset, epoch };
   }
 }
+
+// The whole log of a channel.
+export const wholeLog = (broker, channel, page) => readPages((query) => ok(broker, 'history', { channel, ...query }), { page });

@@ -7,6 +7,8 @@ import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
+import { readPages } from './api.mjs';
+import { EventReader } from './events.mjs';
 import { ROOT, SANITIZED, defer, tempDir, until, within } from './harness.mjs';
 import { Proxy } from './proxy.mjs';
 
@@ -90,16 +92,9 @@ class Cluster {
     return seen;
   }
 
-  // All messages of a channel behind `since`, as a client would read them: page by page.
-  async wholeHistory(name, channel, { since = { offset: 0 }, page = 1000 } = {}) {
-    const all = [];
-    for (;;) {
-      const { publications, gap, epoch } = await this.api(name, 'history', { channel, since, limit: page });
-      if (gap) throw new Error(`${name}: history of ${channel} has a gap behind ${since.offset}`);
-      if (publications.length === 0) return all;
-      all.push(...publications);
-      since = { offset: publications.at(-1).offset, epoch };
-    }
+  // All messages of a channel behind `since`.
+  async wholeHistory(name, channel, options) {
+    return (await readPages((query) => this.api(name, 'history', { channel, ...query }), options)).publications;
   }
 
   // /readyz as { status, ready, backends }
@@ -163,16 +158,11 @@ class Cluster {
 }
 
 async function readEvents(body, seen) {
-  const decoder = new TextDecoder();
-  let text = '';
-  for await (const chunk of body) {
-    text += decoder.decode(chunk, { stream: true });
-    const events = text.split('\n\n');
-    text = events.pop(); // not whole yet
-    for (const event of events) {
-      const data = /^data: (.*)$/m.exec(event);
-      if (/^event: gap$/m.test(event)) seen.gaps++;
-      else if (data) seen.got.push(JSON.parse(data[1]));
+  const events = new EventReader();
+  for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
+    for (const { event, data } of events.push(chunk)) {
+      if (event === 'gap') seen.gaps++;
+      else if (data) seen.got.push(JSON.parse(data));
     }
   }
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 
+import { EventReader } from './events.mjs';
 import { assertByTime, startBroker, tempDir, test, until } from './harness.mjs';
 
 const post = async (broker, method, body) => {
@@ -14,12 +15,9 @@ async function stream(broker, channel, since, count) {
   const leave = new AbortController();
   const response = await fetch(`${broker.url}/api/stream?channel=${channel}&since=${since}`, { signal: leave.signal });
   const publications = [];
-  let rest = '';
-  const decoder = new TextDecoder();
-  for await (const chunk of response.body) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
-    rest = lines.pop();
-    for (const line of lines) if (line.startsWith('data: ')) publications.push(JSON.parse(line.slice(6)));
+  const events = new EventReader();
+  for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
+    for (const { data } of events.push(chunk)) if (data) publications.push(JSON.parse(data));
     if (publications.length >= count) break;
   }
   leave.abort();

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { after, before } from 'node:test';
 
 import { call, ok } from './api.mjs';
+import { EventReader } from './events.mjs';
 import { assertMetrics, configPath, defer, noPromtool, shareBroker, startBroker, tempDir, test, until } from './harness.mjs';
 import { Tcp, Ws, exchange, readResponse, request } from './wire.mjs';
 
@@ -241,19 +242,10 @@ async function stream(t, query, { headers = {}, broker = shared.broker } = {}) {
     s.request = http.get({ port: broker.port, host: '127.0.0.1', path: `/api/stream?${query}`, agent: false, headers: { 'x-api-key': 'test-key', ...headers } }, (res) => {
       s.status = res.statusCode;
       s.headers = res.headers;
-      let rest = '';
+      const events = new EventReader();
       res.setEncoding('utf8');
       res.on('data', (chunk) => {
-        const blocks = (rest + chunk).split('\n\n');
-        rest = blocks.pop();
-        for (const block of blocks) {
-          const event = {};
-          for (const line of block.split('\n')) {
-            const [, field, value] = /^([a-z]*): ?(.*)$/s.exec(line) ?? [];
-            if (field) event[field] = value;
-          }
-          if (Object.keys(event).length > 0) s.events.push({ ...event, data: JSON.parse(event.data) });
-        }
+        for (const event of events.push(chunk)) s.events.push({ ...event, data: JSON.parse(event.data) });
       });
       res.on('end', () => (s.ended = true));
       res.on('error', () => (s.ended = true));
