@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
 
 import { configPath, defer, once, ours, shareBroker, startBroker, test, until } from './harness.mjs';
-import { Proxy } from './proxy.mjs';
-import { TRANSPORTS, client, connect, connected, events, fence, settled } from './socketio.mjs';
+import { TRANSPORTS, client, connect, events, fence } from './socketio.mjs';
+import { assertRecovered, back as returned, behindProxy as proxied } from './traveller.mjs';
 import { OP, Ws, describe, request, text } from './wire.mjs';
 
 const CONFIG = configPath('socketio.yaml');
@@ -13,28 +13,8 @@ const shared = shareBroker({ before, after }, { config: CONFIG, set: { 'limits.m
 const ask = (socket, event, ...args) => socket.timeout(5000).emitWithAck(event, ...args);
 const numbers = (n, from = 0) => [...Array(n).keys()].map((i) => i + from);
 
-// A client behind a proxy of its own. `connects` counts, `recoveries` says of each return whether it was recovered.
-async function behindProxy(t, broker, nsp = '', options = {}) {
-  const proxy = await Proxy.start(t, broker.port);
-  const socket = client(t, proxy.url + nsp, options);
-  socket.proxy = proxy;
-  socket.idsSeen = [];
-  socket.recoveries = [];
-  socket.on('connect', () => {
-    socket.idsSeen.push(socket.id);
-    if (socket.idsSeen.length > 1) socket.recoveries.push(socket.recovered);
-  });
-  await settled(await connected(socket));
-  return socket;
-}
-
-const back = (socket, times = 1) => until('the client is back', () => socket.connected && socket.recoveries.length >= times, 10_000);
-
-function assertRecovered(socket) {
-  assert.ok(socket.recoveries.length > 0);
-  assert.ok(socket.recoveries.every(Boolean), `recovered: ${socket.recoveries}`);
-  assert.equal(new Set(socket.idsSeen).size, 1, 'another id');
-}
+const behindProxy = (t, broker, nsp, options) => proxied(t, broker.port, nsp, options);
+const back = (socket, times = 1) => returned(socket, times, 10_000);
 
 // On the transport that it is to end on. (A client whose WebSocket goes away between its pause of polling and its upgrade packet waits for
 // a ping that cannot come: that is the client's matter.)
@@ -129,7 +109,7 @@ test('what was sent to its id while it was away', async (t) => {
   socket.proxy.refuse();
   await until('it is away', () => !socket.connected);
   for (const i of numbers(5)) {
-    await ask(publisher, 'say', socket.idsSeen[0], `direct ${i}`);
+    await ask(publisher, 'say', socket.seen[0], `direct ${i}`);
     await ask(publisher, 'say-all', `all ${i}`);
   }
   socket.proxy.refuse(false);
@@ -255,7 +235,7 @@ test('too late: a new id, nothing of the past', async (t) => {
     await until('its time is over', () => performance.now() - gone > 600);
   });
   assert.deepEqual(socket.recoveries, [false]);
-  assert.equal(new Set(socket.idsSeen).size, 2);
+  assert.equal(new Set(socket.seen).size, 2);
   await ask(publisher, 'say', 'late', 'not in that room any more');
   await fence(socket);
   assert.deepEqual(socket.of('said').flat(), ['before']);
@@ -287,7 +267,7 @@ test('who left by itself, or was sent away, does not come back', async (t) => {
   socket.connect();
   await back(socket, 2);
   assert.deepEqual(socket.recoveries, [false, false]);
-  assert.equal(new Set(socket.idsSeen).size, 3);
+  assert.equal(new Set(socket.seen).size, 3);
   assert.deepEqual(await ask(socket, 'rooms'), [socket.id]);
 });
 
@@ -296,7 +276,7 @@ test('switched off: every return is a new client', async (t) => {
   const socket = await behindProxy(t, broker);
   await awayAndBack(socket);
   assert.deepEqual(socket.recoveries.map(Boolean), [false]);
-  assert.equal(new Set(socket.idsSeen).size, 2);
+  assert.equal(new Set(socket.seen).size, 2);
 });
 
 // ---- packets ----

@@ -1,4 +1,4 @@
-// Clients with recovery that are led from one node of a cluster to another, by a proxy of their own.
+// Clients with recovery behind a proxy of their own, which breaks their connections, or leads them from one node of a cluster to another.
 import assert from 'node:assert/strict';
 
 import { until } from './harness.mjs';
@@ -9,9 +9,9 @@ const PATIENCE = 20_000;
 
 export const portOf = (cluster, name) => Number(new URL(cluster.nodeUrl(name)).port);
 
-// A client of node `from` that can be led to another.
-export async function traveller(t, cluster, from, nsp, options = {}) {
-  const proxy = await Proxy.start(t, portOf(cluster, from));
+// `seen` are the ids that it has had, `recoveries` says of each return whether it was recovered.
+export async function behindProxy(t, port, nsp = '', options = {}) {
+  const proxy = await Proxy.start(t, port);
   const socket = client(t, proxy.url + nsp, options);
   socket.proxy = proxy;
   socket.seen = [];
@@ -22,6 +22,9 @@ export async function traveller(t, cluster, from, nsp, options = {}) {
   });
   return settled(await connected(socket));
 }
+
+// A client of node `from` that can be led to another.
+export const traveller = (t, cluster, from, nsp, options) => behindProxy(t, portOf(cluster, from), nsp, options);
 
 // Its connection ends, and it does not get through until comeBack().
 export async function goAway(socket) {
@@ -34,7 +37,7 @@ export function comeBack(socket, cluster, to) {
   socket.proxy.refuse(false);
 }
 
-export const back = (socket, times) => until(`return ${times}`, () => socket.connected && socket.recoveries.length >= times, PATIENCE);
+export const back = (socket, times, ms = PATIENCE) => until(`return ${times}`, () => socket.connected && socket.recoveries.length >= times, ms);
 
 export function assertRecovered(socket) {
   assert.ok(socket.recoveries.length > 0 && socket.recoveries.every(Boolean), `recovered: ${socket.recoveries}`);
