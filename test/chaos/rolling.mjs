@@ -8,13 +8,13 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 
 import { startCluster } from '../integration/cluster.mjs';
 import { until } from '../integration/harness.mjs';
 import { TRANSPORTS, client } from '../integration/socketio.mjs';
 import { random } from './faults.mjs';
 import { Everybody, Own } from './ledger.mjs';
+import { misused, readArguments } from './run.mjs';
 import { Swarm } from './swarm.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
@@ -40,7 +40,7 @@ export class Rolling {
     Object.assign(this, DEFAULTS, { seed: 1, log: () => {} }, options);
     this.rand = random(this.seed);
     this.everybody = new Everybody();
-    this.own_ = new Own();
+    this.toThemselves = new Own();
     this.stored = []; // what everybody was told: { id, offset }
     this.toldOwn = 0;
     this.received = 0;
@@ -149,7 +149,7 @@ export class Rolling {
   receive(reader, event, id) {
     this.received++;
     if (event === 'said') this.everybody.receive(reader, id);
-    else if (event === 'own') this.own_.receive(reader, id);
+    else if (event === 'own') this.toThemselves.receive(reader, id);
     else this.failures.push(`an event ${event}`);
   }
 
@@ -183,8 +183,8 @@ export class Rolling {
 
   // Up to this long: shorter when publishing ends.
   async pause(ms) {
-    const until_ = performance.now() + ms;
-    while (this.publishing && performance.now() < until_) await delay(Math.min(1000, until_ - performance.now() + 1));
+    const end = performance.now() + ms;
+    while (this.publishing && performance.now() < end) await delay(Math.min(1000, end - performance.now() + 1));
   }
 
   // ---- what happens ----
@@ -229,7 +229,7 @@ export class Rolling {
 
   // Everybody has everything, or judge() says what is missing.
   async settle() {
-    const whole = () => this.readers.every((reader) => this.everybody.has(reader)) && this.swarm.clients.every((reader) => this.own_.has(reader));
+    const whole = () => this.readers.every((reader) => this.everybody.has(reader)) && this.swarm.clients.every((reader) => this.toThemselves.has(reader));
     await until('everybody has everything', () => this.failures.length > 0 || whole(), PATIENCE).catch((error) => this.log(error.message));
     this.check();
     // What came twice would have come before this.
@@ -246,7 +246,7 @@ export class Rolling {
   }
 
   judge() {
-    const problems = [...this.everybody.judge(this.readers, this.stored), ...this.own_.judge(this.swarm.clients)];
+    const problems = [...this.everybody.judge(this.readers, this.stored), ...this.toThemselves.judge(this.swarm.clients)];
     const anew = this.readers.filter(({ sessions }) => sessions > 1).length;
     if (anew > 0) problems.push(`clients that came back with a new session: ${anew}`);
     const wanted = this.stored.length + this.toldOwn;
@@ -268,7 +268,7 @@ export class Rolling {
     return [
       `clients: ${this.clients} light ones, ${this.witnesses} of socket.io-client; ${this.received} deliveries`,
       `stored: ${this.stored.length} for everybody, ${this.toldOwn} of clients to themselves; ${this.rows} rows in PostgreSQL; sent again: ${this.swarm.retries} after \`retry\` or \`unknown\``,
-      `lost: ${this.everybody.lost + this.own_.lost}, twice: ${this.everybody.twice + this.own_.twice}`,
+      `lost: ${this.everybody.lost + this.toThemselves.lost}, twice: ${this.everybody.twice + this.toThemselves.twice}`,
       `memory of nodes at most: ${memory}; longest turn of a loop: ${(this.longestTurn * 1000).toFixed(0)} ms; longest stop of this program: ${this.lag.toFixed(0)} ms`,
       `ends of connections: ${ends}`,
     ].join('\n');
@@ -277,25 +277,10 @@ export class Rolling {
 
 // ---- command line ----------------------------------------------------------------------------------------------------
 
-function misused(text) {
-  console.error(`rolling.mjs: ${text}`);
-  process.exit(2);
-}
-
 function readOptions() {
-  let values;
-  try {
-    ({ values } = parseArgs({ options: Object.fromEntries([...Object.keys(DEFAULTS), 'seed'].map((name) => [name, { type: 'string' }])) }));
-  } catch (error) {
-    misused(error.message);
-  }
+  const numbers = Object.keys(DEFAULTS).filter((name) => name !== 'how');
+  const values = readArguments([...numbers, 'seed'], ['clients', 'rate', 'own'], ['how']);
   if (values.how && !['stop', 'kill'].includes(values.how)) misused(`--how ${values.how}: stop and kill are possible`);
-  for (const [name, value] of Object.entries(values)) {
-    if (name === 'how') continue;
-    if (!/^\d{1,9}$/.test(value)) misused(`--${name} ${value}: a whole number is possible`);
-    values[name] = Number(value);
-  }
-  for (const name of ['clients', 'rate', 'own']) if (values[name] === 0) misused(`--${name} 0: at least 1`);
   if (values.nodes < 2) misused(`--nodes ${values.nodes}: at least 2`);
   values.seed ??= Math.floor(Math.random() * 1e9);
   const options = { ...DEFAULTS, ...values };
