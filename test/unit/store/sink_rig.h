@@ -173,6 +173,19 @@ UNUSED static void close_sink(struct world *w, struct node_sink *s)
     rt_sink_free(s->sink);
 }
 
+/* A world with one sink in it. */
+UNUSED static void open_world(struct world *w, struct node_sink *s)
+{
+    world_init(w);
+    open_sink(w, s, "n1");
+}
+
+UNUSED static void close_world(struct world *w, struct node_sink *s)
+{
+    close_sink(w, s);
+    world_deinit(w);
+}
+
 UNUSED static long number(struct world *w, const char *sql)
 {
     char text[600];

@@ -23,8 +23,7 @@ static void test_rows_are_the_log(void **state)
     open_sink(&w, &s, "n1");
     AWAIT(&w, caught_up(&w));
     expect_rows(&w, 1600);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 static void test_repeats_are_skipped(void **state)
@@ -32,8 +31,7 @@ static void test_repeats_are_skipped(void **state)
     (void)state;
     struct world w;
     struct node_sink s;
-    world_init(&w);
-    open_sink(&w, &s, "n1");
+    open_world(&w, &s);
     for (int i = 0; i < 3; i++)
         send_raw(&w, 0, "room", 4, "once", "rt-key", "k1", 2);
     assert_int_equal(rd_kafka_flush(w.producer, 20000), 0);
@@ -50,8 +48,7 @@ static void test_repeats_are_skipped(void **state)
     AWAIT(&w, caught_up(&w));
     assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 3);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~repeat WHERE first = 1"), 3);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 static void test_poison(void **state)
@@ -83,8 +80,7 @@ static void test_poison(void **state)
     assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 4 + 61);
     assert_int_equal(number(&w, "SELECT min(\"offset\") FROM ~dead_letter"), 32);
     assert_int_equal(number(&w, "SELECT max(\"offset\") FROM ~dead_letter"), 36);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 static void test_two_share_and_take_over(void **state)
@@ -113,8 +109,7 @@ static void test_sessions_are_ended_in_a_loop(void **state)
     (void)state;
     struct world w;
     struct node_sink s;
-    world_init(&w);
-    open_sink(&w, &s, "n1");
+    open_world(&w, &s);
     for (int round = 0; round < 10; round++) {
         long before = number(&w, "SELECT count(*) FROM ~message");
         send_many(&w, 400);
@@ -124,8 +119,7 @@ static void test_sessions_are_ended_in_a_loop(void **state)
     AWAIT(&w, caught_up(&w));
     expect_rows(&w, 4000);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~dead_letter"), 0);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 static void test_server_dies_and_table_is_locked(void **state)
@@ -133,8 +127,7 @@ static void test_server_dies_and_table_is_locked(void **state)
     (void)state;
     struct world w;
     struct node_sink s;
-    world_init(&w);
-    open_sink(&w, &s, "n1");
+    open_world(&w, &s);
     store_many(&w, 400);
     PQfinish(w.conn);
     pg_server_stop(&server, SIGQUIT);
@@ -152,8 +145,7 @@ static void test_server_dies_and_table_is_locked(void **state)
     expect_rows(&w, 1200);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~dead_letter"), 0);
     assert_true(rt_sink_healthy(s.sink, NULL));
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 /* Somebody else has written: nothing of the batch is stored by this one, the partition is loaded anew. */
@@ -162,15 +154,13 @@ static void test_fenced_by_progress(void **state)
     (void)state;
     struct world w;
     struct node_sink s;
-    world_init(&w);
-    open_sink(&w, &s, "n1");
+    open_world(&w, &s);
     store_many(&w, 40);
     (void)pg_server_query(w.conn, "UPDATE %s.progress SET next = next - 5 WHERE part = 1",
                           w.schema);
     store_many(&w, 40);
     expect_rows(&w, 80);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 /* Records of partition 0 whose ids and times are the same in any cluster; `salt` makes others. */
@@ -220,8 +210,7 @@ static void test_topic_made_anew(void **state)
     AWAIT(&w, number(&w, "SELECT count(*) FROM ~message WHERE epoch = 'BBBBBBBBBB.0'") == 40);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 140);
     AWAIT(&w, number(&w, "SELECT next FROM ~progress WHERE part = 0") == 41);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 /* Longer than what was stored already when the sink comes back: only the evidence tells. */
@@ -238,8 +227,7 @@ static void test_topic_made_anew_and_grown(void **state)
     AWAIT(&w, number(&w, "SELECT next FROM ~progress WHERE part = 0") == 201);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~message WHERE epoch = 'BBBBBBBBBB.0'"), 200);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 250);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 /* The end was cut off: what is there still is stored already, what follows is new. */
@@ -259,8 +247,7 @@ static void test_log_cut(void **state)
     assert_int_equal(
         number(&w, "SELECT min(\"offset\") FROM ~message WHERE epoch = 'BBBBBBBBBB.0'"), 61);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 120);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 static void test_frozen_node_is_fenced(void **state)
@@ -284,8 +271,7 @@ static void test_frozen_node_is_fenced(void **state)
     thaw_node(&w, &s, child, 800);
     end_node(child);
     AWAIT(&w, owned(&s) == PARTS);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 int main(int argc, char **argv)

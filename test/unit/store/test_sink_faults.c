@@ -26,8 +26,7 @@ static void test_frozen_server(void **state)
     (void)state;
     struct world w;
     struct node_sink s;
-    world_init(&w);
-    open_sink(&w, &s, "n1");
+    open_world(&w, &s);
     store_many(&w, 400);
     for (int round = 0; round < 2; round++) {
         signal_server(SIGSTOP);
@@ -39,8 +38,7 @@ static void test_frozen_server(void **state)
         AWAIT(&w, rt_sink_healthy(s.sink, NULL));
     }
     assert_int_equal(number(&w, "SELECT count(*) FROM ~dead_letter"), 0);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 /* A statement waits for its answer for seven seconds; who closes does not. */
@@ -66,8 +64,7 @@ static void test_close_against_frozen_server(void **state)
     open_sink(&w, &s, "n1");
     AWAIT(&w, caught_up(&w));
     expect_rows(&w, 404);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 /* ---- the server refuses to write --------------------------------------------------------------------------------- */
@@ -84,8 +81,7 @@ static void test_read_only_server(void **state)
     (void)state;
     struct world w;
     struct node_sink s;
-    world_init(&w);
-    open_sink(&w, &s, "n1");
+    open_world(&w, &s);
     store_many(&w, 400);
     set_read_only(&w, "SET default_transaction_read_only = on");
     AWAIT(&w, !rt_sink_healthy(s.sink, NULL));
@@ -100,8 +96,7 @@ static void test_read_only_server(void **state)
     AWAIT(&w, caught_up(&w));
     expect_rows(&w, 800);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~dead_letter"), 0);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 #define SMALL_DISK "/disk"
@@ -159,8 +154,7 @@ static void test_disk_full(void **state)
     struct world w;
     struct node_sink s;
     char path[100];
-    world_init(&w);
-    open_sink(&w, &s, "n1");
+    open_world(&w, &s);
     store_many(&w, 40);
     disk_path(path, sizeof(path));
     (void)pg_server_query(w.conn, "CREATE TABLESPACE small LOCATION '%s'", path);
@@ -215,8 +209,7 @@ static void test_frozen_between_statement_and_answer(void **state)
     thaw_node(&w, &s, child, 1200);
     assert_int_equal(number(&w, "SELECT count(*) FROM ~dead_letter"), 0);
     end_node(child);
-    close_sink(&w, &s);
-    world_deinit(&w);
+    close_world(&w, &s);
 }
 
 int main(int argc, char **argv)
