@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds the test variants, runs all stages and ends with one line: N passed, M failed[, K skipped].
 
-run_tests.py [--stage NAME] [--only TEXT] [--verbose]
+run_tests.py [--stage NAME] [--only TEXT] [--jobs N] [--verbose]
 
     lint          scripts/lint.py, its self-test first; links of the pages
     compile       the sources under clang's warnings as well
@@ -14,6 +14,9 @@ run_tests.py [--stage NAME] [--only TEXT] [--verbose]
     sanitized     the same against a broker with ASan and UBSan, whose leaks make it end badly; but for test/integration/cluster*,
                   which take a whole cluster and are run once
 
+Everything is built first. Then the tests of all stages run side by side, those that take longest first: most of them wait more
+than they compute. build/log/times.txt says how long each took, and how much of that it computed.
+
 A stage that finds no test has failed, and so has one that ends badly without a failed test. Output of what passes goes to
 build/log/ only.
 """
@@ -25,18 +28,23 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build")
 LOGS = os.path.join(BUILD, "log")
-JOBS = os.cpu_count() or 2
-PROGRAM_TIMEOUT = 300
+CORES = os.cpu_count() or 2
+JOBS = 2 * CORES
+PROGRAM_TIMEOUT = 600
 MAKE_TIMEOUT = 20 * 60
-INTEGRATION_TIMEOUT = 45 * 60
-# What shares data between threads: how paths below test/unit/ begin, what takes longest first.
+INTEGRATION_TIMEOUT = 20 * 60
+PROGRESS_SECONDS = 20
+# What shares data between threads: how paths below test/unit/ begin.
 THREADED = ("admin/test_consume", "worker/", "journal/", "store/")
+# What takes longest, so that it begins first; the rest follows in the order of the stages.
+SLOW = ("cluster_store", "demo.test", "cluster.test", "test_kafka_mock", "cluster_", "test_sink", "admin/test_consume",
+        "test_kafka_real", "consume.test", "abuse.test", "durability.test", "test_sqlite_power", "websocket.test", "cli.test", "sim/sim")
 
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:abort_on_error=0",
@@ -46,7 +54,7 @@ SANITIZERS = {
 
 
 class Result:
-    """What one program (or one whole stage) did."""
+    """What one program (or one whole file of tests) did."""
 
     def __init__(self, name, passed=0, failed=0, skipped=0, output=""):
         self.name, self.passed, self.failed, self.skipped, self.output = name, passed, failed, skipped, output
@@ -55,30 +63,52 @@ class Result:
         return self.passed + self.failed + self.skipped
 
 
-def run(command, timeout, env=None):
-    """(exit code, output of both streams). The whole process group dies at the timeout: a hung broker is a failure."""
+class Job:
+    """One program to run: `work` returns (Result, seconds of processor time)."""
+
+    def __init__(self, name, work):
+        self.name, self.work, self.stage, self.result = name, work, None, None
+
+
+# ---- running programs --------------------------------------------------------------------------------------------
+
+def run_timed(command, timeout, env=None):
+    """(exit code, output of both streams, processor seconds). The whole process group dies at the timeout: a hung broker is a
+    failure."""
     p = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        out, _ = p.communicate(timeout=timeout)
-        return p.returncode, out.decode("utf-8", "replace")
-    except subprocess.TimeoutExpired:
+    late = threading.Event()
+
+    def kill():
+        late.set()
         os.killpg(p.pid, signal.SIGKILL)
-        out, _ = p.communicate()
-        return -1, out.decode("utf-8", "replace") + f"\nno end after {timeout} s\n"
+    timer = threading.Timer(timeout, kill)
+    timer.start()
+    out = p.stdout.read().decode("utf-8", "replace")
+    _, status, usage = os.wait4(p.pid, 0)
+    timer.cancel()
+    p.stdout.close()
+    p.returncode = os.waitstatus_to_exitcode(status)
+    if late.is_set():
+        return -1, out + f"\nno end after {timeout} s\n", 0.0
+    return p.returncode, out, usage.ru_utime + usage.ru_stime
+
+
+def run(command, timeout, env=None):
+    return run_timed(command, timeout, env)[:2]
 
 
 def keep_log(name, output):
     os.makedirs(os.path.join(ROOT, LOGS), exist_ok=True)
-    with open(os.path.join(ROOT, LOGS, name.replace("/", "_") + ".log"), "w", encoding="utf-8") as f:
+    with open(os.path.join(ROOT, LOGS, name.replace("/", "_")), "w", encoding="utf-8") as f:
         f.write(output)
 
 
 def make(name, *args):
     """Builds; `name` is that of its log. Not through the jobserver of a make above, whose descriptors do not get here."""
     hidden = ["env", "-u", "MAKEFLAGS", "-u", "MFLAGS", "-u", "MAKELEVEL"]
-    code, output = run([*hidden, "make", f"-j{JOBS}", f"BUILD={BUILD}", *args], MAKE_TIMEOUT)
-    keep_log("make_" + name, output)
+    code, output = run([*hidden, "make", f"-j{CORES}", f"BUILD={BUILD}", *args], MAKE_TIMEOUT)
+    keep_log(f"make_{name}.log", output)
     output = re.sub(r"^  [A-Z]+ +\S+\n", "", output, flags=re.M)  # what went well
     return Result("make " + name, failed=int(code != 0), output=output)
 
@@ -103,10 +133,9 @@ def parse_tap(name, code, output):
 
 def run_program(path, args=()):
     env = {"CMOCKA_MESSAGE_OUTPUT": "TAP", **SANITIZERS}
-    code, output = run([path, *args], PROGRAM_TIMEOUT, env)
-    name = path.split("/test/", 1)[1]
-    keep_log(os.path.basename(os.path.dirname(path)) + "_" + os.path.basename(path), output)
-    return parse_tap(name, code, output)
+    code, output, seconds = run_timed([path, *args], PROGRAM_TIMEOUT, env)
+    keep_log(os.path.relpath(path, BUILD) + ".log", output)
+    return parse_tap(path.split("/test/", 1)[1], code, output), seconds
 
 
 def programs(pattern, prefix, variant, only):
@@ -114,52 +143,51 @@ def programs(pattern, prefix, variant, only):
     return [os.path.join(BUILD, variant, s[:-2]) for s in sources if s.startswith(prefix) and only in s]
 
 
-def build_and_run(name, paths, variant_args, args_of=lambda path: ()):
+def build_programs(name, paths, variant_args, args_of=lambda path: ()):
     built = make(name, *variant_args, *paths) if paths else Result(name)
     if built.failed:
-        return [built]
-    with ThreadPoolExecutor(JOBS) as pool:
-        return list(pool.map(lambda path: run_program(path, args_of(path)), paths))
+        return [built], []
+    return [], [Job(path.split("/test/", 1)[1], lambda path=path: run_program(path, args_of(path))) for path in paths]
 
 
-# ---- stages: each returns a list of results ---------------------------------------------------------------------
+# ---- stages: each builds, and returns what that showed already and the jobs that are left ------------------------
 
 def stage_lint(_only):
     results = []
     for command in (["lint.py", "--self-test"], ["lint.py"], ["check_docs.py"]):
         code, output = run([sys.executable, f"scripts/{command[0]}", *command[1:]], PROGRAM_TIMEOUT)
         results.append(Result(" ".join(command), int(code == 0), int(code != 0), 0, output))
-    return results
+    return results, []
 
 
 def stage_compile(_only):
     built = make("compile", "check-clang")
     built.passed = 1 - built.failed
-    return [built]
+    return [built], []
 
 
 def stage_unit(only):
     paths = programs("test/unit/**/test_*.c", "test/unit/", "test-asan-ubsan", only)
-    return build_and_run("unit", paths, ["TEST=1", "SAN=address,undefined"])
+    return build_programs("unit", paths, ["TEST=1", "SAN=address,undefined"])
 
 
 def stage_threads(only):
     paths = [path for part in THREADED
              for path in programs("test/unit/**/test_*.c", f"test/unit/{part}", "test-tsan", only)]
-    return build_and_run("threads", paths, ["TEST=1", "SAN=thread"])
+    return build_programs("threads", paths, ["TEST=1", "SAN=thread"])
 
 
 def stage_sim(only):
     if only not in "test/sim":
-        return []
-    return build_and_run("sim", [os.path.join(BUILD, "test-asan-ubsan", "test/sim/sim")], ["TEST=1", "SAN=address,undefined"])
+        return [], []
+    return build_programs("sim", [os.path.join(BUILD, "test-asan-ubsan", "test/sim/sim")], ["TEST=1", "SAN=address,undefined"])
 
 
 def stage_fuzz(only):
     def corpus(path):
         return [os.path.join("test/fuzz/corpus", os.path.basename(path)[len("fuzz_"):])]
     paths = programs("test/fuzz/fuzz_*.c", "test/fuzz/", "test-asan-ubsan", only)
-    return build_and_run("fuzz", paths, ["TEST=1", "SAN=address,undefined"], corpus)
+    return build_programs("fuzz", paths, ["TEST=1", "SAN=address,undefined"], corpus)
 
 
 def stage_configs(only):
@@ -172,7 +200,7 @@ def stage_configs(only):
     if only in "docs":
         code, output = run([sys.executable, "scripts/check_docs.py", "--broker", "./rtbroker"], PROGRAM_TIMEOUT)
         results.append(Result("docs", int(code == 0), int(code != 0), 0, output))
-    return results
+    return results, []
 
 
 NODE_SUMMARY = {"passed": "pass", "failed": "fail", "cancelled": "cancelled", "skipped": "skipped", "todo": "todo"}
@@ -184,6 +212,9 @@ def parse_node(name, code, output):
     failed = seen["failed"] + seen["cancelled"]
     if code != 0:
         failed = max(failed, 1)
+    elif sum(seen.values()) == 0:
+        output += "\nran no test\n"
+        failed = 1
     return Result(name, seen["passed"], failed, seen["skipped"] + seen["todo"], output)
 
 
@@ -194,29 +225,34 @@ def failed_parts(output):
     return "".join(bad) or output[-8000:]
 
 
-def run_integration(name, only, env, left_out=()):
+def run_file(stage, path, env):
+    code, output, seconds = run_timed(["node", "--test", "--test-reporter=tap", path], INTEGRATION_TIMEOUT, env)
+    name = f"{stage}/{os.path.basename(path)[:-len('.test.mjs')]}"
+    keep_log(name + ".log", output)
+    result = parse_node(name, code, output)
+    result.output = failed_parts(output)
+    return result, seconds
+
+
+def integration(stage, only, env, left_out=()):
     files = sorted(f for f in glob.glob("test/integration/**/*.test.mjs", root_dir=ROOT, recursive=True)
                    if "node_modules" not in f and only in f and not os.path.basename(f).startswith(left_out))
-    if not files:
-        return []
-    installed = make("npm", "test/integration/node_modules/.package-lock.json")
+    installed = make("npm", "test/integration/node_modules/.package-lock.json") if files else Result(stage)
     if installed.failed:
-        return [installed]
-    code, output = run(["node", "--test", "--test-reporter=tap", *files], INTEGRATION_TIMEOUT, env)
-    keep_log(name, output)
-    return [parse_node(name, code, output)]
+        return [installed], []
+    return [], [Job(f"{stage}/{os.path.basename(path)}", lambda path=path: run_file(stage, path, env)) for path in files]
 
 
 def stage_integration(only):
-    return run_integration("integration", only, {})
+    return integration("integration", only, {})
 
 
 def stage_sanitized(only):
     built = make("sanitized", "SAN=address,undefined")
     if built.failed:
-        return [built]
+        return [built], []
     binary = os.path.join(BUILD, "asan-ubsan", "rtbroker")
-    return run_integration("sanitized", only, {"RTBROKER": binary, **SANITIZERS}, ("cluster",))
+    return integration("sanitized", only, {"RTBROKER": binary, **SANITIZERS}, ("cluster",))
 
 
 STAGES = {"lint": stage_lint, "compile": stage_compile, "unit": stage_unit, "threads": stage_threads,
@@ -226,36 +262,102 @@ STAGES = {"lint": stage_lint, "compile": stage_compile, "unit": stage_unit, "thr
 CHECKS = {"lint", "compile"}
 
 
-def report(name, results, seconds, verbose):
-    """Prints one line, and what failed before it; returns (passed, failed, skipped)."""
+# ---- running them side by side -----------------------------------------------------------------------------------
+
+class Pool:
+    """Runs jobs on a few threads, and says how far it is."""
+
+    def __init__(self, jobs, threads, verbose):
+        self.waiting = sorted(jobs, key=lambda job: next((i for i, s in enumerate(SLOW) if s in job.name), len(SLOW)))
+        self.total, self.verbose = len(jobs), verbose
+        self.running, self.times = {}, []
+        self.lock = threading.Lock()
+        self.done = threading.Condition(self.lock)
+        self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(min(threads, self.total))]
+
+    def work(self):
+        while True:
+            with self.lock:
+                if not self.waiting:
+                    return
+                job = self.waiting.pop(0)
+                self.running[job.name] = start = time.monotonic()
+            try:
+                result, computed = job.work()
+            except Exception as e:  # pylint: disable=broad-except
+                result, computed = Result(job.name, failed=1, output=f"{type(e).__name__}: {e}"), 0.0
+            with self.lock:
+                del self.running[job.name]
+                self.times.append((time.monotonic() - start, computed, job.name))
+                job.result = result
+                if result.failed or self.verbose:
+                    print(f"\n---- {result.name} ----\n{result.output.rstrip()}\n", flush=True)
+                self.done.notify()
+
+    def say(self):
+        longest = sorted(self.running, key=self.running.get)
+        print(f"{len(self.times):>4} of {self.total} done, running: {', '.join(longest)}", flush=True)
+
+    def run(self):
+        for thread in self.threads:
+            thread.start()
+        next_word = time.monotonic() + PROGRESS_SECONDS
+        with self.lock:
+            while len(self.times) < self.total:
+                self.done.wait(max(0.0, next_word - time.monotonic()))
+                if time.monotonic() >= next_word:
+                    self.say()
+                    next_word = time.monotonic() + PROGRESS_SECONDS
+        for thread in self.threads:
+            thread.join()
+        keep_log("times.txt", "".join(f"{wall:8.1f} s, computed {cpu:7.1f} s  {name}\n"
+                                      for wall, cpu, name in sorted(self.times, reverse=True)))
+
+
+def build(name, only):
+    """(results, jobs) of a stage; prints what is wrong already."""
+    start = time.monotonic()
+    results, jobs = STAGES[name](only)
     for r in results:
-        if r.failed or verbose:
-            text = failed_parts(r.output) if name in ("integration", "sanitized") and not verbose else r.output
-            print(f"\n---- {r.name} ----\n{text.rstrip()}\n", flush=True)
+        if r.failed:
+            print(f"\n---- {r.name} ----\n{r.output.rstrip()}\n", flush=True)
+    for job in jobs:
+        job.stage = name
+    print(f"{name + ':':<13} {'ready' if jobs else 'done'} after {time.monotonic() - start:.0f} s", flush=True)
+    return results, jobs
+
+
+def total_of(name, results):
+    """Prints a stage's line; returns (passed, failed, skipped)."""
     total = [sum(r.passed for r in results), sum(r.failed for r in results), sum(r.skipped for r in results)]
     if sum(total) == 0:
         print(f"{name}: no test was found")
         total[1] = 1
-    line = f"{name + ':':<13} {total[0]} ok, {total[1]} bad, {total[2]} left out, {seconds:.0f} s"
-    print(line, flush=True)
+    print(f"{name + ':':<13} {total[0]} ok, {total[1]} bad, {total[2]} left out", flush=True)
     return total
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--stage", action="append", choices=STAGES)
     parser.add_argument("--only", default="", help="tests whose path contains this text")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="tests that run at a time")
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
+    names = args.stage or list(STAGES)
+    start = time.monotonic()
+    built = {name: build(name, args.only) for name in names}
+    pool = Pool([job for _, jobs in built.values() for job in jobs], max(1, args.jobs), args.verbose)
+    pool.run()
     passed = failed = skipped = 0
-    for name in args.stage or STAGES:
-        start = time.monotonic()
-        p, f, s = report(name, STAGES[name](args.only), time.monotonic() - start, args.verbose)
+    for name, (results, jobs) in built.items():
+        p, f, s = total_of(name, [*results, *(job.result for job in jobs)])
         passed += 0 if name in CHECKS else p
         failed += f
         skipped += s
+    print(f"all of it took {time.monotonic() - start:.0f} s")
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
-    return 1 if failed or passed == 0 and not set(args.stage or STAGES) <= CHECKS else 0
+    return 1 if failed or passed == 0 and not set(names) <= CHECKS else 0
 
 
 if __name__ == "__main__":
