@@ -16,7 +16,6 @@
 #include "version.h"
 #include "worker/trimmer.h"
 
-#define MAX_ADDRESSES   64u
 #define EXIT_LOG_FAILED 70
 #define WARM_MAX        30000u /* ms: start serving although the log has not been read back */
 
@@ -40,7 +39,7 @@ struct rt_app {
     struct rt_raw *raw;
     struct rt_admin *admin;
     struct rt_trimmer *trimmer;
-    struct rt_listener *listeners[MAX_ADDRESSES];
+    struct rt_listener *listeners[RT_CONF_LISTENERS];
     size_t listener_count;
     enum stage stage;
     int draining;          /* protocols that have not reported yet */
@@ -464,8 +463,9 @@ static int open_consume(struct rt_app *app, struct rt_err *err)
 
 static int listen_on(struct rt_app *app, const char *address, bool internal, struct rt_err *err)
 {
-    if (app->listener_count == MAX_ADDRESSES)
-        return rt_err_set(err, RT_ERANGE, "http.listen has more than %u addresses", MAX_ADDRESSES);
+    if (app->listener_count == RT_CONF_LISTENERS)
+        return rt_err_set(err, RT_ERANGE, "http.listen has more than %u addresses",
+                          RT_CONF_LISTENERS);
     struct rt_listener *listener = NULL;
     int status = rt_net_listen(app->net, rt_str_c(address),
                                internal ? rt_http_accept_internal : rt_http_accept, app->http,

@@ -78,6 +78,11 @@ static void check_listeners(const struct rt_check *c)
     }
     if (*internal != '\0')
         check_address(c, place(c, "http.internal"), "http.internal", internal);
+    size_t count = listen->count + (*internal != '\0');
+    if (count > RT_CONF_LISTENERS)
+        rt_conf_error(c->errors, place(c, "http.listen"),
+                      "http.listen: %zu addresses with http.internal, allowed are %u", count,
+                      RT_CONF_LISTENERS);
 }
 
 static void check_http(const struct rt_check *c)

@@ -16,8 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { NODE_NAME_CAP = 64 };
-
 /* One load: what the steps hand on. */
 struct load {
     struct rt_config_store *store;
@@ -87,7 +85,8 @@ static int set_node_name(struct load *l)
     if (name.len == 0)
         name = RT_STR("node");
     char *clean = rt_arena_copy(
-        &l->store->arena, rt_str_of(name.ptr, name.len < NODE_NAME_CAP ? name.len : NODE_NAME_CAP));
+        &l->store->arena,
+        rt_str_of(name.ptr, name.len < RT_CONF_NODE_NAME ? name.len : RT_CONF_NODE_NAME));
     if (clean == NULL)
         return RT_ENOMEM;
     for (char *c = clean; *c != '\0'; c++) {
@@ -98,7 +97,7 @@ static int set_node_name(struct load *l)
     if (own && !rt_str_eq(rt_str_c(clean), name))
         rt_conf_error(l->warnings, rt_tree_place(l->store->root, RT_STR("node.name")),
                       "node.name: \"%.80s\" is used as %s: letters, digits, _ and -, at most %d",
-                      config->node.name, clean, NODE_NAME_CAP);
+                      config->node.name, clean, RT_CONF_NODE_NAME);
     config->node.name = clean;
     return 0;
 }

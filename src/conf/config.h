@@ -11,6 +11,13 @@
 #include "base/log.h"
 #include "conf/node.h"
 
+/* Ranges of the option table that formats and tables of other folders rest on; each of them asserts
+ * that it holds as much. */
+#define RT_CONF_ATTACHMENTS  64   /* binary parts of one message */
+#define RT_CONF_CHANNEL_NAME 4096 /* bytes */
+#define RT_CONF_NODE_NAME    64   /* bytes */
+#define RT_CONF_LISTENERS    64u  /* addresses, with the internal one */
+
 struct rt_strings {
     const char **items;
     size_t count;

@@ -15,6 +15,8 @@ static struct rt_str place(char **at, struct rt_str from)
 
 struct rt_stored *rt_stored_new(const struct rt_message *view)
 {
+    if (view->attachment_count > RT_MAX_ATTACHMENTS)
+        return NULL;
     size_t table = view->attachment_count * sizeof(struct rt_str);
     size_t size = sizeof(struct rt_stored) + table + view->event.len + view->data.len +
                   view->publisher.len + view->key.len;

@@ -24,7 +24,9 @@ enum rt_message_flags {
     RT_MESSAGE_NOT_SENDER = 4,
 };
 
+/* Binary parts of one message: what every log, the envelope and the rows can hold and give back. */
 #define RT_MAX_ATTACHMENTS 64
+_Static_assert(RT_MAX_ATTACHMENTS <= UINT8_MAX, "they are counted in 8 bits");
 
 struct rt_message {
     struct rt_str event; /* event name as text; none: the protocol's default ("message") */
@@ -52,7 +54,7 @@ struct rt_stored {
     void *channel;          /* hub: back pointer while kept */
 };
 
-/* Copies the view. NULL: out of memory. */
+/* Copies the view. NULL: out of memory, or more than RT_MAX_ATTACHMENTS (who makes messages asks before). */
 struct rt_stored *rt_stored_new(const struct rt_message *view);
 void rt_stored_free_last(struct rt_stored *s); /* internal to unref */
 

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/rand.h"
+#include "journal/record.h"
 
 /* An append whose answer is awaited. */
 struct pending {
@@ -58,6 +59,10 @@ static void retry(struct rt_publish_result *r, const char *text)
     set_text(r, text);
 }
 
+_Static_assert(RT_CONF_ATTACHMENTS <= RT_MAX_ATTACHMENTS, "a message holds what a packet may have");
+_Static_assert(RT_CONF_CHANNEL_NAME <= RT_RECORD_CHANNEL, "a record holds the name of its channel");
+
+/* What would be answered `ok` has to come back from every log and from the rows. */
 static int check_size(const struct rt_broker *b, const struct rt_message *m, struct rt_err *err)
 {
     uint64_t size = m->data.len + m->event.len;
@@ -68,9 +73,12 @@ static int check_size(const struct rt_broker *b, const struct rt_message *m, str
         return rt_err_set(err, RT_ERANGE,
                           "the message has %llu bytes, allowed are %llu (limits.message)",
                           (unsigned long long)size, (unsigned long long)max);
-    if (m->key.len > 64)
-        return rt_err_set(err, RT_ERANGE, "the idempotency key has %zu bytes, allowed are 64",
-                          m->key.len);
+    if (m->attachment_count > RT_MAX_ATTACHMENTS)
+        return rt_err_set(err, RT_ERANGE, "the message has %u attachments, allowed are %d",
+                          (unsigned)m->attachment_count, RT_MAX_ATTACHMENTS);
+    if (m->key.len > RT_RECORD_KEY)
+        return rt_err_set(err, RT_ERANGE, "the idempotency key has %zu bytes, allowed are %d",
+                          m->key.len, RT_RECORD_KEY);
     return 0;
 }
 

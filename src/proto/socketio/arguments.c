@@ -59,7 +59,9 @@ int rt_sio_arguments_eval(const struct rt_sio_args *args, struct rt_sio_values *
         eval_spread(args, v, buf, ret);
     ret->attachments = ret->output.list;
     ret->attachment_count = ret->output.count;
-    return rt_buf_ok(buf) ? 0 : RT_ENOMEM;
+    if (!rt_buf_ok(buf))
+        return RT_ENOMEM;
+    return ret->output.overflow ? RT_ERANGE : 0;
 }
 
 /* Puts brackets around what is in the buffer already, or copies it there. */

@@ -16,7 +16,7 @@ struct rt_sio_arguments {
     struct rt_sio_output output; /* internal: where the attachments are listed */
 };
 
-/* `buf` is overwritten. RT_ENOMEM. */
+/* `buf` is overwritten. RT_ENOMEM; RT_ERANGE: more than RT_MAX_ATTACHMENTS come together. */
 int rt_sio_arguments_eval(const struct rt_sio_args *args, struct rt_sio_values *v,
                           struct rt_buf *buf, struct rt_sio_arguments *ret);
 /* Kind, flags, data and attachments of a message with these arguments: one binary argument is a

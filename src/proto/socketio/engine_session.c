@@ -61,14 +61,17 @@ static struct rt_eio_handshake *copy_handshake(const struct rt_http_request *req
     return h;
 }
 
-static size_t make_sid(const struct rt_eio_mount *m, char out[128])
+#define SID_CAP 128
+_Static_assert(RT_CONF_NODE_NAME + 1 + RT_ID_LEN < SID_CAP, "a node's name and an id fit");
+
+static size_t make_sid(const struct rt_eio_mount *m, char out[SID_CAP])
 {
     char id[RT_ID_LEN + 1];
     rt_random_id(id);
     const char *node = m->options.node;
     bool prefixed = node && node[0] != '\0';
-    int len = snprintf(out, 128, "%s%s%s", prefixed ? node : "", prefixed ? "." : "", id);
-    return len < 128 ? (size_t)len : 127;
+    int len = snprintf(out, SID_CAP, "%s%s%s", prefixed ? node : "", prefixed ? "." : "", id);
+    return len < SID_CAP ? (size_t)len : SID_CAP - 1;
 }
 
 static void free_session(struct rt_eio_session *s)
@@ -93,7 +96,7 @@ static int fill(struct rt_eio_session *s, struct rt_http_request *req,
 int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
                        enum rt_eio_transport transport, struct rt_eio_session **ret_session)
 {
-    char sid[128];
+    char sid[SID_CAP];
     size_t len = make_sid(m, sid);
     size_t offset = user_offset(len);
     struct rt_eio_session *s = rt_calloc(1, offset + m->options.user->size);

@@ -2,6 +2,8 @@
 
 #include "base/alloc.h"
 #include "base/utf8.h"
+#include "conf/config.h"
+#include "hub/message.h"
 #include "json/scan.h"
 #include "proto/socketio/placeholder.h"
 
@@ -27,6 +29,8 @@ static bool is_binary(enum rt_sio_type type)
 {
     return type == RT_SIO_BINARY_EVENT || type == RT_SIO_BINARY_ACK;
 }
+
+_Static_assert(RT_CONF_ATTACHMENTS <= RT_MAX_ATTACHMENTS, "what is parsed fits a message");
 
 /* "2-": how many binary messages follow. */
 static int parse_attachments(struct rt_str *text, uint32_t max, uint32_t *ret_count,

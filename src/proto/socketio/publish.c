@@ -144,13 +144,17 @@ static int each_target(struct rt_sio_run *run, struct rt_str name, void *arg)
     return publish_to(run, job, name);
 }
 
-/* The message of the job, from the arguments evaluated. */
+/* The message of the job, from the arguments evaluated. RT_ENOMEM; RT_ERANGE was told. */
 static int prepare(struct rt_sio_run *run, struct job *job, const struct rt_sio_args *args)
 {
     struct rt_buf *buf = &run->s->buf.args;
-    if (rt_sio_arguments_eval(args, &run->values, buf, &job->args) != 0 ||
-        rt_sio_arguments_message(&job->args, buf, &job->message) != 0)
-        return RT_ENOMEM;
+    int r = rt_sio_arguments_eval(args, &run->values, buf, &job->args);
+    if (r == 0)
+        r = rt_sio_arguments_message(&job->args, buf, &job->message);
+    if (r == RT_ERANGE)
+        rt_sio_run_too_many(run);
+    if (r != 0)
+        return r;
     if (job->message.flags & RT_MESSAGE_ARGS) /* the items may have moved */
         job->args.items = rt_sio_items_after(job->message.data, 0);
     if (job->except_sender) {

@@ -77,6 +77,13 @@ void rt_sio_run_failed(struct rt_sio_run *run, enum rt_publish_status status, co
         rt_sio_reply_fail(run->reply, status, text);
 }
 
+void rt_sio_run_too_many(struct rt_sio_run *run)
+{
+    char text[64];
+    snprintf(text, sizeof(text), "more than %d attachments", RT_MAX_ATTACHMENTS);
+    rt_sio_run_failed(run, RT_PUBLISH_REFUSED, text);
+}
+
 /* ---- names ---- */
 
 bool rt_sio_run_event_name(struct rt_sio_run *run, const struct rt_sio_template *event,
@@ -225,6 +232,18 @@ static void continue_after(struct rt_sio_ack *ack, const struct rt_sio_actions *
     end(&run);
 }
 
+/* Arguments for the client itself. A negative code: told to the reply, or the client is lost. */
+static int eval_args(struct rt_sio_run *run, const struct rt_sio_args *args,
+                     struct rt_sio_arguments *ret)
+{
+    int r = rt_sio_arguments_eval(args, &run->values, &run->s->buf.args, ret);
+    if (r == RT_ERANGE)
+        rt_sio_run_too_many(run);
+    else if (r != 0)
+        lose_client(run);
+    return r;
+}
+
 static void timed_out(struct rt_sio_ack *ack)
 {
     continue_after(ack, &ack->emit->timed_out, NULL, NULL);
@@ -235,12 +254,9 @@ static void run_emit(struct rt_sio_run *run, const struct rt_sio_emit *emit)
     struct rt_sio_arguments args;
     struct rt_sio_outgoing o = {.type = RT_SIO_EVENT, .is_volatile = emit->is_volatile};
     char id[16];
-    if (!rt_sio_run_event_name(run, emit->event, &o.event))
+    if (!rt_sio_run_event_name(run, emit->event, &o.event) ||
+        eval_args(run, &emit->args, &args) != 0)
         return;
-    if (rt_sio_arguments_eval(&emit->args, &run->values, &run->s->buf.args, &args) != 0) {
-        lose_client(run);
-        return;
-    }
     if (emit->awaits) {
         bool waits = emit->answered.answers || emit->timed_out.answers;
         struct rt_sio_ack *ack =
@@ -261,10 +277,12 @@ static void run_emit(struct rt_sio_run *run, const struct rt_sio_emit *emit)
 static void run_ack(struct rt_sio_run *run, const struct rt_sio_args *answer)
 {
     struct rt_sio_arguments args;
-    if (!run->reply)
+    int r = run->reply ? eval_args(run, answer, &args) : RT_ENOENT;
+    if (r == RT_ERANGE) /* the reply knows already what went wrong, and says that instead */
+        args = (struct rt_sio_arguments){.attachment_count = 0};
+    else if (r != 0)
         return;
-    if (rt_sio_arguments_eval(answer, &run->values, &run->s->buf.args, &args) != 0 ||
-        rt_sio_reply_answer(run->reply, args.items, args.attachments, args.attachment_count) != 0)
+    if (rt_sio_reply_answer(run->reply, args.items, args.attachments, args.attachment_count) != 0)
         lose_client(run);
 }
 

@@ -19,6 +19,8 @@ struct rt_sio_run {
 
 /* Nothing of the action was done, and this is why. */
 void rt_sio_run_failed(struct rt_sio_run *run, enum rt_publish_status status, const char *text);
+/* The same for arguments with more attachments than a message can have. */
+void rt_sio_run_too_many(struct rt_sio_run *run);
 /* The name that an event gets, in a buffer of the endpoint. False: none that may be sent (counted,
  * told to the reply). */
 bool rt_sio_run_event_name(struct rt_sio_run *run, const struct rt_sio_template *event,

@@ -350,6 +350,7 @@ const struct rt_sio_template *rt_sio_text_compile(struct rt_sio_compile *c,
 void rt_sio_output_init(struct rt_sio_output *output, bool binary)
 {
     output->binary = binary;
+    output->overflow = false;
     output->count = 0;
     memset(output->number_of, 0, sizeof(output->number_of));
 }
@@ -357,6 +358,8 @@ void rt_sio_output_init(struct rt_sio_output *output, bool binary)
 static void add_attachment(struct rt_sio_output *output, struct rt_str bytes, struct rt_buf *out)
 {
     if (!output || output->count == RT_MAX_ATTACHMENTS) {
+        if (output)
+            output->overflow = true;
         rt_buf_add_c(out, "null");
         return;
     }

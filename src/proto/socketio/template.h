@@ -26,7 +26,8 @@ const struct rt_sio_template *rt_sio_text_compile(struct rt_sio_compile *c,
 
 /* Attachments of what is being put together, over several templates (the arguments of an event). */
 struct rt_sio_output {
-    bool binary; /* there may be attachments: placeholders are looked at */
+    bool binary;   /* there may be attachments: placeholders are looked at */
+    bool overflow; /* there were more than RT_MAX_ATTACHMENTS: what was written lacks some */
     uint8_t count;
     uint8_t number_of[RT_MAX_ATTACHMENTS]; /* attachment of the values -> its number here + 1 */
     struct rt_str list[RT_MAX_ATTACHMENTS];

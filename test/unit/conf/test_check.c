@@ -202,13 +202,39 @@ static void test_limit_checks(void **state)
     assert_warnings("limits: {message: 1MiB, memory_log: 1MiB}\n", "");
 }
 
+/* What a configuration allows never exceeds what messages, records and this process can hold. */
+static void test_ranges_of_formats(void **state)
+{
+    (void)state;
+    struct rt_buf text = RT_BUF_INIT;
+    rt_buf_add_c(&text, "protocols: {socketio: {max_attachments: 65}}\n"
+                        "limits: {channel_name: 4097}\n"
+                        "http:\n"
+                        "  internal: 127.0.0.1:1\n"
+                        "  listen: [");
+    for (int i = 0; i < 64; i++)
+        rt_buf_printf(&text, "%s'127.0.0.1:%d'", i ? ", " : "", 2000 + i);
+    rt_buf_add_c(&text, "]\n");
+    rt_buf_add_byte(&text, 0);
+    struct loaded l = load((const char *)text.data);
+    assert_int_equal(l.code, RT_EINVAL);
+    assert_reported(
+        &l.errors, "f.yaml:1:41: protocols.socketio.max_attachments: got \"65\"; allowed: a whole "
+                   "number from 0 to 64\n"
+                   "f.yaml:2:24: limits.channel_name: got \"4097\"; allowed: a whole number from 1 "
+                   "to 4096\n"
+                   "f.yaml:5:11: http.listen: 65 addresses with http.internal, allowed are 64\n");
+    unload(&l);
+    rt_buf_deinit(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_public_addresses), cmocka_unit_test(test_http_checks),
         cmocka_unit_test(test_socketio_checks),  cmocka_unit_test(test_raw_checks),
         cmocka_unit_test(test_channel_checks),   cmocka_unit_test(test_cluster_checks),
-        cmocka_unit_test(test_limit_checks),
+        cmocka_unit_test(test_limit_checks),     cmocka_unit_test(test_ranges_of_formats),
     };
     return cmocka_run_group_tests_name("conf/check", tests, NULL, NULL);
 }

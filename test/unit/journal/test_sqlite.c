@@ -69,11 +69,12 @@ static void test_fields(void **state)
     struct world w;
     struct pub p;
     struct page page;
-    const struct rt_str attachments[3] = {RT_STR("\0\1\2"), RT_STR(""), RT_STR("third")};
+    const struct rt_str attachments[RT_MAX_ATTACHMENTS] = {RT_STR("\0\1\2"), RT_STR(""),
+                                                           RT_STR("third")};
     struct rt_message all = {.event = RT_STR("say"),
                              .data = RT_STR("[1,{\"_placeholder\":true,\"num\":0}]"),
                              .attachments = attachments,
-                             .attachment_count = 3,
+                             .attachment_count = RT_MAX_ATTACHMENTS,
                              .kind = RT_KIND_JSON,
                              .flags = RT_MESSAGE_ARGS,
                              .id = {1, 2, 3, 0, 255},

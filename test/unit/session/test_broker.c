@@ -148,6 +148,18 @@ static void test_publish_limits(void **state)
                             .attachment_count = 2};
     publish_as((struct rt_publish){.client = a, .message = &m}, "open:x", "attachments count");
     expect_answers("attachments count refused -3 the message has 101 bytes*");
+    struct rt_str many[RT_MAX_ATTACHMENTS + 1];
+    for (size_t i = 0; i < sizeof(many) / sizeof(many[0]); i++)
+        many[i] = RT_STR("");
+    m = (struct rt_message){.data = RT_STR("[]"),
+                            .kind = RT_KIND_JSON,
+                            .attachments = many,
+                            .attachment_count = RT_MAX_ATTACHMENTS + 1};
+    publish_as((struct rt_publish){.client = a, .message = &m}, "open:x", "too many");
+    publish_as((struct rt_publish){.client = a, .message = &m}, "log:x", "too many, logged");
+    expect_answers("too many refused -3 the message has 65 attachments, allowed are 64\n"
+                   "too many, logged refused -3 the message has 65 attachments, allowed are 64\n");
+    assert_null(rt_stored_new(&m));
     m = (struct rt_message){.data = RT_STR("x"), .key = rt_str_of(hundred, 65)};
     publish_as((struct rt_publish){.client = a, .message = &m}, "log:x", "long key");
     expect_answers("long key refused -3 the idempotency key has 65 bytes, allowed are 64\n");

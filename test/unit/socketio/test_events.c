@@ -4,6 +4,22 @@
 #define HEAD  "protocols: {socketio: {recovery: 0s}}\n"
 #define PH(n) "{\"_placeholder\":true,\"num\":" #n "}"
 
+/* An event with one argument: a list of `count` empty attachments. */
+static void send_attachments(struct rt_eio_session *s, unsigned count, const char *id,
+                             const char *event)
+{
+    struct rt_buf text = RT_BUF_INIT;
+    rt_buf_printf(&text, "5%u-%s[\"%s\",[", count, id, event);
+    for (unsigned i = 0; i < count; i++)
+        rt_buf_printf(&text, "%s{\"_placeholder\":true,\"num\":%u}", i ? "," : "", i);
+    rt_buf_add_c(&text, "]]");
+    rt_buf_add_byte(&text, 0);
+    rig_in(s, (const char *)text.data);
+    rt_buf_deinit(&text);
+    for (unsigned i = 0; i < count && !s->closed; i++)
+        rig_binary_in(s, "");
+}
+
 static void test_classic_chat(void **state)
 {
     (void)state;
@@ -65,6 +81,37 @@ static void test_rooms(void **state)
     rig_in(b, "2[\"say\",\"r3\",4]");
     rig_in(b, "2[\"to-channel\",\"/\",5]");
     expect(&rig, a, "2[\"rooms\",\"" ID "\",\"r2\",\"r3\"]\n2[\"said\",5]\n");
+    rig_deinit(&rig);
+}
+
+/* What is put together is never longer than what every log can hold: refused, not cut. */
+static void test_attachments_add_up(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig, "protocols: {socketio: {recovery: 0s, max_attachments: 64}}\n"
+                   "socketio:\n"
+                   "  events:\n"
+                   "    - {event: pass, do: [{publish: {channel: /}}]}\n"
+                   "    - {event: more, do: [{publish: {channel: /, args: [$args, {$binary: "
+                   "AQI=}]}}]}\n"
+                   "    - {event: emit, do: [{emit: {args: [$args, {$binary: AQI=}]}}]}\n"
+                   "    - {event: ack, do: [{ack: [$args, {$binary: AQI=}]}]}\n");
+    static const char refused[] =
+        "3%u[{\"ok\":false,\"error\":\"refused\",\"message\":\"more than 64 attachments\"}]\n";
+    static const char *const names[] = {"more", "emit", "ack"};
+    struct rt_eio_session *a = connected(&rig);
+    send_attachments(a, 64, "1", "pass");
+    rig_turn(&rig);
+    assert_true(has(a, "564-[\"pass\",[{\"_placeholder\":true,\"num\":0},"));
+    assert_true(has(a, "31[{\"ok\":true,"));
+    rt_buf_clear(&a->log);
+    for (unsigned i = 0; i < 3; i++) {
+        char id[2] = {(char)('2' + i), 0}, want[128];
+        send_attachments(a, 64, id, names[i]);
+        snprintf(want, sizeof(want), refused, 2 + i);
+        expect(&rig, a, want);
+    }
     rig_deinit(&rig);
 }
 
@@ -646,6 +693,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_classic_chat),
         cmocka_unit_test(test_rooms),
+        cmocka_unit_test(test_attachments_add_up),
         cmocka_unit_test(test_own_id),
         cmocka_unit_test(test_binary_between_clients),
         cmocka_unit_test(test_encoding),
