@@ -69,6 +69,7 @@ struct rt_socketio_config {
     struct rt_engineio_config engine;
     uint64_t recovery; /* how long a session can be recovered; 0 switches it off */
     uint32_t max_attachments;
+    uint32_t max_acks;      /* answers that one socket may owe */
     const char *client_dir; /* folder with socket.io.js and its kin; "" none */
     /* section `socketio`: compiled by proto/socketio */
     struct rt_strings namespaces;

@@ -336,6 +336,10 @@ static const struct rt_option rows[] = {
         RANGE(0, 7 * DAY)),
     TOP(INT, "protocols.socketio.max_attachments", socketio.max_attachments, "10",
         "Binary attachments of one packet.", RANGE(0, RT_CONF_ATTACHMENTS)),
+    TOP(INT, "protocols.socketio.max_acks", socketio.max_acks, "256",
+        "Answers that one client may owe to `emit` with `ack`. What would ask for one more is not "
+        "sent.",
+        RANGE(1, 4096)),
     ENGINE_REST("protocols.socketio.", struct rt_config, socketio.engine),
     TOP(STRING, "protocols.socketio.client_dir", socketio.client_dir, NULL,
         "Folder with `socket.io.js` and its kin, served below `path`; empty: none."),

@@ -12,15 +12,15 @@ static void expired(struct rt_timer *timer)
     ack->timed_out(ack);
 }
 
-struct rt_sio_ack *rt_sio_ack_new(struct rt_sio_socket *socket, const struct rt_sio_emit *emit,
-                                  struct rt_sio_reply *reply,
-                                  void (*timed_out)(struct rt_sio_ack *ack))
+int rt_sio_ack_new(struct rt_sio_socket *socket, const struct rt_sio_emit *emit,
+                   struct rt_sio_reply *reply, void (*timed_out)(struct rt_sio_ack *ack),
+                   struct rt_sio_ack **ret_ack)
 {
-    if (socket->ack_count >= RT_SIO_MAX_ACKS)
-        return NULL;
+    if (socket->ack_count >= rt_sio_socket_endpoint(socket)->config->socketio.max_acks)
+        return RT_ERANGE;
     struct rt_sio_ack *ack = rt_calloc(1, sizeof(*ack));
     if (!ack)
-        return NULL;
+        return RT_ENOMEM;
     ack->socket = socket;
     ack->emit = emit;
     ack->timed_out = timed_out;
@@ -32,7 +32,8 @@ struct rt_sio_ack *rt_sio_ack_new(struct rt_sio_socket *socket, const struct rt_
     socket->ack_count++;
     rt_list_push(&socket->acks, &ack->link);
     rt_timer_start(rt_sio_socket_endpoint(socket)->loop, &ack->timer, emit->timeout, expired);
-    return ack;
+    *ret_ack = ack;
+    return 0;
 }
 
 static void stop(struct rt_sio_ack *ack)

@@ -8,9 +8,6 @@
 
 #include "proto/socketio/reply.h"
 
-/* Answers that one socket may owe. One more counts as timed out at once. */
-#define RT_SIO_MAX_ACKS 256u
-
 struct rt_sio_ack {
     struct rt_list link; /* in socket->acks, oldest first */
     struct rt_timer timer;
@@ -22,11 +19,11 @@ struct rt_sio_ack {
 };
 
 /* Awaits an answer; `timed_out` is called with it when none comes in time, and frees it by
- * rt_sio_ack_free(). Takes its own reference to the reply. NULL: out of memory, or RT_SIO_MAX_ACKS
- * are open. */
-struct rt_sio_ack *rt_sio_ack_new(struct rt_sio_socket *socket, const struct rt_sio_emit *emit,
-                                  struct rt_sio_reply *reply,
-                                  void (*timed_out)(struct rt_sio_ack *ack));
+ * rt_sio_ack_free(). Takes its own reference to the reply. RT_ENOMEM; RT_ERANGE: the socket owes
+ * as many as it may. */
+int rt_sio_ack_new(struct rt_sio_socket *socket, const struct rt_sio_emit *emit,
+                   struct rt_sio_reply *reply, void (*timed_out)(struct rt_sio_ack *ack),
+                   struct rt_sio_ack **ret_ack);
 /* The one that this answer is for, no longer awaited; NULL: unknown. The caller frees it. */
 struct rt_sio_ack *rt_sio_ack_take(struct rt_sio_socket *socket, struct rt_str id);
 void rt_sio_ack_free(struct rt_sio_ack *ack);

@@ -249,6 +249,39 @@ static void timed_out(struct rt_sio_ack *ack)
     continue_after(ack, &ack->emit->timed_out, NULL, NULL);
 }
 
+/* The client could not answer: the event is not sent, and counts as one that nobody answered. */
+static void run_unasked(struct rt_sio_run *run, const struct rt_sio_emit *emit, int status)
+{
+    unsigned max = run->s->config->socketio.max_acks;
+    char text[96];
+    if (status == RT_ERANGE) {
+        run->s->metrics.over_acks.value++;
+        rt_log(RT_LOG_WARN, "socketio", "an event was not sent: its client owes too many answers",
+               rt_kv_u64("owed", max), rt_kv_c("option", "protocols.socketio.max_acks"));
+        snprintf(text, sizeof(text),
+                 "the client owes %u answers already (protocols.socketio.max_acks)", max);
+        rt_sio_run_failed(run, RT_PUBLISH_REFUSED, text);
+    } else {
+        rt_sio_run_failed(run, RT_PUBLISH_RETRY, "out of memory");
+    }
+    (void)run_actions(run, &emit->timed_out);
+}
+
+/* Awaits the answer and writes its id. False: it cannot be awaited, which is dealt with. */
+static bool await(struct rt_sio_run *run, const struct rt_sio_emit *emit, char id[16],
+                  struct rt_str *ret_id)
+{
+    bool waits = emit->answered.answers || emit->timed_out.answers;
+    struct rt_sio_ack *ack;
+    int status = rt_sio_ack_new(run->socket, emit, waits ? run->reply : NULL, timed_out, &ack);
+    if (status != 0) {
+        run_unasked(run, emit, status);
+        return false;
+    }
+    *ret_id = rt_str_of(id, (size_t)snprintf(id, 16, "%u", (unsigned)ack->id));
+    return true;
+}
+
 static void run_emit(struct rt_sio_run *run, const struct rt_sio_emit *emit)
 {
     struct rt_sio_arguments args;
@@ -257,21 +290,12 @@ static void run_emit(struct rt_sio_run *run, const struct rt_sio_emit *emit)
     if (!rt_sio_run_event_name(run, emit->event, &o.event) ||
         eval_args(run, &emit->args, &args) != 0)
         return;
-    if (emit->awaits) {
-        bool waits = emit->answered.answers || emit->timed_out.answers;
-        struct rt_sio_ack *ack =
-            rt_sio_ack_new(run->socket, emit, waits ? run->reply : NULL, timed_out);
-        if (ack)
-            o.id = rt_str_of(id, (size_t)snprintf(id, sizeof(id), "%u", (unsigned)ack->id));
-    }
+    if (emit->awaits && !await(run, emit, id, &o.id))
+        return;
     o.items = args.items;
     o.attachments = args.attachments;
     o.attachment_count = args.attachment_count;
     (void)rt_sio_socket_send(run->socket, &o);
-    if (emit->awaits && o.id.len == 0) {
-        run->s->metrics.timeouts.value++; /* too many are open */
-        (void)run_actions(run, &emit->timed_out);
-    }
 }
 
 static void run_ack(struct rt_sio_run *run, const struct rt_sio_args *answer)

@@ -71,6 +71,9 @@ static void register_metrics(struct rt_socketio *s, struct rt_metrics *metrics)
                "Acknowledgements sent to Socket.IO clients.");
     add_metric(metrics, &m->timeouts, "socketio_ack_timeouts_total", NULL,
                "Acknowledgements that Socket.IO clients did not send in time.");
+    add_metric(metrics, &m->over_acks, "socketio_acks_over_limit_total", NULL,
+               "Events that were not sent since the client owed `protocols.socketio.max_acks` "
+               "answers.");
     add_metric(metrics, &m->recovered, "socketio_recoveries_total", "result=\"ok\"", recoveries);
     add_metric(metrics, &m->not_recovered, "socketio_recoveries_total", "result=\"gone\"",
                recoveries);

@@ -488,23 +488,30 @@ static void test_emit_with_answer(void **state)
     rig_deinit(&rig);
 }
 
+/* A question without an id would be answered by calling what is no function: it is not sent. */
 static void test_too_many_open_answers(void **state)
 {
     (void)state;
     struct rig rig;
-    rig_init(&rig, HEAD "socketio:\n"
-                        "  events:\n"
-                        "    - {event: ask, do: [{emit: {event: q, ack: {on_timeout: [{emit: "
-                        "{event: no}}]}}}]}\n");
+    rig_init(&rig, "protocols: {socketio: {recovery: 0s, max_acks: 3}}\n"
+                   "socketio:\n"
+                   "  events:\n"
+                   "    - {event: ask, do: [{emit: {event: q, ack: {on_timeout: [{emit: "
+                   "{event: no}}]}}}]}\n");
     struct rt_eio_session *a = connected(&rig);
-    for (int i = 0; i < 256; i++)
+    for (int i = 0; i < 3; i++)
         rig_in(a, "2[\"ask\"]");
-    expect(&rig, a, "20[\"q\"]\n*2255[\"q\"]\n");
+    expect(&rig, a, "20[\"q\"]\n21[\"q\"]\n22[\"q\"]\n");
     rig_in(a, "2[\"ask\"]");
-    expect(&rig, a, "2[\"q\"]\n2[\"no\"]\n");
-    rig_in(a, "3100[]");
-    rig_in(a, "2[\"ask\"]");
-    expect(&rig, a, "2256[\"q\"]\n");
+    rig_in(a, "27[\"ask\"]");
+    expect(&rig, a,
+           "2[\"no\"]\n2[\"no\"]\n37[{\"ok\":false,\"error\":\"refused\",\"message\":\"the "
+           "client owes 3 answers already (protocols.socketio.max_acks)\"}]\n");
+    assert_int_equal((int)rig.endpoint->metrics.over_acks.value, 2);
+    assert_int_equal((int)rig.endpoint->metrics.timeouts.value, 0);
+    rig_in(a, "31[]");
+    rig_in(a, "28[\"ask\"]");
+    expect(&rig, a, "23[\"q\"]\n38[]\n");
     rig_deinit(&rig);
 }
 
