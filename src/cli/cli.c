@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "proto/socketio/socketio.h"
 #include "store/store.h"
 #include "version.h"
 
@@ -28,12 +27,12 @@ static void print_all(const struct rt_conf_errors *errors, const char *kind)
         (void)fprintf(stderr, "%s: out of memory, not all messages are shown\n", kind);
 }
 
-struct rt_config *rt_cli_load(const struct rt_cli_args *args, int *ret_exit)
+struct rt_config *rt_cli_load(const struct rt_cli_args *args, bool to_serve, int *ret_exit)
 {
     struct rt_conf_errors errors = {0}, warnings = {0};
     struct rt_config *config = NULL;
     struct rt_config_args config_args = args->config;
-    config_args.check = rt_socketio_check;
+    config_args.check = to_serve ? rt_cli_check_machine : rt_cli_check_modules;
     int status = rt_config_load(&config_args, &config, &errors, &warnings);
     print_all(&warnings, "warning");
     print_all(&errors, "error");
@@ -56,7 +55,7 @@ static void print_buf(struct rt_buf *out)
 int rt_cli_check(const struct rt_cli_args *args)
 {
     int code = RT_EXIT_OK;
-    struct rt_config *config = rt_cli_load(args, &code);
+    struct rt_config *config = rt_cli_load(args, true, &code);
     if (!config)
         return code;
     (void)printf("%s: ok\n", args->config.file ? args->config.file : "configuration");
@@ -77,7 +76,7 @@ int rt_cli_init(const struct rt_cli_args *args)
 int rt_cli_config(const struct rt_cli_args *args)
 {
     int code = RT_EXIT_OK;
-    struct rt_config *config = rt_cli_load(args, &code);
+    struct rt_config *config = rt_cli_load(args, false, &code);
     if (!config)
         return code;
     const char *dump = args->dump ? args->dump : "effective";
@@ -97,7 +96,7 @@ int rt_cli_config(const struct rt_cli_args *args)
 int rt_cli_schema(const struct rt_cli_args *args)
 {
     int code = RT_EXIT_OK;
-    struct rt_config *config = args->schema ? NULL : rt_cli_load(args, &code);
+    struct rt_config *config = args->schema ? NULL : rt_cli_load(args, false, &code);
     if (!args->schema && !config)
         return code;
     struct rt_err err = {0};
@@ -133,7 +132,7 @@ static int run_command(const struct rt_cli_args *args, int (*serve)(const struct
         if (strcmp(commands[i].name, args->command) == 0)
             return commands[i].run(args);
     int code = RT_EXIT_OK;
-    struct rt_config *config = rt_cli_load(args, &code);
+    struct rt_config *config = rt_cli_load(args, true, &code);
     if (!config)
         return code;
     code = serve(config);

@@ -6,7 +6,7 @@
 #ifndef RT_CLI_CLI_H
 #define RT_CLI_CLI_H
 
-#include "conf/config.h"
+#include "conf/check.h"
 
 #define RT_EXIT_OK      0
 #define RT_EXIT_RUNTIME 1
@@ -39,8 +39,13 @@ int rt_cli_main(int argc, char **argv, char **environ_,
 int rt_cli_parse(int argc, char **argv, struct rt_cli_args *ret_args, struct rt_err *err);
 void rt_cli_args_deinit(struct rt_cli_args *args);
 
-/* Loads the configuration, prints errors and warnings. NULL: `*ret_exit` is the exit code. Checks the socketio section too. */
-struct rt_config *rt_cli_load(const struct rt_cli_args *args, int *ret_exit);
+/* For rt_config_args.check: what other modules refuse of a configuration, whatever the machine is. */
+int rt_cli_check_modules(const struct rt_check *check);
+/* That, and the files and folders that `serve` needs on this machine. */
+int rt_cli_check_machine(const struct rt_check *check);
+/* Loads the configuration, prints errors and warnings. NULL: `*ret_exit` is the exit code. `to_serve`: everything is checked, as
+ * rt_cli_check_machine() does, else rt_cli_check_modules(). */
+struct rt_config *rt_cli_load(const struct rt_cli_args *args, bool to_serve, int *ret_exit);
 
 void rt_cli_help(const char *command); /* to standard output */
 

@@ -18,8 +18,11 @@ static const struct {
      "  --set PATH=VALUE   any option: --set limits.message=1MiB; repeatable\n"
      "Environment: RTBROKER_<PATH> sets any option, e.g. RTBROKER_LOG_LEVEL=debug.\n"
      "Signals: SIGTERM and SIGINT drain and stop, a second one stops at once.\n"},
-    {"check", "rtbroker check [--config FILE] [--set PATH=VALUE]..\n"
-              "Reads the configuration as `serve` would and reports every error with its place.\n"},
+    {"check",
+     "rtbroker check [--config FILE] [--set PATH=VALUE]..\n"
+     "Reads the configuration as `serve` does, and reports every error with its place: wrong\n"
+     "values, settings that a library refuses, folders that are missing here. Warns of rules\n"
+     "that can never run.\n"},
     {"init", "rtbroker init > rtbroker.yaml\n"
              "Prints a commented sample with every option and its default.\n"},
     {"config", "rtbroker config [--effective | --defaults | --env] [--config FILE]\n"

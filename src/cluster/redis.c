@@ -757,12 +757,9 @@ int rt_redis_new(const struct rt_redis_options *options, struct rt_redis **ret_r
     if (!r)
         return rt_err_nomem(err);
     r->options = *options;
-    int status = rt_redis_url_parse(rt_str_c(options->url), &r->url, err);
-    if (status == 0 && r->url.tls)
-        status =
-            rt_err_set(err, RT_EINVAL,
-                       "redis.url: rediss:// needs hiredis with TLS, which this build's version "
-                       "lacks; use redis:// to a local TLS proxy such as stunnel");
+    int status = rt_redis_url_usable(rt_str_c(options->url), &r->url, err);
+    if (status)
+        (void)rt_err_wrap(err, "redis.url");
     if (status == 0 && rt_loop_add_flush_hook(options->loop, on_flush, r))
         status = rt_err_nomem(err);
     if (status) {

@@ -119,8 +119,26 @@ int rt_redis_url_parse(struct rt_str url, struct rt_redis_url *ret_url, struct r
             *ret_url = u;
         return status;
     }
+    /* Never more than the scheme: what stands behind it may be a password. */
+    const char *end = url.len ? memmem(url.ptr, url.len, "://", 3) : NULL;
+    size_t len = end && end - url.ptr < 20 ? (size_t)(end - url.ptr) + 3 : 0;
     return rt_err_set(
         err, RT_EINVAL,
-        "a Redis URL begins with redis://, rediss:// or unix:// (redis+sentinel is not "
-        "available in this build)");
+        "%s%.*s%sallowed: redis://HOST:PORT or unix:///PATH (redis+sentinel:// is not available in "
+        "this build)",
+        len ? "begins with \"" : "has no scheme; ", (int)len, len ? url.ptr : "",
+        len ? "\"; " : "");
+}
+
+int rt_redis_url_usable(struct rt_str url, struct rt_redis_url *ret_url, struct rt_err *err)
+{
+    struct rt_redis_url u;
+    int status = rt_redis_url_parse(url, &u, err);
+    if (status == 0 && u.tls)
+        status = rt_err_set(err, RT_EINVAL,
+                            "rediss:// needs hiredis with TLS, which this build's version lacks; "
+                            "use redis:// to a local TLS proxy such as stunnel");
+    if (status == 0)
+        *ret_url = u;
+    return status;
 }

@@ -18,5 +18,7 @@ struct rt_redis_url {
 
 /* RT_EINVAL, RT_ERANGE with text; the text never holds the password. */
 int rt_redis_url_parse(struct rt_str url, struct rt_redis_url *ret_url, struct rt_err *err);
+/* The same, but what this build cannot connect to (TLS) is RT_EINVAL too. */
+int rt_redis_url_usable(struct rt_str url, struct rt_redis_url *ret_url, struct rt_err *err);
 
 #endif

@@ -9,9 +9,7 @@
 
 enum { PATH_CAP = 96 };
 
-/* Where `path` (printf style) was set, or what is around it. */
-__attribute__((format(printf, 2, 3))) static const struct rt_mark *place(const struct rt_check *c,
-                                                                         const char *path, ...)
+const struct rt_mark *rt_check_place(const struct rt_check *c, const char *path, ...)
 {
     char text[PATH_CAP];
     va_list args;
@@ -62,10 +60,10 @@ static void check_listeners(const struct rt_check *c)
     const struct rt_strings *listen = &c->config->http.listen;
     const char *internal = c->config->http.internal;
     if (listen->count == 0)
-        rt_conf_error(c->errors, place(c, "http.listen"),
+        rt_conf_error(c->errors, rt_check_place(c, "http.listen"),
                       "http.listen: got an empty list; allowed: at least one address");
     for (size_t i = 0; i < listen->count; i++) {
-        const struct rt_mark *mark = place(c, "http.listen.%zu", i);
+        const struct rt_mark *mark = rt_check_place(c, "http.listen.%zu", i);
         check_address(c, mark, "http.listen", listen->items[i]);
         for (size_t j = 0; j < i; j++) {
             if (strcmp(listen->items[i], listen->items[j]) == 0)
@@ -73,14 +71,14 @@ static void check_listeners(const struct rt_check *c)
                               listen->items[i]);
         }
         if (strcmp(listen->items[i], internal) == 0)
-            rt_conf_error(c->errors, place(c, "http.internal"),
+            rt_conf_error(c->errors, rt_check_place(c, "http.internal"),
                           "http.internal: \"%.80s\" is in http.listen too", internal);
     }
     if (*internal != '\0')
-        check_address(c, place(c, "http.internal"), "http.internal", internal);
+        check_address(c, rt_check_place(c, "http.internal"), "http.internal", internal);
     size_t count = listen->count + (*internal != '\0');
     if (count > RT_CONF_LISTENERS)
-        rt_conf_error(c->errors, place(c, "http.listen"),
+        rt_conf_error(c->errors, rt_check_place(c, "http.listen"),
                       "http.listen: %zu addresses with http.internal, allowed are %u", count,
                       RT_CONF_LISTENERS);
 }
@@ -92,7 +90,7 @@ static void check_http(const struct rt_check *c)
     check_listeners(c);
     if (len > 0 && (prefix[0] != '/' || prefix[len - 1] == '/'))
         rt_conf_error(
-            c->errors, place(c, "http.path_prefix"),
+            c->errors, rt_check_place(c, "http.path_prefix"),
             "http.path_prefix: got \"%.80s\"; allowed: a path that begins with / and does "
             "not end with it",
             prefix);
@@ -100,7 +98,7 @@ static void check_http(const struct rt_check *c)
     for (size_t i = 0; i < proxies->count; i++) {
         if (!rt_address_is_proxy(rt_str_c(proxies->items[i])))
             rt_conf_error(
-                c->errors, place(c, "http.trusted_proxies.%zu", i),
+                c->errors, rt_check_place(c, "http.trusted_proxies.%zu", i),
                 "http.trusted_proxies: got \"%.80s\"; allowed: an address, a network like "
                 "10.0.0.0/8, or unix:",
                 proxies->items[i]);
@@ -112,7 +110,7 @@ static void check_origins(const struct rt_check *c, const char *path,
 {
     for (size_t i = 0; i < origins->count; i++) {
         if (!rt_address_is_origin(rt_str_c(origins->items[i])))
-            rt_conf_error(c->errors, place(c, "%s.%zu", path, i),
+            rt_conf_error(c->errors, rt_check_place(c, "%s.%zu", path, i),
                           "%s: got \"%.80s\"; allowed: * or an origin like https://example.com, "
                           "without a path",
                           path, origins->items[i]);
@@ -139,15 +137,35 @@ static void check_engine(const struct rt_check *c, const char *where, const char
     snprintf(origins, sizeof(origins), "%s.cors.origins", where);
     check_origins(c, origins, &engine->cors_origins);
     if (!is_cookie_name(engine->cookie))
-        rt_conf_error(c->errors, place(c, "%s.cookie", where),
+        rt_conf_error(c->errors, rt_check_place(c, "%s.cookie", where),
                       "%s.cookie: \"%.80s\" is no name for a cookie", shown, engine->cookie);
     bool any = engine->cors_origins.count == 1 && strcmp(engine->cors_origins.items[0], "*") == 0;
     if (engine->cors_credentials && any)
         rt_conf_error(
-            c->warnings, place(c, "%s.cors.credentials", where),
+            c->warnings, rt_check_place(c, "%s.cors.credentials", where),
             "%s.cors.credentials: browsers refuse credentials with the origin *: list the "
             "origins",
             shown);
+}
+
+/* Paths that the broker serves itself, the HTTP API among them. */
+static bool is_own_path(const struct rt_config *config, const char *path)
+{
+    return strcmp(path, "/healthz") == 0 || strcmp(path, "/readyz") == 0 ||
+           (config->metrics.enabled && strcmp(path, "/metrics") == 0) ||
+           (config->api.enabled && strncmp(path, "/api/", 5) == 0) ||
+           (config->dev && strcmp(path, "/") == 0);
+}
+
+static void check_own_path(const struct rt_check *c, const struct rt_mark *mark, const char *shown,
+                           const char *path)
+{
+    if (is_own_path(c->config, path))
+        rt_conf_error(
+            c->errors, mark,
+            "%s.path: \"%.80s\" is a path of the broker's own (health, metrics, API, demo "
+            "page); allowed: another one",
+            shown, path);
 }
 
 static bool begins_and_ends_with_slash(const char *path)
@@ -162,15 +180,18 @@ static void check_socketio(const struct rt_check *c)
     check_engine(c, "protocols.socketio", "protocols.socketio", &sio->engine);
     if (!begins_and_ends_with_slash(sio->path) || strpbrk(sio->path, "{}?# ") != NULL)
         rt_conf_error(
-            c->errors, place(c, "protocols.socketio.path"),
+            c->errors, rt_check_place(c, "protocols.socketio.path"),
             "protocols.socketio.path: got \"%.80s\"; allowed: a path that begins and ends "
             "with /",
             sio->path);
+    if (sio->enabled)
+        check_own_path(c, rt_check_place(c, "protocols.socketio.path"), "protocols.socketio",
+                       sio->path);
     for (size_t i = 0; i < sio->namespaces.count; i++) {
         const char *name = sio->namespaces.items[i];
         if (name[0] != '/' && name[0] != '*')
             rt_conf_error(
-                c->errors, place(c, "socketio.namespaces.%zu", i),
+                c->errors, rt_check_place(c, "socketio.namespaces.%zu", i),
                 "socketio.namespaces: got \"%.80s\"; allowed: globs that begin with / or *", name);
     }
 }
@@ -213,17 +234,28 @@ static const char *fault_of_channel(const struct rt_raw_config *raw)
     return NULL;
 }
 
+/* Requests are told apart by what stands before {channel}. */
+static bool same_route(const char *a, const char *b)
+{
+    const char *end_a = strstr(a, "{channel}"), *end_b = strstr(b, "{channel}");
+    if ((end_a == NULL) != (end_b == NULL))
+        return false;
+    if (end_a == NULL)
+        return strcmp(a, b) == 0;
+    return end_a - a == end_b - b && strncmp(a, b, (size_t)(end_a - a)) == 0;
+}
+
 static void check_raw_limits(const struct rt_check *c, size_t i, const struct rt_raw_config *raw)
 {
     if (raw->publish && raw->max_message > c->config->limits.message &&
         is_set(c, "protocols.raw.%zu.max_message", i))
         rt_conf_error(
-            c->warnings, place(c, "protocols.raw.%zu.max_message", i),
+            c->warnings, rt_check_place(c, "protocols.raw.%zu.max_message", i),
             "protocols.raw[%zu].max_message: larger than limits.message: what is over that "
             "is taken, but not published",
             i);
     if (!raw->publish && !raw->subscribe)
-        rt_conf_error(c->warnings, place(c, "protocols.raw.%zu", i),
+        rt_conf_error(c->warnings, rt_check_place(c, "protocols.raw.%zu", i),
                       "protocols.raw[%zu]: with publish and subscribe false it does nothing", i);
     static const char *const engine_options[] = {
         "upgrade_timeout", "max_payload",    "transports", "upgrades", "handshake_delay",
@@ -231,8 +263,26 @@ static void check_raw_limits(const struct rt_check *c, size_t i, const struct rt
     for (const char *const *name = engine_options;
          raw->protocol != RT_RAW_ENGINEIO && *name != NULL; name++) {
         if (is_set(c, "protocols.raw.%zu.%s", i, *name))
-            rt_conf_error(c->warnings, place(c, "protocols.raw.%zu.%s", i, *name),
+            rt_conf_error(c->warnings, rt_check_place(c, "protocols.raw.%zu.%s", i, *name),
                           "protocols.raw[%zu].%s: has no effect with protocol websocket", i, *name);
+    }
+}
+
+/* Does something else have the path of this endpoint? */
+static void check_taken(const struct rt_check *c, size_t i, const struct rt_mark *mark)
+{
+    const char *path = c->config->raw[i].path;
+    char shown[PATH_CAP];
+    snprintf(shown, sizeof(shown), "protocols.raw[%zu]", i);
+    check_own_path(c, mark, shown, path);
+    if (c->config->socketio.enabled && strcmp(path, c->config->socketio.path) == 0)
+        rt_conf_error(c->errors, mark, "%s.path: \"%.80s\" is protocols.socketio.path too", shown,
+                      path);
+    for (size_t j = 0; j < i; j++) {
+        if (same_route(path, c->config->raw[j].path))
+            rt_conf_error(c->errors, mark,
+                          "%s.path: \"%.80s\" is the path of protocols.raw[%zu] too", shown, path,
+                          j);
     }
 }
 
@@ -248,21 +298,14 @@ static void check_raw(const struct rt_check *c, size_t i)
         return; /* reported as missing */
     const char *fault = fault_of_path(raw->path, raw->protocol == RT_RAW_ENGINEIO);
     if (fault != NULL)
-        rt_conf_error(c->errors, place(c, "%s.path", where), "%s.path: got \"%.80s\"; %s", shown,
-                      raw->path, fault);
+        rt_conf_error(c->errors, rt_check_place(c, "%s.path", where), "%s.path: got \"%.80s\"; %s",
+                      shown, raw->path, fault);
+    else
+        check_taken(c, i, rt_check_place(c, "%s.path", where));
     fault = fault_of_channel(raw);
     if (fault != NULL)
-        rt_conf_error(c->errors, place(c, "%s.channel", where), "%s.channel: got \"%.80s\"; %s",
-                      shown, raw->channel, fault);
-    if (c->config->socketio.enabled && strcmp(raw->path, c->config->socketio.path) == 0)
-        rt_conf_error(c->errors, place(c, "%s.path", where),
-                      "%s.path: \"%.80s\" is protocols.socketio.path too", shown, raw->path);
-    for (size_t j = 0; j < i; j++) {
-        if (strcmp(raw->path, c->config->raw[j].path) == 0)
-            rt_conf_error(c->errors, place(c, "%s.path", where),
-                          "%s.path: \"%.80s\" is the path of protocols.raw[%zu] too", shown,
-                          raw->path, j);
-    }
+        rt_conf_error(c->errors, rt_check_place(c, "%s.channel", where),
+                      "%s.channel: got \"%.80s\"; %s", shown, raw->channel, fault);
 }
 
 /* ---- channels, keys, limits ---- */
@@ -277,29 +320,53 @@ static bool is_user(const struct rt_check *c, size_t i, const char *key, bool by
     return rt_str_eq(node->text, RT_STR("user"));
 }
 
+static bool has_rules(const struct rt_node *list)
+{
+    return list != NULL && list->kind == RT_NODE_LIST && list->count > 0;
+}
+
+/* Whom `user` keeps out: rules of `socketio` need no permission. NULL: nobody. */
+static const char *who_is_refused(const struct rt_config *config)
+{
+    const struct rt_socketio_config *sio = &config->socketio;
+    if (!sio->enabled || !(has_rules(sio->on_connect) || has_rules(sio->events)))
+        return "every client is refused";
+    return config->raw_count > 0
+               ? "every client of protocols.raw is refused (rules of socketio need no permission)"
+               : NULL;
+}
+
+static void warn_of_user(const struct rt_check *c, size_t i)
+{
+    const char *who = who_is_refused(c->config);
+    if (who == NULL)
+        return;
+    if (is_user(c, i, "subscribe", true))
+        rt_conf_error(
+            c->warnings, rt_check_place(c, "channels.%zu.subscribe", i),
+            "channels[%zu].subscribe: user%s: without authentication nobody is a user, so "
+            "%s; anyone would let them in",
+            i, is_set(c, "channels.%zu.subscribe", i) ? "" : " (the default)", who);
+    if (is_user(c, i, "publish", false))
+        rt_conf_error(c->warnings, rt_check_place(c, "channels.%zu.publish", i),
+                      "channels[%zu].publish: user: without authentication nobody is a user, so "
+                      "%s; subscriber or anyone would let them in",
+                      i, who);
+}
+
 static void check_channel(const struct rt_check *c, size_t i)
 {
     const struct rt_channel_rule *rule = &c->config->channels[i];
-    if (is_user(c, i, "subscribe", true))
-        rt_conf_error(
-            c->warnings, place(c, "channels.%zu.subscribe", i),
-            "channels[%zu].subscribe: user%s: without authentication nobody is a user, so "
-            "every client is refused; anyone would let them in",
-            i, is_set(c, "channels.%zu.subscribe", i) ? "" : " (the default)");
-    if (is_user(c, i, "publish", false))
-        rt_conf_error(c->warnings, place(c, "channels.%zu.publish", i),
-                      "channels[%zu].publish: user: without authentication nobody is a user, so "
-                      "every client is refused; subscriber or anyone would let them in",
-                      i);
+    warn_of_user(c, i);
     if (!rule->log && is_set(c, "channels.%zu.history", i))
-        rt_conf_error(c->warnings, place(c, "channels.%zu.history", i),
+        rt_conf_error(c->warnings, rt_check_place(c, "channels.%zu.history", i),
                       "channels[%zu].history: has no effect with log: false", i);
     for (size_t j = 0; j < i && rule->match[0] != '\0'; j++) {
         const char *before = c->config->channels[j].match;
         if (strcmp(before, "*") != 0 && strcmp(before, rule->match) != 0)
             continue;
         rt_conf_error(
-            c->warnings, place(c, "channels.%zu.match", i),
+            c->warnings, rt_check_place(c, "channels.%zu.match", i),
             "channels[%zu].match: never reached, channels[%zu] matches the same before it", i, j);
         break;
     }
@@ -311,12 +378,12 @@ static void check_keys(const struct rt_check *c)
     for (size_t i = 0; i < c->config->api.key_count; i++) {
         for (size_t j = 0; j < i; j++) {
             if (keys[i].name[0] != '\0' && strcmp(keys[i].name, keys[j].name) == 0)
-                rt_conf_error(c->errors, place(c, "api.keys.%zu.name", i),
+                rt_conf_error(c->errors, rt_check_place(c, "api.keys.%zu.name", i),
                               "api.keys[%zu].name: \"%.80s\" is the name of api.keys[%zu] too", i,
                               keys[i].name, j);
             if (keys[i].key[0] != '\0' &&
                 rt_str_eq_secret(rt_str_c(keys[i].key), rt_str_c(keys[j].key)))
-                rt_conf_error(c->errors, place(c, "api.keys.%zu", i),
+                rt_conf_error(c->errors, rt_check_place(c, "api.keys.%zu", i),
                               "api.keys[%zu].key: the same as that of api.keys[%zu]", i, j);
         }
     }
@@ -334,7 +401,7 @@ static void check_limits(const struct rt_check *c)
         if (others[i].value >= message)
             continue;
         bool own = is_set(c, "%s", others[i].path);
-        rt_conf_error(c->errors, place(c, "%s", own ? others[i].path : "limits.message"),
+        rt_conf_error(c->errors, rt_check_place(c, "%s", own ? others[i].path : "limits.message"),
                       "%s (%llu bytes) may not be less than limits.message (%llu bytes)",
                       others[i].path, (unsigned long long)others[i].value,
                       (unsigned long long)message);
@@ -350,10 +417,20 @@ static void check_shared_log(const struct rt_check *c)
     for (size_t i = 0; i < config->channel_count; i++)
         if (config->channels[i].log)
             rt_conf_error(
-                c->errors, place(c, "channels.%zu.log", i),
+                c->errors, rt_check_place(c, "channels.%zu.log", i),
                 "channels[%zu].log: true with redis.url needs a log that the nodes share: "
                 "set kafka.brokers, or log: false",
                 i);
+}
+
+#define TOPIC "a topic: up to 249 letters, digits, ., _ and -"
+
+/* Names that Kafka takes for topics; groups are held to the same, so that they can be labels of metrics. */
+static bool is_topic(const char *text)
+{
+    size_t len = strlen(text);
+    return len > 0 && len <= 249 && strcmp(text, ".") != 0 && strcmp(text, "..") != 0 &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len;
 }
 
 static bool is_broker_address(const char *text)
@@ -366,39 +443,34 @@ static void check_kafka(const struct rt_check *c)
     const struct rt_config *config = c->config;
     for (size_t i = 0; i < config->kafka.brokers.count; i++)
         if (!is_broker_address(config->kafka.brokers.items[i]))
-            rt_conf_error(c->errors, place(c, "kafka.brokers.%zu", i),
+            rt_conf_error(c->errors, rt_check_place(c, "kafka.brokers.%zu", i),
                           "kafka.brokers: got \"%.80s\"; allowed: HOST:PORT",
                           config->kafka.brokers.items[i]);
+    if (config->kafka.brokers.count > 0 && !is_topic(config->kafka.topic))
+        rt_conf_error(c->errors, rt_check_place(c, "kafka.topic"),
+                      "kafka.topic: got \"%.80s\"; allowed: " TOPIC, config->kafka.topic);
     if (config->kafka.brokers.count > 0 && config->storage.path[0] != '\0')
-        rt_conf_error(c->errors, place(c, "storage.path"),
+        rt_conf_error(c->errors, rt_check_place(c, "storage.path"),
                       "storage.path: the log is in Kafka (kafka.brokers); allowed: one of the two");
     if (config->postgres.url[0] != '\0' && config->kafka.brokers.count == 0)
         rt_conf_error(
-            c->errors, place(c, "postgres.url"),
+            c->errors, rt_check_place(c, "postgres.url"),
             "postgres.url: rows are made from the log in Kafka: set kafka.brokers; without "
             "it history is kept in storage.path");
     /* An entry of an index holds some 2,700 bytes. */
     if (config->postgres.url[0] != '\0' && config->limits.channel_name > 2048)
         rt_conf_error(
-            c->errors, place(c, "limits.channel_name"),
+            c->errors, rt_check_place(c, "limits.channel_name"),
             "limits.channel_name: got %u; allowed with postgres.url: at most 2048, longer "
             "names could not be stored",
             config->limits.channel_name);
     if (strlen(config->postgres.schema) > 63)
-        rt_conf_error(c->errors, place(c, "postgres.schema"),
+        rt_conf_error(c->errors, rt_check_place(c, "postgres.schema"),
                       "postgres.schema: has %zu bytes; allowed: at most 63",
                       strlen(config->postgres.schema));
 }
 
 /* ---- kafka.consume ---- */
-
-/* Names that Kafka takes for topics; groups are held to the same, so that they can be labels of metrics. */
-static bool is_topic(const char *text)
-{
-    size_t len = strlen(text);
-    return len > 0 && len <= 249 && strcmp(text, ".") != 0 && strcmp(text, "..") != 0 &&
-           strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len;
-}
 
 static bool has_text(const struct rt_strings *strings, const char *text)
 {
@@ -420,16 +492,16 @@ static bool is_own_cluster(const struct rt_check *c, const struct rt_consume_con
 
 static void check_consume_topics(const struct rt_check *c, size_t i)
 {
-    static const char allowed[] = "a topic: up to 249 letters, digits, ., _ and -";
+    static const char allowed[] = TOPIC;
     const struct rt_consume_config *consume = &c->config->kafka.consume[i];
     const char *own = is_own_cluster(c, consume) ? c->config->kafka.topic : "";
     if (consume->topics.count == 0)
-        rt_conf_error(c->errors, place(c, "kafka.consume.%zu.topics", i),
+        rt_conf_error(c->errors, rt_check_place(c, "kafka.consume.%zu.topics", i),
                       "kafka.consume[%zu].topics: got an empty list; allowed: at least one topic",
                       i);
     for (size_t j = 0; j < consume->topics.count; j++) {
         const char *topic = consume->topics.items[j];
-        const struct rt_mark *mark = place(c, "kafka.consume.%zu.topics.%zu", i, j);
+        const struct rt_mark *mark = rt_check_place(c, "kafka.consume.%zu.topics.%zu", i, j);
         if (!is_topic(topic))
             rt_conf_error(c->errors, mark, "kafka.consume[%zu].topics: got \"%.80s\"; allowed: %s",
                           i, topic, allowed);
@@ -441,7 +513,7 @@ static void check_consume_topics(const struct rt_check *c, size_t i)
                 i, topic);
     }
     const char *dead = consume->dead_letter;
-    const struct rt_mark *mark = place(c, "kafka.consume.%zu.dead_letter", i);
+    const struct rt_mark *mark = rt_check_place(c, "kafka.consume.%zu.dead_letter", i);
     if (dead[0] != '\0' && !is_topic(dead))
         rt_conf_error(c->errors, mark, "kafka.consume[%zu].dead_letter: got \"%.80s\"; allowed: %s",
                       i, dead, allowed);
@@ -461,17 +533,17 @@ static void check_consume_texts(const struct rt_check *c, size_t i)
     for (size_t j = 0; j < sizeof(texts) / sizeof(texts[0]); j++) {
         const char *fault = rt_record_template_fault(rt_str_c(texts[j].text));
         if (fault != NULL)
-            rt_conf_error(c->errors, place(c, "kafka.consume.%zu.%s", i, texts[j].name),
+            rt_conf_error(c->errors, rt_check_place(c, "kafka.consume.%zu.%s", i, texts[j].name),
                           "kafka.consume[%zu].%s: got \"%.80s\"; %s", i, texts[j].name,
                           texts[j].text, fault);
     }
     static const char *const raw[] = {"channel", "event", "kind", "key_header", NULL};
     for (const char *const *name = raw; consume->mode == RT_CONSUME_COMMAND && *name; name++)
         if (is_set(c, "kafka.consume.%zu.%s", i, *name))
-            rt_conf_error(c->warnings, place(c, "kafka.consume.%zu.%s", i, *name),
+            rt_conf_error(c->warnings, rt_check_place(c, "kafka.consume.%zu.%s", i, *name),
                           "kafka.consume[%zu].%s: has no effect with mode command", i, *name);
     if (consume->on_error == RT_CONSUME_STOP && consume->dead_letter[0] != '\0')
-        rt_conf_error(c->warnings, place(c, "kafka.consume.%zu.dead_letter", i),
+        rt_conf_error(c->warnings, rt_check_place(c, "kafka.consume.%zu.dead_letter", i),
                       "kafka.consume[%zu].dead_letter: has no effect with on_error stop", i);
 }
 
@@ -483,24 +555,24 @@ static void check_consume(const struct rt_check *c, size_t i)
     check_consume_texts(c, i);
     if (!is_topic(consume->group))
         rt_conf_error(
-            c->errors, place(c, "kafka.consume.%zu.group", i),
+            c->errors, rt_check_place(c, "kafka.consume.%zu.group", i),
             "kafka.consume[%zu].group: got \"%.80s\"; allowed: up to 249 letters, digits, "
             "., _ and -",
             i, consume->group);
     for (size_t j = 0; j < i; j++)
         if (strcmp(consume->group, config->kafka.consume[j].group) == 0)
-            rt_conf_error(c->errors, place(c, "kafka.consume.%zu.group", i),
+            rt_conf_error(c->errors, rt_check_place(c, "kafka.consume.%zu.group", i),
                           "kafka.consume[%zu].group: \"%.80s\" is the group of kafka.consume[%zu] "
                           "too: set another one, or put the topics into one section",
                           i, consume->group, j);
     if (consume->brokers.count == 0 && config->kafka.brokers.count == 0)
-        rt_conf_error(c->errors, place(c, "kafka.consume.%zu.brokers", i),
+        rt_conf_error(c->errors, rt_check_place(c, "kafka.consume.%zu.brokers", i),
                       "kafka.consume[%zu].brokers is missing: set it, or kafka.brokers if the log "
                       "shall be in Kafka too",
                       i);
     for (size_t j = 0; j < consume->brokers.count; j++)
         if (!is_broker_address(consume->brokers.items[j]))
-            rt_conf_error(c->errors, place(c, "kafka.consume.%zu.brokers.%zu", i, j),
+            rt_conf_error(c->errors, rt_check_place(c, "kafka.consume.%zu.brokers.%zu", i, j),
                           "kafka.consume[%zu].brokers: got \"%.80s\"; allowed: HOST:PORT", i,
                           consume->brokers.items[j]);
 }
@@ -511,13 +583,13 @@ static void check_redis(const struct rt_check *c)
     if (config->redis.url[0] == '\0') {
         if (config->kafka.brokers.count > 0)
             rt_conf_error(
-                c->warnings, place(c, "kafka.brokers"),
+                c->warnings, rt_check_place(c, "kafka.brokers"),
                 "kafka.brokers: without redis.url other nodes get logged messages through "
                 "Kafka alone (slower), and those of channels with log: false not at all");
         return;
     }
     if (strlen(config->redis.prefix) > 64)
-        rt_conf_error(c->errors, place(c, "redis.prefix"),
+        rt_conf_error(c->errors, rt_check_place(c, "redis.prefix"),
                       "redis.prefix: has %zu bytes; allowed: at most 64",
                       strlen(config->redis.prefix));
     check_shared_log(c);

@@ -14,4 +14,8 @@ struct rt_check {
 
 void rt_check_config(const struct rt_check *check);
 
+/* The place of `path` (printf style: "channels.%zu.log") in its source, else of what is around it; NULL: no source has any of it. */
+__attribute__((format(printf, 2, 3))) const struct rt_mark *rt_check_place(
+    const struct rt_check *check, const char *path, ...);
+
 #endif

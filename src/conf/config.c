@@ -165,7 +165,7 @@ static int build(struct load *l, struct rt_str text)
     /* Without its file the rest would contradict what nobody wrote. */
     if (readable) {
         rt_check_config(&check);
-        if (l->args->check != NULL && l->args->check(&store->config, l->errors) == RT_ENOMEM)
+        if (l->args->check != NULL && l->args->check(&check) == RT_ENOMEM)
             return RT_ENOMEM;
     }
     warn_of_mode(l);

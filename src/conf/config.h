@@ -196,15 +196,18 @@ struct rt_config {
     void *arena; /* internal: owns strings, arrays and the node tree */
 };
 
+struct rt_check;
+
 struct rt_config_args {
     const char *file;    /* --config, NULL none */
     bool dev;            /* --dev */
     const char **listen; /* --listen, NULL-terminated or NULL */
     const char **set;    /* --set path=value, NULL-terminated or NULL */
     char **environ_;     /* NULL: environment is not read */
-    /* What another module knows of the configuration (the rules of `socketio`), so that its errors come together with the
-     * others. Called once, unless the file is no YAML; where options had errors, their defaults stand. NULL: nothing. */
-    int (*check)(const struct rt_config *config, struct rt_conf_errors *errors);
+    /* What other modules know of the configuration (rules, settings of libraries, folders), so that their errors come together
+     * with the others (conf/check.h). Called once, unless the file is no YAML; where options had errors, their defaults stand.
+     * Returns 0 or RT_ENOMEM. NULL: nothing. */
+    int (*check)(const struct rt_check *check);
 };
 
 /* Reads all sources, checks everything and returns the configuration; on RT_EINVAL `errors` holds every error found, in file

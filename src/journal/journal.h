@@ -102,6 +102,9 @@ int rt_journal_memory(const struct rt_journal_options *options, struct rt_journa
 int rt_journal_sqlite(const struct rt_journal_options *options, struct rt_journal **ret_journal,
                       struct rt_err *err);
 
+/* What rt_journal_sqlite() would refuse, as far as can be told without touching the file: RT_EINVAL with text when its folder is missing or neither can be written. */
+int rt_journal_sqlite_check(const char *path, struct rt_err *err);
+
 /* 0 (stored, result filled, `done` is not called) or RT_PENDING (`done` will be), or a negative code: not stored, `done` is not called, text filled. */
 int rt_journal_append(struct rt_journal *j, struct rt_append *append);
 /* RT_PENDING, or a negative code (RT_ENOENT: this journal keeps nothing beyond the hub's memory). */

@@ -56,6 +56,10 @@ struct rt_kafka_options {
  * a setting does not fit. */
 int rt_journal_kafka(const struct rt_kafka_options *options, struct rt_journal **ret_journal,
                      struct rt_err *err);
+/* Asks librdkafka about settings ("name=value") without connecting: RT_EINVAL with its words for what rt_journal_kafka(), or with `member` rt_intake_new(), would
+ * refuse. `*ret_index` is then the setting that is wrong, `conf->count` when they do not go together. `base` (may be NULL): set before them, right themselves. Blocks. */
+int rt_kafka_check(const struct rt_strings *base, const struct rt_strings *conf, bool member,
+                   size_t *ret_index, struct rt_err *err);
 /* A record that came early from another node (Redis), with the epoch that it said: dropped when it is not ours. Takes over the reference. */
 void rt_journal_kafka_early(struct rt_journal *j, struct rt_str epoch,
                             const struct rt_record *record);

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "journal/kafka.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -193,7 +194,7 @@ static int fill(rd_kafka_conf_t *conf, const struct rt_kafka_conf *c, enum rt_ka
         code = set_given(conf, role, c->conf->items[i], warn, err);
     for (size_t i = 0; code == 0 && c->more && i < c->more->count; i++)
         code = set_given(conf, role, c->more->items[i], warn, err);
-    return code == 0 ? set(conf, "bootstrap.servers", c->brokers, err) : code;
+    return code == 0 && c->brokers ? set(conf, "bootstrap.servers", c->brokers, err) : code;
 }
 
 int rt_kafka_conf_make(const struct rt_kafka_conf *c, enum rt_kafka_role role, bool warn,
@@ -208,6 +209,64 @@ int rt_kafka_conf_make(const struct rt_kafka_conf *c, enum rt_kafka_role role, b
     rd_kafka_conf_set_log_cb(conf, on_log);
     *ret_conf = conf;
     return 0;
+}
+
+/* ---- asking without connecting ---- */
+
+/* Settings that do not go together, files that are missing: known once a handle is made. Without the addresses of brokers it stays alone. */
+static int try_handle(const struct rt_kafka_conf *c, enum rt_kafka_role role, struct rt_err *err)
+{
+    char text[256] = "";
+    rd_kafka_conf_t *conf = NULL;
+    int code = rt_kafka_conf_make(c, role, false, &conf, err);
+    if (code == 0 && role == RT_KAFKA_INTAKE)
+        code = set(conf, "group.id", "check", err);
+    if (code < 0) {
+        if (conf)
+            rd_kafka_conf_destroy(conf);
+        return code;
+    }
+    rd_kafka_conf_set_log_cb(conf, NULL); /* what it has to say is in `text` */
+    rd_kafka_t *rk = rd_kafka_new(role == RT_KAFKA_PRODUCER ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER,
+                                  conf, text, sizeof(text));
+    if (rk) {
+        rd_kafka_destroy(rk);
+        return 0;
+    }
+    rd_kafka_conf_destroy(conf);
+    return rt_err_set(err, RT_EINVAL, "kafka.conf: %s", text);
+}
+
+/* The first setting that librdkafka does not take, or conf->count. */
+static size_t find_wrong(enum rt_kafka_role role, const struct rt_strings *conf, struct rt_err *err)
+{
+    rd_kafka_conf_t *scratch = rd_kafka_conf_new();
+    size_t i = 0;
+    while (i < conf->count && set_given(scratch, role, conf->items[i], false, err) == 0)
+        i++;
+    rd_kafka_conf_destroy(scratch);
+    return i;
+}
+
+static int check_role(enum rt_kafka_role role, const struct rt_strings *base,
+                      const struct rt_strings *conf, size_t *ret_index, struct rt_err *err)
+{
+    struct rt_kafka_conf c = {.conf = base, .more = conf};
+    size_t i = find_wrong(role, conf, err);
+    int code = i < conf->count ? RT_EINVAL : try_handle(&c, role, err);
+    if (code < 0)
+        *ret_index = i;
+    return code;
+}
+
+int rt_kafka_check(const struct rt_strings *base, const struct rt_strings *conf, bool member,
+                   size_t *ret_index, struct rt_err *err)
+{
+    /* What a member of a group cannot bury is produced, with settings of the same list. */
+    int code = conf->count ? check_role(RT_KAFKA_PRODUCER, base, conf, ret_index, err) : 0;
+    if (code == 0 && conf->count)
+        code = check_role(member ? RT_KAFKA_INTAKE : RT_KAFKA_TAIL, base, conf, ret_index, err);
+    return code;
 }
 
 uint64_t rt_kafka_conf_number(const rd_kafka_conf_t *conf, const char *name, uint64_t fallback)

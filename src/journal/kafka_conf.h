@@ -17,7 +17,7 @@ enum rt_kafka_role {
 };
 
 struct rt_kafka_conf {
-    const char *brokers;
+    const char *brokers;           /* NULL: none, for a handle that shall not connect */
     const struct rt_strings *conf; /* "name=value"; may be NULL */
     size_t queue_bytes;            /* producer: cap of what waits; 0: 64 MiB */
     const struct rt_strings *more; /* as conf, set after it */

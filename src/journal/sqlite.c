@@ -6,7 +6,9 @@
  *
  * Closing, in this order: reads end, the history thread is joined; then the writer drains, checkpoints and is joined; then closed(). */
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -360,4 +362,41 @@ int rt_journal_sqlite(const struct rt_journal_options *options, struct rt_journa
     init_metrics(s, options->metrics);
     *ret_journal = &s->base;
     return 0;
+}
+
+/* ---- checking without opening ---- */
+
+static int refuse_path(const char *path, const char *what, int error, struct rt_err *err)
+{
+    return rt_err_set(err, RT_EINVAL, "storage.path: \"%s\": %s%s%s", path, what, error ? ": " : "",
+                      error ? strerror(error) : "");
+}
+
+static int check_folder(const char *path, const char *folder, struct rt_err *err)
+{
+    struct stat st;
+    if (stat(folder, &st) < 0)
+        return refuse_path(path, "its folder cannot be reached", errno, err);
+    if (!S_ISDIR(st.st_mode))
+        return refuse_path(path, "it does not lie in a folder", 0, err);
+    if (access(folder, W_OK | X_OK) < 0)
+        return refuse_path(path, "its folder, which also gets files beside it, cannot be written",
+                           errno, err);
+    return 0;
+}
+
+int rt_journal_sqlite_check(const char *path, struct rt_err *err)
+{
+    struct stat st;
+    struct rt_buf folder = RT_BUF_INIT;
+    const char *slash = strrchr(path, '/');
+    rt_buf_add(&folder, slash ? path : ".", slash && slash > path ? (size_t)(slash - path) : 1);
+    const char *text = rt_buf_cstr(&folder);
+    int code = text ? check_folder(path, text, err) : rt_err_nomem(err);
+    rt_buf_deinit(&folder);
+    if (code < 0 || stat(path, &st) < 0)
+        return code;
+    if (S_ISDIR(st.st_mode))
+        return refuse_path(path, "is a folder; a file in it has to be named", 0, err);
+    return access(path, R_OK | W_OK) < 0 ? refuse_path(path, "cannot be written", errno, err) : 0;
 }

@@ -113,16 +113,16 @@ static void undo(struct rt_store *s)
 /* ---- the rest ------------------------------------------------------------------------------------------------ */
 
 /* What a start should not leave to a worker that tries for ever. */
-static int check(const struct rt_store_options *o, struct rt_err *err)
+int rt_store_check(const char *url, const char *schema, struct rt_err *err)
 {
-    int code = rt_pg_check_url(o->url, err);
-    return code < 0 ? code : rt_schema_check(o->schema, err);
+    int code = rt_pg_check_url(url, err);
+    return code < 0 ? code : rt_schema_check(schema, err);
 }
 
 int rt_store_new(const struct rt_store_options *options, struct rt_store **ret_store,
                  struct rt_err *err)
 {
-    int code = check(options, err);
+    int code = rt_store_check(options->url, options->schema, err);
     if (code < 0)
         return code;
     struct rt_store *s = rt_calloc(1, sizeof(*s));

@@ -31,6 +31,8 @@ struct rt_store_options {
 /* Starts the workers; connecting is theirs, so an unreachable database is no error here. RT_EINVAL: the URL, the name of the schema, a setting of Kafka. After a failure `metrics` may not be written any more; the loop may have been turned. */
 int rt_store_new(const struct rt_store_options *options, struct rt_store **ret_store,
                  struct rt_err *err);
+/* What rt_store_new() would refuse of the URL and the schema's name. RT_EINVAL, RT_ENOMEM with text that begins with the option. Connects to nothing. */
+int rt_store_check(const char *url, const char *schema, struct rt_err *err);
 /* Messages by position, of an epoch. RT_PENDING, or a negative code with text in `read` (see rt_history_read()): then `done` is not called. Down: `done` gets RT_EIO within a second;
  * locked or frozen: within five. All of one answer is of one snapshot. */
 int rt_store_read(struct rt_store *s, struct rt_read *read);

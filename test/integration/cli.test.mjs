@@ -133,11 +133,53 @@ socketio:
   assert.deepEqual(places, [...places].sort((a, b) => a - b), 'in the order of the file');
 });
 
-test('serve refuses the same', (t) => {
-  const file = tempFile(t, 'bad.yaml', 'limits: {mesage: 1}\n');
-  const { code, err } = run(['--config', file]);
-  assert.equal(code, 2);
-  assert.match(err, /bad\.yaml:1:10: error: .*mesage/);
+// What other libraries and this machine have to say comes with a place as well, whoever asks.
+const unusable = [
+  ['limits: {mesage: 1}', '1:10', /mesage/],
+  ['redis: {url: "http://:hunter2@h:1"}', '1:14', /redis\.url: begins with "http:\/\/"; allowed: redis:\/\/HOST:PORT/],
+  ['redis: {url: "rediss://h:1"}', '1:14', /redis\.url: rediss:\/\/ needs/],
+  ['redis: {url: "redis+sentinel://h"}', '1:14', /redis\.url: .*sentinel/],
+  ['kafka: {brokers: ["h:1"], conf: {linger.ms: 5, no.such: 1}}', '1:48', /kafka\.conf: No such configuration property: "no\.such"/],
+  ['kafka: {brokers: ["h:1"], conf: {linger.ms: soon}}', '1:34', /kafka\.conf: .*\(setting linger\.ms\)/],
+  ['kafka: {brokers: ["h:1"], conf: {security.protocol: ssl, ssl.ca.location: /does/not/exist}}', '1:33', /kafka\.conf: ssl\.ca\.location failed/],
+  ['kafka: {brokers: ["h:1"], topic: "a b"}', '1:34', /kafka\.topic: got "a b"/],
+  ['kafka: {consume: [{topics: [t], brokers: ["h:1"], conf: {no.such: 1}}]}', '1:58', /kafka\.conf: No such/],
+  ['kafka: {brokers: ["h:1"]}\npostgres: {url: "postgres://:hunter2@h?nonsense=1"}', '2:17', /postgres\.url: .*nonsense/],
+  ['kafka: {brokers: ["h:1"]}\npostgres: {url: "postgres://h", schema: pg_x}', '2:41', /postgres\.schema: .*pg_/],
+  ['storage: {path: /does/not/exist/x.db}', '1:17', /storage\.path: .*\/does\/not\/exist.*No such file/],
+  ['storage: {path: /tmp}', '1:17', /storage\.path: .*is a folder/],
+  ['storage: {path: /dev/null/x.db}', '1:17', /storage\.path: /],
+  ['protocols: {socketio: {client_dir: /does/not/exist}}', '1:36', /client_dir: no socket\.io\.js in/],
+  ['protocols: {raw: [{path: /healthz}]}', '1:26', /path of the broker's own/],
+  ['socketio: {namespaces: ["/a#b"]}', '1:25', /#/],
+  ['socketio: {events: [{event: a, do: [{join: "x:$1"}]}]}', '1:44', /write \{\$1\}/],
+];
+for (const [yaml, place, pattern] of unusable) {
+  test(`check and serve refuse ${yaml}`, (t) => {
+    const file = tempFile(t, 'bad.yaml', `${yaml}\n`);
+    const checked = run(['check', '--config', file]);
+    const line = checked.err.split('\n').find((l) => l.startsWith(`${file}:${place}: error: `));
+    assert.ok(line && pattern.test(line), checked.err);
+    assert.doesNotMatch(checked.err, /hunter2/);
+    const served = run(['--config', file]);
+    assert.deepEqual([checked.code, served.code], [2, 2]);
+    assert.equal(served.err, checked.err);
+  });
+}
+
+test('what is shown needs no folder of the machine that serves', (t) => {
+  const file = tempFile(t, 'c.yaml', 'storage: {path: /does/not/exist/x.db}\n');
+  const { code, out, err } = run(['config', '--effective', '--config', file]);
+  assert.deepEqual([code, err], [0, '']);
+  assert.match(out, /^storage\.path = "\/does\/not\/exist\/x\.db"/m);
+});
+
+test('check warns of rules that never run', (t) => {
+  const file = tempFile(t, 'c.yaml', 'socketio:\n  events:\n    - {event: disconnect, do: []}\n    - {do: []}\n    - {event: x, do: []}\n');
+  const { code, err } = run(['check', '--config', file]);
+  assert.equal(code, 0, err);
+  assert.match(err, /c\.yaml:3:7: warning: .*never runs for "disconnect"/);
+  assert.match(err, /c\.yaml:5:7: warning: .*never runs for "x": the rule in line 4/);
 });
 
 const documents = [

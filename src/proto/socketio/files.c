@@ -89,8 +89,10 @@ static int load(struct rt_sio_files *files, const char *folder, struct rt_err *e
         if (len < 0 || (size_t)len >= sizeof(path))
             return rt_err_set(err, RT_ERANGE, "protocols.socketio.client_dir: too long a path");
         int r = read_file(path, &files->files[i].content, err);
-        if (r != 0)
+        if (r != 0) {
+            (void)rt_err_wrap(err, "protocols.socketio.client_dir");
             return r;
+        }
         if (files->files[i].content)
             make_etag(rt_bytes_str(files->files[i].content), files->files[i].etag);
     }

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/map.h"
+#include "proto/socketio/packet.h"
 
 /* The rules that can match events of one name. */
 struct entry {
@@ -90,6 +91,7 @@ static void compile_rule(struct rt_sio_compile *c, const struct rt_node *node,
     static const char *const connect_keys[] = {"namespace", "if", "do", NULL};
     if (!rt_sio_check_keys(c, node, "a rule", c->connecting ? connect_keys : event_keys))
         return;
+    rule->mark = node->mark;
     const struct rt_node *nsp = rt_node_get(node, "namespace");
     rule->nsp = nsp ? compile_name(c, nsp, "namespace") : RT_STR("*");
     rule->any_nsp = rt_str_eq(rule->nsp, RT_STR("*"));
@@ -224,6 +226,79 @@ void rt_sio_rules_free(struct rt_sio_rules *rules)
 unsigned rt_sio_rules_uses(const struct rt_sio_rules *rules)
 {
     return rules->uses;
+}
+
+/* ---- rules that never run ---- */
+
+/* Does `glob` match whatever `name`, itself a glob perhaps, does? Only what is plain to see counts. */
+static bool covers(struct rt_str glob, struct rt_str name)
+{
+    return rt_str_eq(glob, RT_STR("*")) || rt_str_eq(glob, name) ||
+           (!is_glob(name) && rt_glob_match(glob, name));
+}
+
+static bool takes_all(const struct rt_sio_rule *rule, struct rt_str nsp, struct rt_str event)
+{
+    if (rule->condition || !covers(rule->nsp, nsp))
+        return false;
+    for (size_t i = 0; i < rule->event_count; i++) {
+        if (covers(rule->events[i], event))
+            return true;
+    }
+    return false;
+}
+
+/* The rule before `rule` that leaves it nothing of this event; NULL: there is none. */
+static const struct rt_sio_rule *taker_of(const struct rt_sio_rules *rules,
+                                          const struct rt_sio_rule *rule, struct rt_str event)
+{
+    const struct entry *entry = is_glob(event) ? NULL : rt_map_get(&rules->names, event);
+    if (!entry)
+        entry = &rules->others;
+    for (size_t i = 0; i < entry->count && entry->rules[i] < rule; i++) {
+        if (takes_all(entry->rules[i], rule->nsp, event))
+            return entry->rules[i];
+    }
+    return NULL;
+}
+
+static void warn_of_event(const struct rt_sio_rules *rules, const struct rt_sio_rule *rule,
+                          struct rt_str event, struct rt_conf_errors *warnings)
+{
+    const struct rt_sio_rule *taker = taker_of(rules, rule, event);
+    if (rt_sio_reserved(event))
+        rt_conf_error(warnings, &rule->mark,
+                      "socketio.events: this rule never runs for \"%.*s\": the name is Socket.IO's "
+                      "own, and clients cannot send such an event",
+                      RT_STR_ARG(event));
+    else if (taker)
+        rt_conf_error(
+            warnings, &rule->mark,
+            "socketio.events: this rule never runs for \"%.*s\": the rule in line %u takes "
+            "all of these events; put the special one first",
+            (int)(event.len < 80 ? event.len : 80), event.ptr, (unsigned)taker->mark.line);
+}
+
+static void warn_of_namespace(const struct rt_sio_rules *rules, const struct rt_sio_rule *rule,
+                              struct rt_conf_errors *warnings)
+{
+    if (!is_glob(rule->nsp) && !rt_sio_rules_namespace(rules, rule->nsp))
+        rt_conf_error(warnings, &rule->mark,
+                      "this rule never runs: nobody gets into the namespace \"%.*s\"; add it to "
+                      "socketio.namespaces",
+                      (int)(rule->nsp.len < 80 ? rule->nsp.len : 80), rule->nsp.ptr);
+}
+
+void rt_sio_rules_warn(const struct rt_sio_rules *rules, struct rt_conf_errors *warnings)
+{
+    for (size_t i = 0; i < rules->connect_count; i++)
+        warn_of_namespace(rules, &rules->connect[i], warnings);
+    for (size_t i = 0; i < rules->event_count; i++) {
+        const struct rt_sio_rule *rule = &rules->events[i];
+        warn_of_namespace(rules, rule, warnings);
+        for (size_t j = 0; j < rule->event_count; j++)
+            warn_of_event(rules, rule, rule->events[j], warnings);
+    }
 }
 
 /* ---- matching ---- */

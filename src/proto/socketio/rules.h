@@ -19,6 +19,7 @@ struct rt_sio_rule {
     size_t event_count;
     const struct rt_sio_condition *condition; /* NULL: none */
     struct rt_sio_actions actions;
+    struct rt_mark mark; /* its place in the file; the source's name lives as long as the tree */
 };
 
 struct rt_sio_rules;
@@ -27,6 +28,9 @@ struct rt_sio_rules;
  * any, RT_ENOMEM. */
 int rt_sio_rules_new(const struct rt_socketio_config *config, struct rt_conf_errors *errors,
                      struct rt_sio_rules **ret_rules);
+/* Warns of rules that can never run: an event whose name clients cannot send, a namespace that
+ * nobody gets into, a rule behind one that takes all its events. */
+void rt_sio_rules_warn(const struct rt_sio_rules *rules, struct rt_conf_errors *warnings);
 void rt_sio_rules_free(struct rt_sio_rules *rules);
 /* enum rt_sio_uses: what the rules need to know of a connection. */
 unsigned rt_sio_rules_uses(const struct rt_sio_rules *rules);

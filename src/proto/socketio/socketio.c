@@ -12,28 +12,30 @@
 
 /* ---- checking ---- */
 
-static void check_namespaces(const struct rt_socketio_config *config, struct rt_conf_errors *errors)
+static void check_namespaces(const struct rt_check *check)
 {
-    for (size_t i = 0; i < config->namespaces.count; i++) {
-        const char *name = config->namespaces.items[i];
+    const struct rt_strings *namespaces = &check->config->socketio.namespaces;
+    for (size_t i = 0; i < namespaces->count; i++) {
+        const char *name = namespaces->items[i];
         if (strchr(name, '#'))
-            rt_conf_error(errors, NULL,
+            rt_conf_error(check->errors, rt_check_place(check, "socketio.namespaces.%zu", i),
                           "socketio.namespaces: \"%.80s\" has a #, which separates namespaces from "
                           "rooms in the names of channels",
                           name);
     }
 }
 
-int rt_socketio_check(const struct rt_config *config, struct rt_conf_errors *errors)
+int rt_socketio_check(const struct rt_check *check)
 {
     struct rt_sio_rules *rules = NULL;
+    struct rt_conf_errors *errors = check->errors;
     size_t before = errors->count + errors->dropped;
-    check_namespaces(&config->socketio, errors);
-    int r = rt_sio_rules_new(&config->socketio, errors, &rules);
+    check_namespaces(check);
+    int r = rt_sio_rules_new(&check->config->socketio, errors, &rules);
+    if (r == 0)
+        rt_sio_rules_warn(rules, check->warnings);
     rt_sio_rules_free(rules);
-    if (r == RT_ENOMEM)
-        rt_conf_error(errors, NULL, "out of memory");
-    return errors->count + errors->dropped > before || r != 0 ? RT_EINVAL : 0;
+    return r == 0 && errors->count + errors->dropped > before ? RT_EINVAL : r;
 }
 
 /* ---- metrics ---- */
@@ -127,11 +129,21 @@ static int compile(struct rt_socketio *s, struct rt_err *err)
     return r;
 }
 
-static int load_files(struct rt_socketio *s, struct rt_err *err)
+/* `*ret_files` becomes NULL when there is no folder. */
+static int load_files(const struct rt_socketio_config *config, struct rt_sio_files **ret_files,
+                      struct rt_err *err)
 {
-    const char *folder = s->config->socketio.client_dir;
-    bool cors = s->config->socketio.engine.cors_origins.count > 0;
-    return folder[0] ? rt_sio_files_new(folder, cors, &s->files, err) : 0;
+    bool cors = config->engine.cors_origins.count > 0;
+    *ret_files = NULL;
+    return config->client_dir[0] ? rt_sio_files_new(config->client_dir, cors, ret_files, err) : 0;
+}
+
+int rt_socketio_check_files(const struct rt_config *config, struct rt_err *err)
+{
+    struct rt_sio_files *files = NULL;
+    int r = load_files(&config->socketio, &files, err);
+    rt_sio_files_free(files);
+    return r;
 }
 
 static int start_recovery(struct rt_socketio *s, struct rt_err *err)
@@ -169,7 +181,7 @@ int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,
     rt_list_init(&s->spare);
     int r = compile(s, err);
     if (r == 0)
-        r = load_files(s, err);
+        r = load_files(&config->socketio, &s->files, err);
     if (r == 0)
         r = start_recovery(s, err);
     if (r == 0)

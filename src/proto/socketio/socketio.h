@@ -3,6 +3,7 @@
 #ifndef RT_PROTO_SOCKETIO_SOCKETIO_H
 #define RT_PROTO_SOCKETIO_SOCKETIO_H
 
+#include "conf/check.h"
 #include "session/broker.h"
 #include "ws/ws.h"
 
@@ -10,9 +11,10 @@ struct rt_socketio;
 struct rt_http_server;
 struct rt_cluster;
 
-/* Compiles the section `socketio` (namespaces, rules, actions) without starting anything: for `rtbroker check`. All errors go to `errors`; returns 0
- * or RT_EINVAL. */
-int rt_socketio_check(const struct rt_config *config, struct rt_conf_errors *errors);
+/* Compiles the section `socketio` (namespaces, rules, actions) without starting anything. Warns of rules that never run. 0, RT_EINVAL when it found errors, RT_ENOMEM. */
+int rt_socketio_check(const struct rt_check *check);
+/* Are the browser's client files in protocols.socketio.client_dir? RT_EINVAL with text that begins with the option. */
+int rt_socketio_check_files(const struct rt_config *config, struct rt_err *err);
 
 /* Mounts the endpoint. `broker` must live longer. */
 int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,

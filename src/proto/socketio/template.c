@@ -100,28 +100,81 @@ static void add_variable(struct builder *b, const struct rt_node *node, enum op_
         b->bad = true;
 }
 
-/* "text {$1.name} {{": literal text goes to the literal as it is (`json` false) or escaped. */
+/* What is not literal in a text. */
+enum part {
+    PART_NONE,
+    PART_VARIABLE, /* {$NAME} */
+    PART_BRACE,    /* {{ */
+    PART_DOLLAR,   /* $$NAME: a literal $ */
+    PART_BARE,     /* $NAME: taken for a variable by whoever wrote it, and none */
+};
+
+/* A $ that begins the text, or stands behind a {, has had its meaning already. */
+static enum part part_at(struct rt_str text, size_t i)
+{
+    struct rt_str rest = rt_str_of(text.ptr + i + 1, text.len - i - 1);
+    if (text.ptr[i] == '{' && rest.len)
+        return rest.ptr[0] == '$' ? PART_VARIABLE : rest.ptr[0] == '{' ? PART_BRACE : PART_NONE;
+    if (text.ptr[i] != '$' || i == 0 || text.ptr[i - 1] == '{')
+        return PART_NONE;
+    if (rt_sio_ref_begins(rest))
+        return PART_BARE;
+    bool two = rest.len && rest.ptr[0] == '$';
+    return two && rt_sio_ref_begins(rt_str_of(rest.ptr + 1, rest.len - 1)) ? PART_DOLLAR
+                                                                           : PART_NONE;
+}
+
+static void fail_bare(struct builder *b, const struct rt_node *node, struct rt_str rest)
+{
+    size_t len = 1;
+    while (len < rest.len && len < 40 &&
+           (rt_sio_ref_char(rest.ptr[len]) ||
+            (rest.ptr[len] == '.' && len + 1 < rest.len && rt_sio_ref_char(rest.ptr[len + 1]))))
+        len++;
+    b->bad = true;
+    rt_conf_error(b->c->errors, &node->mark,
+                  "\"%.*s\" within a text is no variable: write {%.*s} for its value, or $%.*s for "
+                  "these characters",
+                  (int)len, rest.ptr, (int)len, rest.ptr, (int)len, rest.ptr);
+}
+
+/* Returns the part's length in the text; 0: an error was recorded. */
+static size_t add_part(struct builder *b, const struct rt_node *node, enum part part,
+                       struct rt_str rest)
+{
+    const char *end = memchr(rest.ptr, '}', rest.len);
+    if (part == PART_BARE) {
+        fail_bare(b, node, rest);
+        return 0;
+    }
+    if (part != PART_VARIABLE) {
+        rt_buf_add(&b->literal, rest.ptr, 1);
+        return 2;
+    }
+    if (!end) {
+        fail(b, node, "\"{$\" without the \"}\" that ends the variable; a literal { is {{");
+        return 0;
+    }
+    size_t len = (size_t)(end - rest.ptr);
+    add_variable(b, node, OP_TEXT, rt_str_of(rest.ptr + 2, len - 2));
+    return len + 1;
+}
+
+/* "text {$1.name} {{": literal text goes to the literal as it is. */
 static void compile_parts(struct builder *b, const struct rt_node *node, struct rt_str text)
 {
-    size_t from = 0;
-    for (size_t i = 0; i + 1 < text.len; i++) {
-        if (text.ptr[i] != '{' || (text.ptr[i + 1] != '{' && text.ptr[i + 1] != '$'))
-            continue;
-        rt_buf_add(&b->literal, text.ptr + from, i - from);
-        from = i + 2;
-        if (text.ptr[i + 1] == '{') {
-            rt_buf_add_byte(&b->literal, '{');
+    size_t from = 0, i = 0;
+    while (i < text.len) {
+        enum part part = part_at(text, i);
+        if (part == PART_NONE) {
             i++;
             continue;
         }
-        const char *end = memchr(text.ptr + from, '}', text.len - from);
-        if (!end) {
-            fail(b, node, "\"{$\" without the \"}\" that ends the variable; a literal { is {{");
+        rt_buf_add(&b->literal, text.ptr + from, i - from);
+        size_t used = add_part(b, node, part, rt_str_of(text.ptr + i, text.len - i));
+        if (used == 0)
             return;
-        }
-        add_variable(b, node, OP_TEXT, rt_str_of(text.ptr + from, (size_t)(end - text.ptr) - from));
-        from = (size_t)(end - text.ptr) + 1;
-        i = from - 1;
+        from = i += used;
     }
     if (from < text.len)
         rt_buf_add(&b->literal, text.ptr + from, text.len - from);
@@ -141,8 +194,8 @@ static struct rt_str unescaped(struct rt_str text)
 
 static bool has_parts(struct rt_str text)
 {
-    for (size_t i = 0; i + 1 < text.len; i++) {
-        if (text.ptr[i] == '{' && (text.ptr[i + 1] == '{' || text.ptr[i + 1] == '$'))
+    for (size_t i = 0; i < text.len; i++) {
+        if (part_at(text, i) != PART_NONE)
             return true;
     }
     return false;

@@ -67,6 +67,28 @@ static bool in_scope(struct rt_sio_compile *c, const struct rt_mark *mark,
     return !wrong;
 }
 
+bool rt_sio_ref_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+static size_t find_variable(struct rt_str name)
+{
+    size_t i = 0;
+    while (i < VAR_COUNT && !rt_str_eq(name, rt_str_c(table[i].name)))
+        i++;
+    return i;
+}
+
+bool rt_sio_ref_begins(struct rt_str text)
+{
+    size_t len = 0;
+    while (len < text.len && rt_sio_ref_char(text.ptr[len]))
+        len++;
+    struct rt_str name = rt_str_of(text.ptr, len);
+    return is_arg_number(name) || find_variable(name) < VAR_COUNT;
+}
+
 bool rt_sio_ref_compile(struct rt_sio_compile *c, const struct rt_mark *mark, struct rt_str text,
                         struct rt_sio_ref *ret_ref)
 {
@@ -77,9 +99,7 @@ bool rt_sio_ref_compile(struct rt_sio_compile *c, const struct rt_mark *mark, st
         ref.var = RT_SIO_VAR_ARG;
         ref.index = (uint32_t)(name.ptr[0] - '1');
     } else {
-        size_t i = 0;
-        while (i < VAR_COUNT && !rt_str_eq(name, rt_str_c(table[i].name)))
-            i++;
+        size_t i = find_variable(name);
         if (i == VAR_COUNT) {
             unknown(c, mark, name);
             return false;

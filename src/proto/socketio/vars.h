@@ -65,6 +65,11 @@ struct rt_sio_values {
 bool rt_sio_ref_compile(struct rt_sio_compile *c, const struct rt_mark *mark, struct rt_str text,
                         struct rt_sio_ref *ret_ref);
 
+/* May this character stand in a variable's name? */
+bool rt_sio_ref_char(char c);
+/* Does `text` begin with the whole name of a variable ("1", "user", "user.x", "1:a"; not "50", "username")? */
+bool rt_sio_ref_begins(struct rt_str text);
+
 enum rt_sio_var_kind { RT_SIO_RAW, RT_SIO_TEXT, RT_SIO_BUILT };
 enum rt_sio_var_kind rt_sio_ref_kind(const struct rt_sio_ref *ref);
 /* Raw ones: the value, none when missing. */

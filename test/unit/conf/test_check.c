@@ -190,6 +190,44 @@ static void test_cluster_checks(void **state)
                     "");
 }
 
+static void test_paths_of_our_own(void **state)
+{
+    (void)state;
+#define OWN \
+    "is a path of the broker's own (health, metrics, API, demo page); allowed: another one\n"
+    assert_errors("protocols:\n"
+                  "  socketio: {path: /api/}\n"
+                  "  raw:\n"
+                  "    - {path: /metrics}\n"
+                  "    - {path: \"/x/{channel}\"}\n"
+                  "    - {path: \"/x/{channel}/y\", channel: z}\n",
+                  "f.yaml:2:20: protocols.socketio.path: \"/api/\" " OWN
+                  "f.yaml:4:14: protocols.raw[0].path: \"/metrics\" " OWN
+                  "f.yaml:6:14: protocols.raw[2].path: \"/x/{channel}/y\" is the path of "
+                  "protocols.raw[1] too\n");
+    assert_warnings("metrics: {enabled: false}\napi: {enabled: false}\n"
+                    "protocols: {raw: [{path: /metrics}, {path: /api/x}, {path: /}]}\n",
+                    "");
+}
+
+/* Rules let their clients in without a permission. */
+static void test_users_with_rules(void **state)
+{
+    (void)state;
+    assert_warnings("channels: [{match: a}]\nsocketio: {events: [{do: [{join: a}]}]}\n", "");
+    assert_warnings(
+        "channels: [{match: a, subscribe: anyone, publish: user}]\n"
+        "protocols: {raw: [{path: /r}]}\nsocketio: {on_connect: [{do: [{join: a}]}]}\n",
+        "f.yaml:1:51: channels[0].publish: user: without authentication nobody is a user, "
+        "so every client of protocols.raw is refused (rules of socketio need no "
+        "permission); subscriber or anyone would let them in\n");
+    assert_warnings(
+        "channels: [{match: a}]\nprotocols: {socketio: {enabled: false}}\n"
+        "socketio: {events: [{do: [{join: a}]}]}\n",
+        "f.yaml:1:12: channels[0].subscribe: user (the default): without authentication "
+        "nobody is a user, so every client is refused; anyone would let them in\n");
+}
+
 static void test_limit_checks(void **state)
 {
     (void)state;
@@ -235,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_socketio_checks),  cmocka_unit_test(test_raw_checks),
         cmocka_unit_test(test_channel_checks),   cmocka_unit_test(test_cluster_checks),
         cmocka_unit_test(test_limit_checks),     cmocka_unit_test(test_ranges_of_formats),
+        cmocka_unit_test(test_paths_of_our_own), cmocka_unit_test(test_users_with_rules),
     };
     return cmocka_run_group_tests_name("conf/check", tests, NULL, NULL);
 }

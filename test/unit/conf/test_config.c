@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "conf/check.h"
 #include "unit/conf/conf_load.h"
 
 static void assert_list(const struct rt_strings *list, const char *const *wanted)
@@ -640,19 +641,18 @@ static void test_whole_file_errors(void **state)
                   "default\n");
 }
 
-static int refuse_one(const struct rt_config *config, struct rt_conf_errors *errors)
+static int refuse_one(const struct rt_check *check)
 {
-    const struct rt_node *events = config->socketio.events;
+    const struct rt_node *events = check->config->socketio.events;
     if (events == NULL || events->count == 0)
         return 0;
-    rt_conf_error(errors, &events->items[0]->mark, "refused");
+    rt_conf_error(check->errors, rt_check_place(check, "socketio.events.%d", 0), "refused");
     return RT_EINVAL;
 }
 
-static int without_memory(const struct rt_config *config, struct rt_conf_errors *errors)
+static int without_memory(const struct rt_check *check)
 {
-    (void)config;
-    (void)errors;
+    (void)check;
     return RT_ENOMEM;
 }
 

@@ -355,9 +355,9 @@ static inline void rig_configure(struct rig *rig, const char *yaml)
     if (!strstr(yaml, "channels:"))
         rt_buf_add_c(&text, RIG_CHANNELS);
     rt_buf_add_c(&text, yaml);
+    args.check = rt_socketio_check;
     if (rt_config_load_text(&args, rt_buf_str(&text), "rig.yaml", &rig->config, &errors,
-                            &warnings) != 0 ||
-        rt_socketio_check(rig->config, &errors) != 0) {
+                            &warnings) != 0) {
         rt_conf_errors_write(&errors, &out);
         fprintf(stderr, "%.*s", (int)out.len, (const char *)out.data);
         abort();

@@ -298,6 +298,68 @@ static void test_out_of_memory(void **state)
     release(&f);
 }
 
+static void check_warnings(const char *yaml, const char *wanted)
+{
+    struct fixture f;
+    struct rt_conf_errors warnings = {0};
+    struct rt_buf text = RT_BUF_INIT;
+    compile(&f, yaml);
+    assert_int_equal(f.status, 0);
+    rt_sio_rules_warn(f.rules, &warnings);
+    rt_conf_errors_write(&warnings, &text);
+    assert_string_equal(rt_buf_cstr(&text), wanted);
+    rt_buf_deinit(&text);
+    rt_conf_errors_deinit(&warnings);
+    release(&f);
+}
+
+#define RULE(line, column) \
+    "test.yaml:" line ":" column ": socketio.events: this rule never runs for "
+
+static void test_rules_that_never_run(void **state)
+{
+    (void)state;
+    check_warnings(
+        "events:\n"
+        "  - {event: [disconnect, x], do: []}\n"
+        "  - {event: y, if: {value: $1, is: string}, do: []}\n"
+        "  - {event: y, namespace: /room-1, do: []}\n"
+        "  - {event: y, do: []}\n"
+        "  - {event: 'a*', do: []}\n"
+        "  - {event: [ab, y, z], do: []}\n"
+        "  - {event: 'a*', namespace: /, do: []}\n"
+        "  - {event: 'b*', do: []}\n"
+        "  - do: []\n"
+        "  - {event: 'c*', do: []}\n",
+        RULE(
+            "2",
+            "5") "\"disconnect\": the name is Socket.IO's own, and clients cannot "
+                 "send such an event\n" RULE(
+                     "7",
+                     "5") "\"ab\": the rule in line 6 takes all of these events; put the "
+                          "special one first\n" RULE(
+                              "7",
+                              "5") "\"y\": the rule in line 5 takes all of these events; put the "
+                                   "special one first\n" RULE(
+                                       "8",
+                                       "5") "\"a*\": the rule in line 6 takes all of these events; put the "
+                                            "special one first\n" RULE(
+                                                "11",
+                                                "5") "\"c*\": the rule in line 10 takes all of these events; put the "
+                                                     "special one first\n");
+    check_warnings(
+        "on_connect:\n"
+        "  - {namespace: /other, do: []}\n"
+        "  - {namespace: '/o*', do: []}\n"
+        "events:\n"
+        "  - {namespace: /room-x, do: []}\n"
+        "  - {namespace: /else, do: []}\n",
+        "test.yaml:2:5: this rule never runs: nobody gets into the namespace \"/other\"; add "
+        "it to socketio.namespaces\n"
+        "test.yaml:6:5: this rule never runs: nobody gets into the namespace \"/else\"; add "
+        "it to socketio.namespaces\n");
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -315,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_all_errors_at_once),
         cmocka_unit_test(test_deep_nesting),
+        cmocka_unit_test(test_rules_that_never_run),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -144,6 +144,10 @@ static void test_values(void **state)
          "\"{\\\"list\\\":[10,20]}|1e2|null||\xf0\x9f\x98\x80\""},
         {"'{{$1} {x} }'", "\"{$1} {x} }\""},
         {"'$$ {$3}'", "\"$ two\""},
+        {"'US$50, US$$5, $$2 and $username, $ {$3}'", "\"US$50, US$5, $2 and $username, $ two\""},
+        {"'a$$1$$user.x'", "\"a$1$user.x\""},
+        {"'$$1:$$2'", "\"$1:$2\""},
+        {"'^a$'", "\"^a$\""},
         {"'{$rooms} {$rooms.0}'", "\"[\\\"SID\\\",\\\"lobby\\\"] SID\""},
         {"{$json: {message: $1.message}}",
          "\"{\\\"message\\\":\\\"h\\\\u0069 \\\\\\\"x\\\\\\\"\\\"}\""},
@@ -336,6 +340,10 @@ static void test_errors(void **state)
     check_error("'$auth and more'", false, "{$name}");
     check_error("'x {$evnt} y'", false, "did you mean \"$event\"?");
     check_error("'x {$now y'", false, "without the \"}\"");
+    check_error("'x:$1'", true, "write {$1} for its value, or $$1 for these characters");
+    check_error("'x:$auth.user.id/y'", false, "write {$auth.user.id} for its value");
+    check_error("'{$now}$now_ms'", true, "write {$now_ms}");
+    check_error("[{a: '-$event'}]", false, "write {$event}");
     check_error("$sid.x", false, "\"$sid\" is no object");
     check_error("$1", false, "no meaning in on_connect");
     check_error("$event", false, "no meaning in on_connect");
