@@ -9,7 +9,7 @@
 #   make lint             layering, banned functions, sizes, format; every rule tests itself first
 #   make format           let clang-format rewrite src/ and test/
 #   make fuzz             build the fuzz targets with clang and libFuzzer
-#   make fuzz-run         fuzz one of them: FUZZ=http FUZZ_SECONDS=60
+#   make fuzz-run         fuzz one of them: FUZZ=http FUZZ_SECONDS=60 FUZZ_MAX_LEN=1024
 #   make bench            build and run the benchmarks;      make bench-build only builds them
 #   make install          PREFIX=/usr/local DESTDIR= SYSCONFDIR=/etc UNITDIR=$(PREFIX)/lib/systemd/system
 #   make deps             install what the build needs (Debian 12 and 13)
@@ -40,6 +40,7 @@ ONLY ?=
 CLANG ?= $(if $(shell command -v clang-14),clang-14,clang)
 FUZZ ?= http
 FUZZ_SECONDS ?= 60
+FUZZ_MAX_LEN ?= 1024
 
 # One job for each core unless told otherwise.
 ifeq (,$(filter -j%,$(MAKEFLAGS))$(filter --jobserver%,$(MAKEFLAGS))$(filter-out 0,$(MAKELEVEL)))
@@ -208,8 +209,8 @@ fuzz:
 
 fuzz-run: fuzz
 	@mkdir -p $(BUILD)/corpus/$(FUZZ)
-	@$(BUILD)/fuzz-asan-ubsan-$(CLANG)/test/fuzz/fuzz_$(FUZZ) -max_total_time=$(FUZZ_SECONDS) -timeout=5 \
-	    -artifact_prefix=$(BUILD)/corpus/ $(BUILD)/corpus/$(FUZZ) test/fuzz/corpus/$(FUZZ)
+	@ASAN_OPTIONS=malloc_context_size=2 $(BUILD)/fuzz-asan-ubsan-$(CLANG)/test/fuzz/fuzz_$(FUZZ) -max_total_time=$(FUZZ_SECONDS) \
+	    -max_len=$(FUZZ_MAX_LEN) -timeout=5 -artifact_prefix=$(BUILD)/corpus/ $(BUILD)/corpus/$(FUZZ) test/fuzz/corpus/$(FUZZ)
 
 bench: all bench-build
 	@scripts/install-deps.sh bench

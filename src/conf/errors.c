@@ -173,7 +173,8 @@ const char *rt_conf_suggest(struct rt_str word, const char *const *names)
     best_distance++;
     for (; *names != NULL; names++) {
         struct rt_str name = rt_str_c(*names);
-        if (name.len > SUGGEST_MAX)
+        size_t longer = name.len > word.len ? name.len - word.len : word.len - name.len;
+        if (name.len > SUGGEST_MAX || longer >= best_distance)
             continue;
         size_t d = distance(word, name);
         /* A short name is not suggested for a word that shares next to nothing with it. */
