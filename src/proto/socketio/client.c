@@ -17,10 +17,20 @@ static void close_client(struct rt_sio_client *client, enum rt_eio_reason reason
     rt_eio_close(rt_sio_session(client), reason, 0);
 }
 
+/* What was published before is written before the close. */
+static void catch_up(struct rt_sio_client *client)
+{
+    rt_list_for(node, &client->sockets) {
+        struct rt_sio_socket *socket = RT_CONTAINER(node, struct rt_sio_socket, link);
+        rt_hub_catch_up(endpoint(client)->hub, &socket->client.subscriber);
+    }
+}
+
 static void breach(struct rt_sio_client *client, const char *what)
 {
     endpoint(client)->metrics.invalid.value++;
     rt_log(RT_LOG_DEBUG, "socketio", "packet refused, connection closed", rt_kv_c("reason", what));
+    catch_up(client);
     close_client(client, RT_EIO_PARSE_ERROR);
 }
 

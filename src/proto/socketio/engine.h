@@ -9,8 +9,8 @@
  * Wire forms: an encoding of the hub is made for one transport. On WebSocket it is a run of frames. On polling it is a run of packets, each *preceded* by 0x1e; the session cuts
  * the run into bodies of at most 16 packets. Text with a 0x1e in it has no form there and goes as a binary message. A session changes its form in on_transport, exactly when the client's upgrade packet has arrived.
  * Heartbeat: the server pings; deadlines are absolute and checked by timer and on every request; the pong deadline survives the upgrade.
- * Close: rt_eio_close() sends what is queued first: on polling followed by packet `1` in an answer of its own (kept up to 30 s for the next GET), on WebSocket by an
- * empty close frame (or `code`).
+ * Close: rt_eio_close() sends what is queued first: on polling, for RT_EIO_FORCED_CLOSE and RT_EIO_PARSE_ERROR (the user's protocol was broken), followed by packet
+ * `1` in an answer of its own (kept up to 30 s for the next GET), on WebSocket by an empty close frame (or `code`).
  * Ownership: the engine allocates session and user part in one block, and frees it after on_close, at the end of the turn. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_ENGINE_H
 #define RT_PROTO_SOCKETIO_ENGINE_H

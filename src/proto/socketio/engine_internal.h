@@ -150,6 +150,8 @@ int rt_eio_poll_queue(struct rt_eio_session *s, struct rt_bytes *bytes, uint32_t
 void rt_eio_poll_flush(struct rt_eio_session *s);
 /* Answers a held GET with a noop. */
 void rt_eio_poll_release(struct rt_eio_session *s);
+/* The upgrade is probed: a held GET is answered at the end of the turn, with what there is then or a noop. */
+void rt_eio_poll_probed(struct rt_eio_session *s);
 /* Answers what is held because the session ends. `final`: the last packet of the body, 0 none. */
 void rt_eio_poll_end(struct rt_eio_session *s, char final);
 /* The answer to a GET of a lingering session: everything, then `1`. */

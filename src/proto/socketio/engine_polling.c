@@ -200,6 +200,13 @@ static void answer_later(struct rt_timer *timer)
         rt_eio_poll_release(p->session);
 }
 
+void rt_eio_poll_probed(struct rt_eio_session *s)
+{
+    struct rt_eio_poll *p = s->poll;
+    if (p->get && !p->timer.active)
+        rt_timer_start_at(s->mount->loop, &p->timer, p->not_before, answer_later);
+}
+
 static void get_aborted(struct rt_http_request *req)
 {
     struct rt_eio_session *s = req->user;
@@ -223,7 +230,7 @@ void rt_eio_poll_get(struct rt_eio_session *s, struct rt_http_request *req)
     if (p->count > 0)
         rt_eio_poll_flush(s);
     else if (is_probing(s))
-        rt_timer_start_at(s->mount->loop, &p->timer, p->not_before, answer_later);
+        rt_eio_poll_probed(s);
 }
 
 void rt_eio_poll_last(struct rt_eio_session *s, struct rt_http_request *req)

@@ -378,11 +378,12 @@ void rt_eio_close(struct rt_eio_session *s, enum rt_eio_reason reason, uint16_t 
         rt_eio_link_release(l, ws_code);
     }
     bool polling = s->transport == RT_EIO_POLLING && s->poll;
-    if (polling && reason == RT_EIO_FORCED_CLOSE && s->poll->count > 0)
+    bool orderly = polling && (reason == RT_EIO_FORCED_CLOSE || reason == RT_EIO_PARSE_ERROR);
+    if (orderly && s->poll->count > 0)
         rt_eio_poll_flush(s); /* the close does not share a body with other packets */
     if (s->state == EIO_CLOSED)
         return;
-    if (polling && reason == RT_EIO_FORCED_CLOSE && (!s->poll->get || s->poll->count > 0))
+    if (orderly && (!s->poll->get || s->poll->count > 0))
         linger(s, reason, LAST_GET_AFTER_OUR_CLOSE);
     else
         rt_eio_session_end(s, reason);

@@ -166,7 +166,7 @@ static void on_probe(struct rt_eio_link *l, struct rt_str text)
     } else if (!l->probed && rt_str_eq(text, RT_STR("2probe"))) {
         l->probed = true;
         (void)rt_ws_send(&l->ws, RT_WS_TEXT, RT_STR("3probe"));
-        rt_eio_poll_release(s);
+        rt_eio_poll_probed(s);
     } else if (l->probed && rt_str_eq(text, RT_STR("5"))) {
         (void)switch_transport(s, l);
     } else {

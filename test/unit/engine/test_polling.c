@@ -528,6 +528,25 @@ static void test_closed_by_message(void **state)
     expect_log("text wrong\nclose parse error\n");
 }
 
+/* Who breaks the protocol of the user still gets what was queued for it, and then the close. */
+static void test_breach_after_messages(void **state)
+{
+    (void)state;
+    t.on_text = close_on_text;
+    say("a");
+    post(up, sid, "4wrong");
+    expect_ok(up);
+    expect_log("text wrong\nclose parse error\n");
+    get(down, sid);
+    expect_poll(down, "4a");
+    get(down, sid);
+    expect_poll(down, "6" SEP "1");
+    get(down, sid);
+    expect_unknown(down);
+    assert_int_equal(metric("session_closes_total", "parse error"), 1);
+    assert_int_equal(metric("session_closes_total", "forced close"), 0);
+}
+
 /* ---- backpressure ---- */
 
 static void pause_on_text(struct rt_eio_session *s, struct rt_str text)
@@ -737,6 +756,7 @@ int main(void)
         open_test(test_close_with_post),
         open_test(test_close_with_post_aborted),
         open_test(test_closed_by_message),
+        open_test(test_breach_after_messages),
         open_test(test_pause),
         open_test(test_pause_and_heartbeat),
         open_test(test_pause_then_end),

@@ -71,6 +71,24 @@ static void test_whole(void **state)
     expect_log("");
 }
 
+/* The noop ends the client's polling: it does not overtake what the same turn has for it. */
+static void test_answer_before_noop(void **state)
+{
+    char query[128];
+    (void)state;
+    snprintf(query, sizeof(query), "sid=%s", sid);
+    get(down, sid);
+    open_socket(ws, query);
+    say("ready");
+    ws_text(ws, "2probe");
+    expect_poll(down, "4ready");
+    expect_frames(ws, "T 3probe\n");
+    get(down, sid);
+    expect_poll(down, "6");
+    ws_text(ws, "5");
+    expect_log("transport websocket\n");
+}
+
 /* What waits is sent over the WebSocket, in order and in its form. */
 static void test_queue(void **state)
 {
@@ -460,6 +478,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         open_test(test_whole),
+        open_test(test_answer_before_noop),
         open_test(test_queue),
         open_test(test_queue_as_text),
         open_test(test_data_meanwhile),
