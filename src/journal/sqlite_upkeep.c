@@ -169,12 +169,13 @@ static int delete_channels(struct rt_upkeep *u, const struct chunk *chunk)
 static int apply(struct rt_upkeep *u, const struct chunk *chunk, bool *ret_at_commit)
 {
     int code = rt_db_exec(u->db, "BEGIN IMMEDIATE");
+    /* Channels first: those that this chunk makes empty are not in its floor. */
+    if (code == SQLITE_OK)
+        code = delete_channels(u, chunk);
     if (code == SQLITE_OK)
         code = delete_up_to(u->statements[RT_UPKEEP_DELETE_MESSAGES], chunk->message);
     if (code == SQLITE_OK)
         code = delete_up_to(u->statements[RT_UPKEEP_DELETE_KEYS], chunk->key);
-    if (code == SQLITE_OK)
-        code = delete_channels(u, chunk);
     *ret_at_commit = code == SQLITE_OK;
     if (code == SQLITE_OK)
         code = rt_db_exec(u->db, "COMMIT");

@@ -730,11 +730,31 @@ static void test_append_from_answer(void **state)
     world_deinit(&w);
 }
 
+/* One look for what is old finds an empty channel and empties another one: the second stays until the next look, since its offsets would begin again. */
+static void test_a_channel_that_becomes_empty(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    open_journal(&w);
+    store(&w, "empty", "x");
+    for (unsigned i = 1; i <= 11; i++)
+        assert_int_equal(store(&w, "a", "x"), i);
+    close_journal(&w);
+    sql(w.path, "DELETE FROM message WHERE channel_id=1; UPDATE message SET time=1");
+    w.options.retention = 60000;
+    open_journal(&w);
+    WAIT(&w, sql(w.path, "SELECT count(*) FROM message") == 0);
+    assert_int_equal(store(&w, "a", "x"), 12);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_positions_rise),
         cmocka_unit_test(test_restart_goes_on),
+        cmocka_unit_test(test_a_channel_that_becomes_empty),
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_reads),
         cmocka_unit_test(test_by_time),
