@@ -1,7 +1,7 @@
 /* The log: gives each message of a channel its position and says when it is stored.
  *
  * Implementations: memory (rt_journal_memory: positions live in the hub's channel, an epoch per channel object) and SQLite (rt_journal_sqlite: one
- * writer thread, group commit, WAL; a per-channel sequence from 1, one epoch stored with the database), Kafka (journal/kafka.h).
+ * writer thread, group commit, WAL; a per-channel sequence from 1, an epoch for each run that wrote, see sqlite_epoch.h), Kafka (journal/kafka.h).
  *
  * Append: `done` is called on the loop, in the order of commit, exactly once, never from inside rt_journal_append(); except that an implementation that
  * stores at once returns RT_OK with the result filled and calls nothing (RT_PENDING otherwise).
@@ -59,10 +59,11 @@ struct rt_read {
     uint64_t time;  /* wall ms; with by_time */
     uint32_t limit; /* 0: position only */
     bool reverse, by_time;
-    char epoch[RT_EPOCH_MAX + 1]; /* whose messages; "": what the source has (SQLite has but one) */
+    /* Whose messages; "": what the source has. With SQLite the epoch of `since`; "": not known. */
+    char epoch[RT_EPOCH_MAX + 1];
     void (*done)(struct rt_read *self);
     /* result: the caller owns the array (rt_free) and one reference of each */
-    int status;
+    int status; /* RT_ERANGE: `since` is no position of what is stored; else one of top.epoch is as good */
     struct rt_stored **messages;
     size_t count;
     bool more;              /* cut short by RT_READ_BYTES */

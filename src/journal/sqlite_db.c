@@ -8,17 +8,12 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/log.h"
-#include "base/rand.h"
 
 #define APPLICATION_ID 1920229490 /* "rtbr" */
-#define EPOCH_LEN      12         /* characters, 72 random bits */
 #define BUSY_WAIT_MS   2000       /* for another program's lock on the file */
 #define INDEX_REGION   32768      /* bytes of a piece of the WAL index */
 #define INDEX_REGIONS  4          /* enough for 16,380 frames */
-#define BOOT_ID_FILE   "/proc/sys/kernel/random/boot_id"
-#define BOOT_ID_LEN    36
 #define MIN_MAX_SIZE   ((uint64_t)64 << 10)
 #define BATCH_PAGES    600 /* that a batch may add, about */
 #define CACHE_KIB      "16384"
@@ -39,6 +34,13 @@ static const char *const migrations[] = {
     " publisher TEXT NOT NULL, key TEXT NOT NULL, offset INTEGER NOT NULL, time INTEGER NOT NULL);"
     "CREATE UNIQUE INDEX recent_key_identity ON recent_key(channel, publisher, key);"
     "PRAGMA application_id=" STRINGIFY(APPLICATION_ID) ";",
+    /* The one epoch of the file becomes the first of many. */
+    "CREATE TABLE epoch(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, started TEXT NOT NULL,"
+    " first INTEGER NOT NULL);"
+    "INSERT INTO epoch(name, started, first) SELECT value,"
+    " coalesce((SELECT value FROM meta WHERE name='created'), ''), 1 FROM meta WHERE name='epoch';"
+    "INSERT INTO meta(name, value) SELECT 'purged', coalesce(min(seq), 1) - 1 FROM message;"
+    "DELETE FROM meta WHERE name IN ('epoch', 'created', 'unsynced');",
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -393,100 +395,6 @@ static void reserve_wal_index(sqlite3 *db)
     }
 }
 
-/* ---- epoch ------------------------------------------------------------------------------------------------- */
-
-static int get_meta(sqlite3 *db, const char *name, char *out, size_t size)
-{
-    sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(db, "SELECT value FROM meta WHERE name=?1", -1, &statement, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC);
-    if (code == SQLITE_OK)
-        code = sqlite3_step(statement);
-    out[0] = '\0';
-    if (code == SQLITE_ROW) {
-        const char *value = (const char *)sqlite3_column_text(statement, 0);
-        snprintf(out, size, "%s", value ? value : "");
-        code = SQLITE_OK;
-    }
-    sqlite3_finalize(statement);
-    return code == SQLITE_DONE ? SQLITE_OK : code;
-}
-
-static int set_meta(sqlite3 *db, const char *name, const char *value)
-{
-    sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(db, "INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)", -1,
-                                  &statement, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC);
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_text(statement, 2, value, -1, SQLITE_STATIC);
-    if (code == SQLITE_OK)
-        code = rt_db_run(statement);
-    sqlite3_finalize(statement);
-    return code;
-}
-
-static int new_epoch(sqlite3 *db, char epoch[RT_EPOCH_MAX + 1])
-{
-    char id[RT_ID_LEN + 1];
-    char created[RT_ISO_TIME_LEN + 1];
-    rt_random_id(id);
-    snprintf(epoch, RT_EPOCH_MAX + 1, "%.*s", EPOCH_LEN, id);
-    rt_iso_time(rt_wall_ms(), created);
-    int code = set_meta(db, "epoch", epoch);
-    return code == SQLITE_OK ? set_meta(db, "created", created) : code;
-}
-
-static void read_boot_id(char out[BOOT_ID_LEN + 1])
-{
-    int fd = open(BOOT_ID_FILE, O_RDONLY | O_CLOEXEC);
-    ssize_t len = fd >= 0 ? read(fd, out, BOOT_ID_LEN) : 0;
-    if (fd >= 0)
-        close(fd);
-    out[len > 0 ? len : 0] = '\0';
-}
-
-/* With `sync: normal` commits wait in the page cache: the machine may go down with offsets that were already given out, and they
- * would be given again to other messages. So the boot is noted while such a process runs; when the note is still there in another
- * boot, positions of the old epoch mean nothing any more. With `sync: full` nothing is lost and nothing noted. */
-static int settle_epoch(sqlite3 *db, bool sync_full, char epoch[RT_EPOCH_MAX + 1])
-{
-    char boot[BOOT_ID_LEN + 1];
-    char noted[BOOT_ID_LEN + 1];
-    read_boot_id(boot);
-    int code = get_meta(db, "epoch", epoch, RT_EPOCH_MAX + 1);
-    if (code == SQLITE_OK)
-        code = get_meta(db, "unsynced", noted, sizeof(noted));
-    if (code != SQLITE_OK)
-        return code;
-    bool lost = noted[0] && strcmp(noted, boot) != 0;
-    if (lost)
-        rt_log(RT_LOG_WARN, "journal",
-               "the machine stopped while commits were not synced (storage.sync): new epoch, "
-               "older positions cannot be resumed");
-    if (lost || epoch[0] == '\0')
-        code = new_epoch(db, epoch);
-    if (code == SQLITE_OK && (!sync_full || noted[0]))
-        code = set_meta(db, "unsynced", sync_full ? "" : boot);
-    return code;
-}
-
-static int load_epoch(sqlite3 *db, bool sync_full, char epoch[RT_EPOCH_MAX + 1], struct rt_err *err)
-{
-    int code = rt_db_exec(db, "BEGIN IMMEDIATE");
-    if (code == SQLITE_OK)
-        code = settle_epoch(db, sync_full, epoch);
-    if (code == SQLITE_OK)
-        code = rt_db_exec(db, "COMMIT");
-    if (code == SQLITE_OK)
-        return 0;
-    int ret = open_failed(db, "cannot read its epoch", err);
-    rt_db_rollback(db);
-    return ret;
-}
-
 /* ---- the two connections ----------------------------------------------------------------------------------- */
 
 /* Checkpoints are the writer's own (sqlite_upkeep.h). Deleted rows are overwritten where that costs no extra write. */
@@ -497,8 +405,7 @@ static int load_epoch(sqlite3 *db, bool sync_full, char epoch[RT_EPOCH_MAX + 1],
     "PRAGMA cache_size=-" CACHE_KIB ";" \
     "PRAGMA journal_size_limit=" WAL_KEEP_BYTES ";"
 
-static int prepare_writer(sqlite3 *db, const struct rt_journal_options *options,
-                          char epoch[RT_EPOCH_MAX + 1], struct rt_err *err)
+static int prepare_writer(sqlite3 *db, const struct rt_journal_options *options, struct rt_err *err)
 {
     int64_t version = 0;
     const char *sync = options->sync_full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL";
@@ -513,20 +420,18 @@ static int prepare_writer(sqlite3 *db, const struct rt_journal_options *options,
         ret = migrate(db, version, err);
     if (ret == 0)
         ret = limit_size(db, options->max_size, err);
-    if (ret == 0)
-        ret = load_epoch(db, options->sync_full, epoch, err);
     return ret;
 }
 
 int rt_db_open_writer(const struct rt_journal_options *options, sqlite3 **ret_db,
-                      char epoch[RT_EPOCH_MAX + 1], struct rt_err *err)
+                      struct rt_err *err)
 {
     sqlite3 *db = NULL;
     int ret = create_file(options->path, err);
     if (ret == 0)
         ret = open_connection(options, &db, err);
     if (ret == 0)
-        ret = prepare_writer(db, options, epoch, err);
+        ret = prepare_writer(db, options, err);
     if (ret < 0) {
         if (db)
             rt_db_close_writer(db, false);
@@ -558,10 +463,6 @@ int rt_db_open_reader(const struct rt_journal_options *options, sqlite3 **ret_db
 
 void rt_db_close_writer(sqlite3 *db, bool clean)
 {
-    /* A checkpoint that fails leaves the WAL in place, and the note with it. */
-    if (clean &&
-        sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) == SQLITE_OK)
-        rt_db_exec(db, "UPDATE meta SET value='' WHERE name='unsynced' AND value<>''");
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, clean ? 0 : 1, NULL);
     sqlite3_close(db);
 }

@@ -1,13 +1,15 @@
 /* The database file of the SQLite journal: lock, opening, schema, settings, and what an error of SQLite means to us.
  *
- * Schema (PRAGMA user_version 1, application_id "rtbr"):
- *     meta(name, value)            epoch, created, floor (see sqlite_upkeep.h), unsynced (see settle_epoch())
+ * Schema (PRAGMA user_version 2, application_id "rtbr"):
+ *     meta(name, value)            floor, purged (see sqlite_upkeep.h)
+ *     epoch(id, name, started, first)
+ *                                  runs of the broker that wrote (see sqlite_epoch.h)
  *     channel(id, name, top)       top: highest offset given
  *     message(seq, channel_id, offset, time, id, kind, flags, event, data, attachments, publisher, key)
  *                                  unique index (channel_id, offset); data is TEXT for JSON and text, BLOB for bytes
  *     recent_key(seq, channel, publisher, key, offset, time)
  *                                  idempotency keys of the window; unique index (channel, publisher, key)
- * Rows of message and recent_key are in order of commit by seq, so that the oldest are found without an index on time.
+ * Rows of message and recent_key are in order of commit by seq, so that the oldest are found without an index on time. No seq of a message is given twice, also when it was deleted.
  *
  * Thread: a connection is used by one thread at a time; it may be opened on one and handed to another before use. */
 #ifndef RT_JOURNAL_SQLITE_DB_H
@@ -21,9 +23,9 @@
 /* Takes the exclusive lock of PATH-lock; the descriptor holds it until it is closed. RT_EIO: text names the process that has it. */
 int rt_db_lock(const char *path, int *ret_fd, struct rt_err *err);
 
-/* Opens for the writer: creates, checks, migrates. `epoch` gets the database's. The caller holds the lock. */
+/* Opens for the writer: creates, checks, migrates. The caller holds the lock. */
 int rt_db_open_writer(const struct rt_journal_options *options, sqlite3 **ret_db,
-                      char epoch[RT_EPOCH_MAX + 1], struct rt_err *err);
+                      struct rt_err *err);
 /* Opens for reading; after the writer. Its close never checkpoints. */
 int rt_db_open_reader(const struct rt_journal_options *options, sqlite3 **ret_db,
                       struct rt_err *err);

@@ -3,28 +3,16 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "journal/sqlite_epoch.h"
 #include "journal/sqlite_rows.h"
 
 #define COLUMNS "offset, time, id, kind, flags, event, data, attachments, publisher, key"
 
-enum {
-    BEGIN,
-    END,
-    EPOCH,
-    FLOOR,
-    CHANNEL,
-    OLDEST,
-    FORWARD,
-    REVERSE,
-    TIME_AT,
-    FROM_TIME,
-    STATEMENTS
-};
+enum { BEGIN, END, FLOOR, CHANNEL, OLDEST, FORWARD, REVERSE, TIME_AT, FROM_TIME, STATEMENTS };
 
 static const char *const statements[STATEMENTS] = {
     [BEGIN] = "BEGIN",
     [END] = "COMMIT",
-    [EPOCH] = "SELECT value FROM meta WHERE name='epoch'",
     [FLOOR] = "SELECT value FROM meta WHERE name='floor'",
     [CHANNEL] = "SELECT id, top FROM channel WHERE name=?1",
     [OLDEST] = "SELECT min(offset) FROM message WHERE channel_id=?1",
@@ -41,6 +29,7 @@ static const char *const statements[STATEMENTS] = {
 struct rt_reader {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENTS];
+    struct rt_epochs epochs;
     struct rt_queue *reads;
     struct rt_mailbox *answers;
     struct rt_sqlite_status *status;
@@ -210,16 +199,6 @@ static int find_time(struct rt_reader *r, struct rt_read *read, int64_t channel,
     return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-static int read_epoch(struct rt_reader *r, struct rt_read *read)
-{
-    sqlite3_stmt *epoch = r->statements[EPOCH];
-    int code = sqlite3_step(epoch);
-    if (code == SQLITE_ROW)
-        snprintf(read->top.epoch, sizeof(read->top.epoch), "%.*s", RT_STR_ARG(column(epoch, 0)));
-    sqlite3_reset(epoch);
-    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
-}
-
 /* `*ret_id` is 0 for a channel that is not there. */
 static int read_channel(struct rt_reader *r, struct rt_read *read, int64_t *ret_id)
 {
@@ -243,17 +222,38 @@ static int read_channel(struct rt_reader *r, struct rt_read *read, int64_t *ret_
     return code;
 }
 
+/* Is `since` of another epoch still a position of what is stored? `read->status` says so. In reverse it says what comes before it. */
+static int judge_since(struct rt_reader *r, struct rt_read *read, int64_t channel)
+{
+    if (read->epoch[0] == '\0' || strcmp(read->epoch, read->top.epoch) == 0)
+        return SQLITE_OK;
+    enum rt_known known = RT_KNOWN;
+    int64_t offset = bound(read->since, 0);
+    if (read->reverse && offset > 0)
+        offset--;
+    int code = rt_epochs_judge(&r->epochs, read->epoch, channel, offset, &known);
+    if (code != SQLITE_OK || known == RT_KNOWN)
+        return code;
+    read->status = RT_ERANGE;
+    snprintf(read->text, sizeof(read->text), "%s",
+             known == RT_KNOWN_NOT ? "the position is of another epoch"
+                                   : "the position is of a part of the log that is gone");
+    return SQLITE_OK;
+}
+
 static int read_all(struct rt_reader *r, struct rt_read *read)
 {
     int64_t channel = 0;
     int64_t oldest = 0;
     if (read->by_time)
         read->since = 0; /* of a channel that is not there */
-    int code = read_epoch(r, read);
+    int code = rt_epochs_last(&r->epochs, read->top.epoch);
     if (code == SQLITE_OK)
         code = read_channel(r, read, &channel);
     read->floor = read->top.offset; /* nothing is stored: what there was is gone */
-    if (code != SQLITE_OK || channel == 0)
+    if (code == SQLITE_OK)
+        code = judge_since(r, read, channel);
+    if (code != SQLITE_OK || read->status != RT_OK || channel == 0)
         return code;
     code = sqlite3_bind_int64(r->statements[OLDEST], 1, channel);
     if (code == SQLITE_OK)
@@ -279,13 +279,13 @@ static void drop_messages(struct rt_read *read)
 
 static void answer(struct rt_reader *r, struct rt_read *read)
 {
+    read->status = RT_OK;
     int code = rt_db_run(r->statements[BEGIN]);
     if (code == SQLITE_OK)
         code = read_all(r, read);
     /* Always: a snapshot that stays open holds the WAL back. */
     if (!sqlite3_get_autocommit(r->db))
         (void)rt_db_run(r->statements[END]);
-    read->status = RT_OK;
     if (code == SQLITE_OK)
         return;
     drop_messages(read);
@@ -297,6 +297,7 @@ static void answer(struct rt_reader *r, struct rt_read *read)
 
 static void close_database(struct rt_reader *r)
 {
+    rt_epochs_deinit(&r->epochs);
     rt_db_finalize(r->statements, STATEMENTS);
     sqlite3_close(r->db);
     r->db = NULL;
@@ -330,6 +331,8 @@ int rt_reader_new(const struct rt_reader_options *options, struct rt_reader **re
     int code = rt_db_open_reader(options->journal, &r->db, err);
     if (code == 0)
         code = rt_db_prepare(r->db, statements, r->statements, STATEMENTS, err);
+    if (code == 0)
+        code = rt_epochs_init(&r->epochs, r->db, err);
     if (code < 0) {
         rt_reader_free(r);
         return code;

@@ -14,7 +14,7 @@ static const char *const statements[RT_ROWS_STATEMENTS] = {
     [RT_ROWS_ADD_CHANNEL] = "INSERT INTO channel(name, top) VALUES(?1, ?2)",
     [RT_ROWS_ADD_MESSAGE] =
         "INSERT INTO message(channel_id, offset, time, id, kind, flags, event, data, attachments,"
-        " publisher, key) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        " publisher, key, seq) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     [RT_ROWS_SET_TOP] = "UPDATE channel SET top=?2 WHERE id=?1",
 };
 
@@ -31,10 +31,10 @@ static struct rt_str channel_name(const void *value)
     return ((const struct channel *)value)->name;
 }
 
-int rt_rows_init(struct rt_rows *rows, sqlite3 *db, const char *epoch, uint64_t window,
+int rt_rows_init(struct rt_rows *rows, sqlite3 *db, const struct rt_epoch *epoch, uint64_t window,
                  struct rt_err *err)
 {
-    *rows = (struct rt_rows){.db = db, .epoch = epoch, .window = window};
+    *rows = (struct rt_rows){.db = db, .epoch = epoch, .seq = epoch->first, .window = window};
     rt_map_init(&rows->channels, channel_name);
     rt_list_init(&rows->recent);
     rt_list_init(&rows->changed);
@@ -291,6 +291,8 @@ static int add_message(struct rt_rows *rows, const struct channel *c, const stru
     if (code == SQLITE_OK)
         code = sqlite3_bind_int64(add, 2, offset);
     if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(add, 12, rows->seq);
+    if (code == SQLITE_OK)
         code = rt_db_run(add);
     else
         sqlite3_clear_bindings(add);
@@ -320,7 +322,7 @@ static void answer(const struct rt_rows *rows, struct rt_append *append, uint64_
     append->status = RT_OK;
     append->duplicate = duplicate;
     append->position.offset = offset;
-    snprintf(append->position.epoch, sizeof(append->position.epoch), "%s", rows->epoch);
+    snprintf(append->position.epoch, sizeof(append->position.epoch), "%s", rows->epoch->name);
 }
 
 int rt_rows_add(struct rt_rows *rows, struct rt_append *append, bool guarded)
@@ -340,6 +342,7 @@ int rt_rows_add(struct rt_rows *rows, struct rt_append *append, bool guarded)
     if (code != SQLITE_OK)
         return code;
     c->top++;
+    rows->seq++;
     if (rt_list_empty(&c->changed))
         rt_list_push(&rows->changed, &c->changed);
     if (m->time > rows->latest)

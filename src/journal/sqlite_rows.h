@@ -10,7 +10,7 @@
 
 #include "base/buf.h"
 #include "base/map.h"
-#include "journal/sqlite_db.h"
+#include "journal/sqlite_epoch.h"
 
 #define RT_ROWS_CHANNELS 16384u
 
@@ -27,7 +27,8 @@ enum {
 struct rt_rows {
     sqlite3 *db;
     sqlite3_stmt *statements[RT_ROWS_STATEMENTS];
-    const char *epoch;
+    const struct rt_epoch *epoch;
+    int64_t seq;     /* of the next message */
     uint64_t window; /* ms, 0: keys are ignored */
     uint64_t latest; /* highest time of a message seen by this process */
     int64_t floor;   /* top of a new channel: not below what a purged one had */
@@ -38,7 +39,7 @@ struct rt_rows {
 };
 
 /* `epoch` lives as long as `rows`. */
-int rt_rows_init(struct rt_rows *rows, sqlite3 *db, const char *epoch, uint64_t window,
+int rt_rows_init(struct rt_rows *rows, sqlite3 *db, const struct rt_epoch *epoch, uint64_t window,
                  struct rt_err *err);
 void rt_rows_deinit(struct rt_rows *rows);
 

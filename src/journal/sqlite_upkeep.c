@@ -16,6 +16,7 @@
 static const char *const statements[RT_UPKEEP_STATEMENTS] = {
     [RT_UPKEEP_OLD_MESSAGES] = "SELECT seq, time FROM message ORDER BY seq LIMIT ?1",
     [RT_UPKEEP_DELETE_MESSAGES] = "DELETE FROM message WHERE seq<=?1",
+    [RT_UPKEEP_SET_PURGED] = "INSERT OR REPLACE INTO meta(name, value) VALUES('purged', ?1)",
     [RT_UPKEEP_OLD_KEYS] = "SELECT seq, time FROM recent_key ORDER BY seq LIMIT ?1",
     [RT_UPKEEP_DELETE_KEYS] = "DELETE FROM recent_key WHERE seq<=?1",
     [RT_UPKEEP_LAST_CHANNEL] =
@@ -144,11 +145,12 @@ static int find_channels(struct rt_upkeep *u, struct chunk *chunk)
 
 /* ---- deleting ---------------------------------------------------------------------------------------------- */
 
-static int delete_up_to(sqlite3_stmt *statement, int64_t last)
+/* Nothing with 0. */
+static int run_with(sqlite3_stmt *statement, int64_t value)
 {
-    if (last == 0)
+    if (value == 0)
         return SQLITE_OK;
-    int code = sqlite3_bind_int64(statement, 1, last);
+    int code = sqlite3_bind_int64(statement, 1, value);
     return code == SQLITE_OK ? rt_db_run(statement) : code;
 }
 
@@ -173,9 +175,11 @@ static int apply(struct rt_upkeep *u, const struct chunk *chunk, bool *ret_at_co
     if (code == SQLITE_OK)
         code = delete_channels(u, chunk);
     if (code == SQLITE_OK)
-        code = delete_up_to(u->statements[RT_UPKEEP_DELETE_MESSAGES], chunk->message);
+        code = run_with(u->statements[RT_UPKEEP_DELETE_MESSAGES], chunk->message);
     if (code == SQLITE_OK)
-        code = delete_up_to(u->statements[RT_UPKEEP_DELETE_KEYS], chunk->key);
+        code = run_with(u->statements[RT_UPKEEP_SET_PURGED], chunk->message);
+    if (code == SQLITE_OK)
+        code = run_with(u->statements[RT_UPKEEP_DELETE_KEYS], chunk->key);
     *ret_at_commit = code == SQLITE_OK;
     if (code == SQLITE_OK)
         code = rt_db_exec(u->db, "COMMIT");

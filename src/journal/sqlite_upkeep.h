@@ -2,8 +2,8 @@
  *
  * Messages older than the retention and keys older than the window go in chunks, always the oldest of all by order of commit: what is left of a
  * channel has no hole. Their pages are used again, the file does not shrink. Channels without messages go too (only with a
- * retention): their names are chosen by peers. The highest top of those that went is kept as `floor`, and new channels count on from there, so that no offset of
- * the epoch is ever given twice.
+ * retention): their names are chosen by peers. The highest top of those that went is kept as `floor`, and new channels count on from there, so that no offset
+ * is ever given twice. `purged` is the highest seq that was deleted.
  * The WAL is copied into the database when it has RT_UPKEEP_FRAMES pages, and then written again from its start.
  *
  * Thread: the writer's. */
@@ -17,6 +17,7 @@
 enum {
     RT_UPKEEP_OLD_MESSAGES,
     RT_UPKEEP_DELETE_MESSAGES,
+    RT_UPKEEP_SET_PURGED,
     RT_UPKEEP_OLD_KEYS,
     RT_UPKEEP_DELETE_KEYS,
     RT_UPKEEP_LAST_CHANNEL,

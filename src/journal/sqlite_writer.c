@@ -26,7 +26,7 @@ static const char *const statements[STATEMENTS] = {"BEGIN IMMEDIATE", "COMMIT"};
 struct rt_writer {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENTS];
-    char epoch[RT_EPOCH_MAX + 1];
+    struct rt_epoch epoch;
     struct rt_rows rows;
     struct rt_upkeep upkeep;
     struct rt_queue *appends;
@@ -219,6 +219,13 @@ static int add_rows(struct rt_writer *w, struct rt_list *batch, bool guarded, bo
     return rt_rows_finish(&w->rows);
 }
 
+/* The first transaction begins the epoch. */
+static int fill(struct rt_writer *w, struct rt_list *batch, bool guarded, bool *ret_row_failed)
+{
+    int code = w->epoch.stored ? SQLITE_OK : rt_epoch_store(w->db, &w->epoch);
+    return code == SQLITE_OK ? add_rows(w, batch, guarded, ret_row_failed) : code;
+}
+
 /* One transaction; on a failure it is rolled back, and `*ret_code` says why. */
 static enum outcome transact(struct rt_writer *w, struct rt_list *batch, bool guarded,
                              int *ret_code)
@@ -227,13 +234,15 @@ static enum outcome transact(struct rt_writer *w, struct rt_list *batch, bool gu
     bool at_commit = false;
     int code = rt_db_run(w->statements[BEGIN]);
     if (code == SQLITE_OK)
-        code = add_rows(w, batch, guarded, &row_failed);
+        code = fill(w, batch, guarded, &row_failed);
     if (code == SQLITE_OK) {
         at_commit = true;
         code = rt_db_run(w->statements[COMMIT]);
     }
-    if (code == SQLITE_OK)
+    if (code == SQLITE_OK) {
+        w->epoch.stored = true;
         return STORED;
+    }
     *ret_code = code;
     enum rt_db_fault fault = at_commit ? rt_db_commit_fault(w->db, code) : rt_db_fault(w->db, code);
     if (fault == RT_FAULT_STOP)
@@ -420,6 +429,18 @@ void rt_writer_run(void *writer)
 
 /* ---- life -------------------------------------------------------------------------------------------------- */
 
+static int open_database(struct rt_writer *w, const struct rt_journal_options *journal,
+                         struct rt_err *err)
+{
+    int code = rt_db_open_writer(journal, &w->db, err);
+    if (code == 0 && (code = rt_epoch_new(w->db, &w->epoch, err)) < 0) {
+        rt_err_wrap(err, "storage.path %s", journal->path);
+        rt_db_close_writer(w->db, false);
+        w->db = NULL;
+    }
+    return code;
+}
+
 int rt_writer_new(const struct rt_writer_options *options, struct rt_writer **ret_writer,
                   struct rt_err *err)
 {
@@ -433,10 +454,10 @@ int rt_writer_new(const struct rt_writer_options *options, struct rt_writer **re
     rt_list_init(&w->pending);
     rt_map_init(&w->marks, mark_name);
     rt_list_init(&w->mark_list);
-    int code = rt_db_open_writer(journal, &w->db, w->epoch, err);
+    int code = open_database(w, journal, err);
     if (code < 0)
         goto opened_not;
-    code = rt_rows_init(&w->rows, w->db, w->epoch, journal->idempotency_window, err);
+    code = rt_rows_init(&w->rows, w->db, &w->epoch, journal->idempotency_window, err);
     if (code == 0)
         code = rt_db_prepare(w->db, statements, w->statements, STATEMENTS, err);
     if (code == 0)

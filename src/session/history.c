@@ -186,6 +186,10 @@ static bool covered(const struct rt_channel *c, const struct rt_history *q,
      * the epoch. */
     if (!c || rt_channel_epoch(c)[0] == '\0' || rt_channel_top(c) == 0)
         return false;
+    /* A journal may know how far positions of an earlier epoch are still good. */
+    if (q->has_since && q->since.epoch[0] != '\0' &&
+        strcmp(q->since.epoch, rt_channel_epoch(c)) != 0)
+        return false;
     if (wanted(q) == 0)
         return true;
     if (q->has_since && !q->reverse)
@@ -351,9 +355,11 @@ static void place_by_rows(struct reading *r, const struct rt_position *top)
 
 static void rows_came(struct reading *r)
 {
-    const struct rt_history *q = &r->query;
+    struct rt_history *q = &r->query;
     struct rt_read *read = &r->read;
     struct rt_position top = read->top;
+    if (!r->channel) /* the journal has looked at the epoch of the position */
+        memcpy(q->since.epoch, top.epoch, sizeof(q->since.epoch));
     if (r->channel && rt_journal_position(r->broker->journal, q->channel, &top))
         drop_above(read, top.offset);
     place_by_rows(r, &top);
@@ -409,8 +415,8 @@ static void fill_read(struct reading *r)
         read->limit = r->rule->history_size < HISTORY_MAX ? r->rule->history_size : HISTORY_MAX;
         read->reverse = true;
     }
-    if (r->channel)
-        memcpy(read->epoch, rt_channel_epoch(r->channel), sizeof(read->epoch));
+    const char *epoch = r->channel ? rt_channel_epoch(r->channel) : q->since.epoch;
+    memcpy(read->epoch, epoch, sizeof(read->epoch));
 }
 
 static int ask_store(struct reading *r)

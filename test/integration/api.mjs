@@ -1,4 +1,8 @@
 // The HTTP API as the tests call it.
+import http from 'node:http';
+
+import { EventReader } from './events.mjs';
+import { defer } from './harness.mjs';
 import { request } from './wire.mjs';
 
 // Resolves with the response; `result` is in `response.result` when it went well.
@@ -35,3 +39,26 @@ export async function readPages(ask, { since = { offset: 0 }, page = 1000 } = {}
 
 // The whole log of a channel.
 export const wholeLog = (broker, channel, page) => readPages((query) => ok(broker, 'history', { channel, ...query }), { page });
+
+// GET /api/stream until the test ends: `events` grows, their data is parsed.
+export async function openStream(t, broker, query, headers = {}) {
+  const s = { events: [], ended: false };
+  await new Promise((resolve, reject) => {
+    s.request = http.get({ port: broker.port, host: '127.0.0.1', path: `/api/stream?${query}`, agent: false, headers: { 'x-api-key': 'test-key', ...headers } }, (res) => {
+      s.status = res.statusCode;
+      s.headers = res.headers;
+      const events = new EventReader();
+      res.setEncoding('utf8');
+      res.on('data', (chunk) => {
+        for (const event of events.push(chunk)) s.events.push({ ...event, data: JSON.parse(event.data) });
+      });
+      res.on('end', () => (s.ended = true));
+      res.on('error', () => (s.ended = true));
+      resolve();
+    });
+    s.request.on('error', reject);
+  });
+  s.close = () => s.request.destroy();
+  defer(t, s.close);
+  return s;
+}

@@ -3,14 +3,14 @@
 // RT_PUBLISHES and RT_KILLS make the first test longer: RT_PUBLISHES=100000 RT_KILLS=10 is the full one.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import path from 'node:path';
 
 import WebSocket from 'ws';
 
-import { call, ok, wholeLog } from './api.mjs';
+import { call, ok, openStream, wholeLog } from './api.mjs';
 import { SANITIZED, configPath, defer, once, startBroker, tempDir, test, until } from './harness.mjs';
 import { connect } from './socketio.mjs';
 import { request } from './wire.mjs';
@@ -144,11 +144,14 @@ test(`kill -9: ${PUBLISHES} acknowledged publishes, ${KILLS} kills: all there on
   assert.equal(log.offset, rows.length);
   const byNumber = new Map(rows.map((r) => [r.data.n, r]));
   assert.equal(byNumber.size, rows.length, 'a message is there twice');
-  for (const { n, offset, epoch } of state.acknowledged) {
+  for (const { n, offset } of state.acknowledged) {
     assert.ok(byNumber.has(n), `message ${n} was acknowledged and is not there`);
     assert.equal(byNumber.get(n).offset, offset, `message ${n} is at another place`);
-    assert.equal(epoch, log.epoch);
   }
+  // Who knows a position of an earlier run goes on from it.
+  const lastOf = new Map(state.acknowledged.map((a) => [a.epoch, a]));
+  assert.ok(lastOf.size > KILLS / 2, `${lastOf.size} epochs`);
+  for (const position of lastOf.values()) await assertGoesOn(broker, channel, { offset: position.offset, epoch: position.epoch });
   assert.equal(state.acknowledged.length, PUBLISHES);
   // Nothing comes from nowhere: acknowledged, or sent and unknown.
   const acknowledged = new Set(state.acknowledged.map((a) => a.n));
@@ -209,9 +212,81 @@ test('positions and history survive a restart, also what memory does not hold an
   await broker.restart();
   assert.deepEqual(await wholeLog(broker, 'log:a', 7), before, 'ids, times, tags and all');
   const next = await ok(broker, 'publish', { channel: 'log:b', data: 'after' });
-  assert.deepEqual(next, { offset: 31, epoch: epochs['log:b'] });
+  assert.equal(next.offset, 31);
+  assert.notEqual(next.epoch, epochs['log:b'], 'a run has an epoch of its own');
+  await assertGoesOn(broker, 'log:b', { offset: 30, epoch: epochs['log:b'] });
   const newest = await ok(broker, 'history', { channel: 'log:b', limit: 3, reverse: true });
   assert.deepEqual(newest.publications.map((p) => p.offset), [31, 30, 29]);
+});
+
+// ---- an earlier state of the file ----
+
+const since = (broker, channel, position) => call(broker, 'history', { channel, since: position, limit: -1 });
+
+// What a client knows that goes on from a position: all that follows it, or that it cannot be known.
+async function assertGoesOn(broker, channel, position) {
+  const { status, result, text } = await since(broker, channel, position);
+  assert.equal(status, 200, text);
+  assert.equal(result.gap, undefined);
+  assert.deepEqual(result.publications.map((p) => p.offset), [...Array(result.offset - position.offset).keys()].map((i) => position.offset + 1 + i));
+}
+
+async function assertGone(broker, channel, position) {
+  const { status, error, text } = await since(broker, channel, position);
+  assert.equal(status, 416, `${JSON.stringify(position)}: ${text}`);
+  assert.equal(error.code, 'unrecoverable_position');
+}
+
+async function publishMany(broker, channel, count, data) {
+  const positions = [];
+  for (let n = 0; n < count; n++) positions.push(await ok(broker, 'publish', { channel, data: `${data} ${n}` }));
+  return positions;
+}
+
+const removeFile = (file) => ['', '-wal', '-shm'].forEach((suffix) => rmSync(file + suffix, { force: true }));
+
+test('a backup that is put back: positions of what is gone are refused, older ones go on', async (t) => {
+  const broker = await start(t);
+  const channel = 'log:backup';
+  const first = await publishMany(broker, channel, 50, 'kept');
+  await broker.stop();
+  copyFileSync(broker.file, `${broker.file}.backup`);
+  await broker.restart();
+  const second = await publishMany(broker, channel, 50, 'gone');
+  await broker.stop();
+  removeFile(broker.file);
+  copyFileSync(`${broker.file}.backup`, broker.file);
+  await broker.restart();
+  await assertGone(broker, channel, second.at(-1)); // nothing was written yet that has its offset
+  const third = await publishMany(broker, channel, 70, 'another future');
+  for (const position of [second[0], second[20], second.at(-1)]) await assertGone(broker, channel, position);
+  for (const position of [first[0], first[30], first.at(-1), third[0], third.at(-1)]) await assertGoesOn(broker, channel, position);
+  const stream = await openStream(t, broker, `channel=${channel}`, { 'last-event-id': `${second.at(-1).epoch}:${second.at(-1).offset}` });
+  await until('the stream is told', () => stream.events.some((e) => e.event === 'gap'));
+  // The same again: both futures of the backup are gone.
+  await broker.stop();
+  removeFile(broker.file);
+  copyFileSync(`${broker.file}.backup`, broker.file);
+  await broker.restart();
+  await publishMany(broker, channel, 80, 'a third one');
+  for (const position of [second[0], third[0], third.at(-1)]) await assertGone(broker, channel, position);
+  await assertGoesOn(broker, channel, first.at(-1));
+});
+
+test('a write-ahead log that is lost takes its positions with it', async (t) => {
+  const broker = await start(t);
+  const channel = 'log:lost';
+  const kept = await publishMany(broker, channel, 20, 'kept');
+  await broker.stop(); // all is in the file
+  await broker.restart();
+  const lost = await publishMany(broker, channel, 20, 'lost');
+  await broker.kill();
+  rmSync(`${broker.file}-wal`);
+  rmSync(`${broker.file}-shm`);
+  await broker.restart();
+  await publishMany(broker, channel, 40, 'after');
+  for (const position of lost) await assertGone(broker, channel, position);
+  for (const position of kept) await assertGoesOn(broker, channel, position);
 });
 
 test('idempotency keys survive a restart, belong to their caller, and expire', async (t) => {
@@ -227,7 +302,8 @@ test('idempotency keys survive a restart, belong to their caller, and expire', a
   await publish('k2');
   await broker.kill();
   await broker.restart();
-  assert.deepEqual(await publish('k2'), { offset: 3, epoch: first.epoch, duplicate: true });
+  const { offset, duplicate } = await publish('k2');
+  assert.deepEqual([offset, duplicate], [3, true]);
   const late = await until('the key is forgotten', async () => {
     const result = await publish('k2');
     return !result.duplicate && result;

@@ -4,8 +4,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { after, before } from 'node:test';
 
-import { call, ok } from './api.mjs';
-import { EventReader } from './events.mjs';
+import { call, ok, openStream } from './api.mjs';
 import { assertMetrics, configPath, defer, noPromtool, shareBroker, startBroker, tempDir, test, until } from './harness.mjs';
 import { Tcp, Ws, exchange, readResponse, request } from './wire.mjs';
 
@@ -236,27 +235,7 @@ test('many calls on one connection, and many at once', async (t) => {
 // ---- streams ----
 
 // Reads a stream of server-sent events: `events` are {id, event, data}.
-async function stream(t, query, { headers = {}, broker = shared.broker } = {}) {
-  const s = { events: [], ended: false };
-  await new Promise((resolve, reject) => {
-    s.request = http.get({ port: broker.port, host: '127.0.0.1', path: `/api/stream?${query}`, agent: false, headers: { 'x-api-key': 'test-key', ...headers } }, (res) => {
-      s.status = res.statusCode;
-      s.headers = res.headers;
-      const events = new EventReader();
-      res.setEncoding('utf8');
-      res.on('data', (chunk) => {
-        for (const event of events.push(chunk)) s.events.push({ ...event, data: JSON.parse(event.data) });
-      });
-      res.on('end', () => (s.ended = true));
-      res.on('error', () => (s.ended = true));
-      resolve();
-    });
-    s.request.on('error', reject);
-  });
-  s.close = () => s.request.destroy();
-  defer(t, s.close);
-  return s;
-}
+const stream = (t, query, { headers, broker = shared.broker } = {}) => openStream(t, broker, query, headers);
 const streamed = (s, n) => until(`${n} events`, () => s.events.length >= n && s.events);
 
 test('stream: what is published, with its position', async (t) => {

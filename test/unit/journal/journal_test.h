@@ -281,6 +281,46 @@ UNUSED static void release_page(struct page *page)
     page->read.count = 0;
 }
 
+/* What a read of one message behind a position says: RT_OK or RT_ERANGE. `reverse`: before it. */
+UNUSED static int read_position(struct world *w, const char *channel, const char *epoch,
+                                uint64_t offset, bool reverse)
+{
+    struct page page = {.answered = false};
+    page.read = (struct rt_read){.channel_name = rt_str_c(channel),
+                                 .since = offset,
+                                 .limit = 1,
+                                 .reverse = reverse,
+                                 .done = on_read};
+    snprintf(page.read.epoch, sizeof(page.read.epoch), "%s", epoch);
+    assert_int_equal(rt_journal_read(w->journal, &page.read), RT_PENDING);
+    WAIT(w, page.answered);
+    assert_true(page.read.status == RT_OK || page.read.status == RT_ERANGE);
+    assert_true(page.read.status == RT_OK || page.read.text[0] != '\0');
+    release_page(&page);
+    return page.read.status;
+}
+
+/* The epoch that positions are told under now. */
+UNUSED static void get_epoch(struct world *w, char ret_epoch[RT_EPOCH_MAX + 1])
+{
+    struct page page;
+    read_page(w, &page, "a", 0, 0, 0, false);
+    snprintf(ret_epoch, RT_EPOCH_MAX + 1, "%s", page.read.top.epoch);
+    release_page(&page);
+}
+
+UNUSED static void copy_file(const char *from, const char *to)
+{
+    char data[4096];
+    int in = open(from, O_RDONLY);
+    int out = open(to, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    assert_true(in >= 0 && out >= 0);
+    for (ssize_t n = read(in, data, sizeof(data)); n > 0; n = read(in, data, sizeof(data)))
+        assert_int_equal(write(out, data, (size_t)n), n);
+    close(in);
+    close(out);
+}
+
 /* The highest offset of a channel. */
 UNUSED static uint64_t top_of(struct world *w, const char *channel)
 {

@@ -1,9 +1,8 @@
-/* Opening: what is refused and how it is said, migration, the epoch over restarts. */
+/* Opening: what is refused and how it is said. */
 #include "fault_vfs.h"
 #include "journal_test.h"
 
 #include <errno.h>
-#include <sys/wait.h>
 
 static void write_file(const char *path, const void *data, size_t len)
 {
@@ -81,10 +80,10 @@ static void test_of_a_newer_version(void **state)
     store(&w, "a", "x");
     close_journal(&w);
     int64_t version = sql(w.path, "PRAGMA user_version");
-    assert_int_equal(version, 1);
+    assert_int_equal(version, 2);
     sql(w.path, "PRAGMA user_version=9");
     expect_refusal(&w, RT_EINVAL, "newer rtbroker (schema 9");
-    sql(w.path, "PRAGMA user_version=1");
+    sql(w.path, "PRAGMA user_version=2");
     open_journal(&w);
     assert_int_equal(top_of(&w, "a"), 1);
     world_deinit(&w);
@@ -222,104 +221,15 @@ static void test_file_mode(void **state)
     world_deinit(&w);
 }
 
-static void get_epoch(struct world *w, char epoch[RT_EPOCH_MAX + 1])
-{
-    struct page page;
-    read_page(w, &page, "a", 0, 0, 0, false);
-    snprintf(epoch, RT_EPOCH_MAX + 1, "%s", page.read.top.epoch);
-    release_page(&page);
-}
-
-/* With `sync: normal` the epoch ends when the machine went down while commits were not synced, and only then. */
-static void test_epoch_of_unsynced_commits(void **state)
-{
-    (void)state;
-    struct world w;
-    char first[RT_EPOCH_MAX + 1];
-    char now[RT_EPOCH_MAX + 1];
-    world_init(&w);
-    w.options.sync_full = false;
-    open_journal(&w);
-    store(&w, "a", "x");
-    get_epoch(&w, first);
-    assert_int_equal(sql(w.path, "SELECT length(value) FROM meta WHERE name='unsynced'"), 36);
-    reopen(&w);
-    get_epoch(&w, now);
-    assert_string_equal(now, first); /* closed cleanly */
-    close_journal(&w);
-    assert_int_equal(sql(w.path, "SELECT length(value) FROM meta WHERE name='unsynced'"), 0);
-
-    sql(w.path, "UPDATE meta SET value='of an earlier boot' WHERE name='unsynced'");
-    open_journal(&w);
-    get_epoch(&w, now);
-    assert_string_not_equal(now, first);
-    assert_int_equal(store(&w, "a", "x"), 2);
-    close_journal(&w);
-    open_journal(&w);
-    get_epoch(&w, first);
-    assert_string_equal(now, first);
-    close_journal(&w);
-
-    /* The next process may be one that syncs. */
-    sql(w.path, "UPDATE meta SET value='of an earlier boot' WHERE name='unsynced'");
-    w.options.sync_full = true;
-    open_journal(&w);
-    get_epoch(&w, now);
-    assert_string_not_equal(now, first);
-    assert_int_equal(sql(w.path, "SELECT length(value) FROM meta WHERE name='unsynced'"), 0);
-    world_deinit(&w);
-}
-
-/* Killed, not powered off: the note is of this boot, the page cache has everything. */
-static void test_epoch_survives_a_kill(void **state)
-{
-    (void)state;
-    struct world w;
-    char first[RT_EPOCH_MAX + 1];
-    char now[RT_EPOCH_MAX + 1];
-    world_init(&w);
-    w.options.sync_full = false;
-    open_journal(&w);
-    get_epoch(&w, first);
-    close_journal(&w);
-    rt_loop_free(w.loop);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        rt_loop_new(&w.loop, NULL);
-        w.options.loop = w.loop;
-        open_journal(&w);
-        store(&w, "a", "x");
-        kill(getpid(), SIGKILL);
-    }
-    int status = 0;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(rt_loop_new(&w.loop, NULL), 0);
-    w.options.loop = w.loop;
-    open_journal(&w);
-    get_epoch(&w, now);
-    assert_string_equal(now, first);
-    assert_int_equal(top_of(&w, "a"), 1);
-    world_deinit(&w);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_folder),
-        cmocka_unit_test(test_a_folder),
-        cmocka_unit_test(test_not_a_database),
-        cmocka_unit_test(test_of_another_program),
-        cmocka_unit_test(test_of_a_newer_version),
-        cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_read_only),
-        cmocka_unit_test(test_created_on_bad_disk),
-        cmocka_unit_test(test_unknown_vfs),
-        cmocka_unit_test(test_locked),
+        cmocka_unit_test(test_no_folder),          cmocka_unit_test(test_a_folder),
+        cmocka_unit_test(test_not_a_database),     cmocka_unit_test(test_of_another_program),
+        cmocka_unit_test(test_of_a_newer_version), cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_read_only),          cmocka_unit_test(test_created_on_bad_disk),
+        cmocka_unit_test(test_unknown_vfs),        cmocka_unit_test(test_locked),
         cmocka_unit_test(test_file_mode),
-        cmocka_unit_test(test_epoch_of_unsynced_commits),
-        cmocka_unit_test(test_epoch_survives_a_kill),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

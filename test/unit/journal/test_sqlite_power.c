@@ -76,11 +76,15 @@ static void source_deinit(struct source *s)
     free(s->large);
 }
 
-/* Opens what the power failure left: no error, every channel a row of offsets from 1, at least as many as were acknowledged. Returns how many there are. */
-static uint64_t open_remains(struct world *w, const uint64_t acked[CHANNELS])
+/* Opens what the power failure left: no error, every channel a row of offsets from 1, at least as many as were acknowledged. Positions
+ * of the run are good up to what it left. Returns how many there are. */
+static uint64_t open_remains(struct world *w, const char *epoch, const uint64_t acked[CHANNELS])
 {
     uint64_t found = 0;
+    char sql_epoch[80];
     open_journal(w);
+    snprintf(sql_epoch, sizeof(sql_epoch), "SELECT count(*) FROM epoch WHERE name='%s'", epoch);
+    bool known = sql(w->path, sql_epoch) == 1; /* else nothing of the run is left */
     for (unsigned c = 0; c < CHANNELS; c++) {
         char sql_text[160];
         char name[8];
@@ -95,6 +99,8 @@ static uint64_t open_remains(struct world *w, const uint64_t acked[CHANNELS])
         assert_int_equal(sql(w->path, sql_text), top);
         found += top;
         assert_int_equal(store(w, name, "after"), top + 1);
+        assert_int_equal(read_position(w, name, epoch, top, false), known ? RT_OK : RT_ERANGE);
+        assert_int_equal(read_position(w, name, epoch, top + 1, false), RT_ERANGE);
     }
     assert_int_equal(sql(w->path, "SELECT count(*) FROM message"), found + CHANNELS);
     close_journal(w);
@@ -108,7 +114,9 @@ static unsigned cut_the_power(bool sync_full, int times)
     struct world remains;
     const uint64_t none[CHANNELS] = {0};
     unsigned lost = 0;
+    char epoch[RT_EPOCH_MAX + 1];
     source_init(&s, sync_full);
+    get_epoch(&s.w, epoch);
     world_init(&remains);
     for (int i = 0; i < times; i++) {
         unsigned until = s.next + 40 + (unsigned)i * 7 % 150;
@@ -118,7 +126,7 @@ static unsigned cut_the_power(bool sync_full, int times)
         remove_dir(remains.dir);
         assert_int_equal(mkdir(remains.dir, 0700), 0);
         power_capture(remains.path);
-        uint64_t found = open_remains(&remains, sync_full ? acked : none);
+        uint64_t found = open_remains(&remains, epoch, sync_full ? acked : none);
         lost += found < acked[0] + acked[1] + acked[2];
     }
     assert_true(power.syncs > 0);

@@ -25,6 +25,7 @@ static struct fake_journal {
     int refuse;   /* the code with which appends are refused within the call */
     bool no_reads, congested;
     char epoch[RT_EPOCH_MAX + 1];
+    char former_epoch[RT_EPOCH_MAX + 1]; /* whose positions are good as well */
     uint64_t offset;
     /* the rows that it can read, in order */
     struct rt_stored *rows[ROWS_MAX];
@@ -180,6 +181,17 @@ static void place_read(const struct fake_journal *j, struct rt_read *read)
         read->since = 0;
 }
 
+/* A journal that keeps what it stores looks at the epoch of a position. */
+static bool judge_epoch(const struct fake_journal *j, struct rt_read *read)
+{
+    if (read->status || j->base.ops->delivers || read->epoch[0] == '\0' ||
+        strcmp(read->epoch, j->epoch) == 0 || strcmp(read->epoch, j->former_epoch) == 0)
+        return true;
+    read->status = RT_ERANGE;
+    snprintf(read->text, sizeof(read->text), "the position is of another epoch");
+    return false;
+}
+
 /* Answers the oldest read as a journal would, from `rows`. */
 static void answer_read(int status)
 {
@@ -189,6 +201,8 @@ static void answer_read(int status)
     memmove(j->reads, j->reads + 1, --j->read_count * sizeof(j->reads[0]));
     read->status = status;
     snprintf(read->text, sizeof(read->text), "%s", status ? "the disk is gone" : "");
+    if (!judge_epoch(j, read))
+        status = read->status;
     memcpy(read->top.epoch, j->epoch, sizeof(j->epoch));
     read->top.offset = j->top;
     read->floor = j->oldest ? j->oldest - 1 : j->top;

@@ -315,6 +315,33 @@ static void test_log_since(void **state)
     expect_history("-3 the position lies ahead of the log\n");
 }
 
+/* A position of an earlier epoch: the journal says whether it is good, also where memory has what follows. */
+static void test_former_epoch(void **state)
+{
+    (void)state;
+    start();
+    fill_log();
+    fake.offset = 80;
+    fill("c", 2);
+    struct query q = {.channel = "c", .limit = -1, .since = true, .offset = 80};
+    ask(q);
+    expect_history("1@81 2@82 top E:82\n"); /* from memory */
+    q.epoch = "D";
+    ask(q);
+    answer_read(0);
+    expect_history("-3 the position is of another epoch\n");
+    snprintf(fake.former_epoch, sizeof(fake.former_epoch), "D");
+    q.offset = 70;
+    ask(q);
+    expect_read(70, false, 10000);
+    answer_read(0);
+    expect_history("r@80 top E:80\n");
+    q.offset = 81; /* more than the log has */
+    ask(q);
+    answer_read(0);
+    expect_history("-3 the position lies ahead of the log\n");
+}
+
 static void test_log_time(void **state)
 {
     (void)state;
@@ -477,9 +504,10 @@ int main(void)
         rig_test(test_refusals),       rig_test(test_window),       rig_test(test_size),
         rig_test(test_since),          rig_test(test_ttl),          rig_test(test_unseen),
         rig_test(test_publish_inside), rig_test(test_log_window),   rig_test(test_log_ttl),
-        rig_test(test_log_since),      rig_test(test_log_gap),      rig_test(test_log_page),
-        rig_test(test_log_errors),     rig_test(test_which_source), rig_test(test_fresh_object),
-        rig_test(test_several),        rig_test(test_time),         rig_test(test_log_time),
+        rig_test(test_log_since),      rig_test(test_former_epoch), rig_test(test_log_gap),
+        rig_test(test_log_page),       rig_test(test_log_errors),   rig_test(test_which_source),
+        rig_test(test_fresh_object),   rig_test(test_several),      rig_test(test_time),
+        rig_test(test_log_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
