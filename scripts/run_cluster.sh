@@ -16,6 +16,7 @@
 #     stop NAME          gracefully; waits for its end
 #     start NAME         again, on the same port with the same data; waits until it is ready (a node: until it lives, while a service is down)
 #     pause NAME         SIGSTOP to all of its processes; resume NAME: SIGCONT
+#     set NAME PATH=VALUE    one more setting of a node, from its next start on
 #   run_cluster.sh down                  stops a cluster that was kept
 #
 # CMD finds in its environment: RT_URL (nginx, or the first node), RT_NODES and RT_PIDS (URLs and process ids of the nodes), RT_REDIS_URL, RT_KAFKA_BROKERS,
@@ -550,6 +551,14 @@ open_cluster() {
 }
 
 case ${1:-} in
+set)
+    [ $# -eq 3 ] || misused "set which node, PATH=VALUE?"
+    open_cluster
+    # shellcheck disable=SC1091
+    source "$dir/cluster"
+    [[ $2 == n[0-9]* ]] && has "$2" || misused "no node $2 in this cluster: there are ${parts[*]}"
+    printf 'settings+=(%q)\n' "$2:$3" >>"$dir/cluster"
+    ;;
 kill | stop | start | pause | resume)
     [ $# -eq 2 ] || misused "$1 what?"
     open_cluster

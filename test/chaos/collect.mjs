@@ -41,15 +41,15 @@ class Partition {
 const headersOf = (text) => Object.fromEntries(text.split(',').filter(Boolean).map((h) => [h.slice(0, h.indexOf('=')), h.slice(h.indexOf('=') + 1)]));
 
 // One line of kcat. The channel's record as check.mjs wants it, or undefined for a marker.
-function readRecord(line, partitions, problems) {
+function readRecord(line, partitions, changes) {
   const [number, offset, channel, headerText, ...data] = line.split('\t');
   const value = data.join('\t');
   const headers = headersOf(headerText);
   if (!partitions.has(number)) partitions.set(number, new Partition());
   const partition = partitions.get(number);
-  if (Number(offset) !== partition.next) problems.push(`partition ${number}: offset ${offset} where ${partition.next} should be`);
+  if (Number(offset) !== partition.next) changes.push(`partition ${number}: offset ${offset} where ${partition.next} should be`);
   partition.next = Number(offset) + 1;
-  if (partition.fold.read(headers['rt-epoch'], partition.next)) problems.push(`partition ${number}: another incarnation at offset ${offset}: ${headers['rt-epoch']}`);
+  if (partition.fold.read(headers['rt-epoch'], partition.next)) changes.push(`partition ${number}: another incarnation at offset ${offset}: ${headers['rt-epoch']}`);
   if ('rt-marker' in headers) return undefined;
   const hash = createHash('md5').update(value).digest('hex');
   return `${channel}\t${partition.fold.name}.${number}\t${partition.next}\t${headers['rt-id']}\t${headers['rt-key']}\t${hash}\n`;
@@ -63,11 +63,11 @@ export async function collectKafka(dir, { brokers, topic, prefix }) {
   const exit = once(child, 'close');
   const out = createWriteStream(path.join(dir, 'kafka'));
   const partitions = new Map();
-  const problems = [];
+  const changes = []; // of incarnations, and holes in offsets
   const aside = [];
   let records = 0;
   for await (const line of createInterface({ input: child.stdout, crlfDelay: Infinity })) {
-    const record = readRecord(line, partitions, problems);
+    const record = readRecord(line, partitions, changes);
     if (!record) continue;
     records++;
     if (!record.startsWith(prefix)) aside.push(record.split('\t')[4]);
@@ -76,7 +76,7 @@ export async function collectKafka(dir, { brokers, topic, prefix }) {
   await new Promise((resolve) => out.end(resolve));
   const [code] = await exit;
   if (code !== 0) throw new Error(`kcat ended with ${code}`);
-  writeFileSync(path.join(dir, 'kafka.json'), JSON.stringify({ problems }));
+  writeFileSync(path.join(dir, 'kafka.json'), JSON.stringify({ problems: [], changes }));
   return { records, aside };
 }
 

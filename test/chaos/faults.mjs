@@ -19,7 +19,7 @@ export function random(seed) {
   };
 }
 
-function shuffle(list, rand) {
+export function shuffle(list, rand) {
   for (let i = list.length - 1; i > 0; i--) {
     const j = rand.below(i + 1);
     [list[i], list[j]] = [list[j], list[i]];

@@ -69,7 +69,7 @@ export class Failed extends Error {}
 export class Chaos {
   // `cluster`: one that runs already, then `prefix` keeps the channels of several runs apart: chaos:NAME- each. `dir`: for the logs.
   constructor(options) {
-    Object.assign(this, DEFAULTS, { without: [], seed: 1, prefix: 'chaos:', log: () => {} }, options);
+    Object.assign(this, DEFAULTS, { without: [], seed: 1, prefix: 'chaos:', operated: false, log: () => {} }, options);
     this.services = SERVICES.filter((name) => !this.without.includes(name));
     this.groups = plan(this);
     this.workers = [];
@@ -218,7 +218,7 @@ export class Chaos {
     const { records, aside } = await collectKafka(this.dir, { brokers, topic, prefix: this.prefix });
     this.aside = aside;
     if (postgres) await this.collectStore(url, records);
-    const run = { acked, open, subscribers: this.readers.map((_, i) => String(i + 1)), postgres, seed: this.seed };
+    const run = { acked, open, subscribers: this.readers.map((_, i) => String(i + 1)), postgres, seed: this.seed, operated: this.operated };
     writeFileSync(path.join(this.dir, 'run.json'), JSON.stringify(run));
   }
 

@@ -59,6 +59,41 @@ function swapPositions(log, number) {
   [log[a].offset, log[b].offset] = [log[b].offset, log[a].offset];
 }
 
+const GAP = { channel: CHANNELS[1], epoch: 'gap', offset: 'x', tag: '-', key: '-', hash: '-' };
+const isLate = (r) => /-(2[1-9]|3\d|40)$/.test(r.key); // of the second half
+
+// Logs of a run whose operator gave the log another epoch after half of the messages: subscribers were told of a gap, one has missed two messages there.
+export function operated() {
+  const it = correct();
+  it.run.operated = true;
+  for (const log of Object.values(it.logs))
+    for (const r of log) if (isLate(r) && r.epoch !== '-') Object.assign(r, { epoch: 'BBBBBBBBBB.0', offset: r.offset && r.offset - 60 });
+  for (const r of it.logs.repeats) if (isLate(r)) r.hash = String(r.hash - 60);
+  for (const name of ['sub-1', 'sub-2'])
+    for (const channel of CHANNELS) {
+      const log = it.logs[name];
+      log.splice(log.findIndex((r) => r.channel === channel && isLate(r)), 0, { ...GAP, channel });
+    }
+  remove(it.logs['sub-2'], 21);
+  remove(it.logs['sub-2'], 22);
+  it.logs.kafka.sort((a, b) => (a.epoch < b.epoch ? 1 : a.epoch > b.epoch ? -1 : 0)); // partitions are read in no order
+  it.changes = ['partition 0: another incarnation'];
+  return it;
+}
+
+// As FAULTS, of such logs.
+export const OPERATED_FAULTS = [
+  ['missing before the gap', (it) => remove(it.logs['sub-1'], 7), 'missing', 'sub-1'],
+  ['missing behind the gap', (it) => remove(it.logs['sub-1'], 30), 'missing', 'sub-1'],
+  ['missing at a change that nobody told of', (it) => (it.logs['sub-2'] = it.logs['sub-2'].filter((r) => r.epoch !== 'gap')), 'missing', 'sub-2'],
+  ['PostgreSQL misses one at the change', (it) => remove(it.logs.postgres, 21), 'missing', 'postgres'],
+  ['a gap within an epoch', (it) => it.logs['sub-1'].splice(find(it.logs['sub-1'], 30), 0, GAP), 'gap', 'sub-1'],
+  ['one comes again behind the change', (it) => again(it.logs['sub-1'], 20, 23), 'twice', 'sub-1'],
+  ['stored again behind the change', (it) => it.logs.postgres.splice(find(it.logs.postgres, 23), 0, { ...it.logs.postgres[find(it.logs.postgres, 20)], epoch: 'BBBBBBBBBB.0', offset: 99 }), 'twice', 'postgres'],
+  ['acknowledged, nowhere', (it) => everywhere(it, (log) => remove(log, 26)), 'lost', CHANNELS[1]],
+  ['two are swapped', (it) => swapLines(it.logs['sub-1'], 26), 'order', 'sub-1'],
+];
+
 const positionOf = (log, number) => ({ offset: log[find(log, number)].offset });
 const elsewhere = (log, number) => Object.assign(log[find(log, number)], { channel: CHANNELS[2] });
 
@@ -107,19 +142,19 @@ export const FAULTS = [
   ['two acknowledged at one position', (it) => replace(it.logs.published, 8, positionOf(it.logs.published, 7)), 'position', CHANNELS[1]],
   ['acknowledged in another epoch', (it) => replace(it.logs.published, 7, { epoch: 'BBBBBBBBBB.0' }), 'position', CHANNELS[1]],
   ['acknowledged twice', (it) => again(it.logs.published, 7), 'twice', 'published'],
-  ['a subscriber was told of a gap', (it) => it.logs['sub-2'].splice(50, 0, { channel: CHANNELS[1], epoch: 'gap', offset: 'x', tag: '-', key: '-', hash: '-' }), 'gap', 'sub-2'],
+  ['a subscriber was told of a gap', (it) => it.logs['sub-2'].splice(50, 0, GAP), 'gap', 'sub-2'],
   ['the publishers\' log has an end missing', (it) => it.logs.published.splice(-6, 3), 'records', 'acknowledged'],
   ['nothing was published', (it) => Object.assign(it, { ...correct(), logs: { published: [], 'sub-1': [], 'sub-2': [], kafka: [], postgres: [], repeats: [] }, run: { ...it.run, acked: 0, open: 0 } }), 'records', 'nothing'],
   ['nobody subscribed', (it) => (it.run.subscribers = []), 'records', 'nobody'],
-  ['Kafka\'s offsets have a hole', (it) => it.problems.push('partition 0: offset 3 where 2 should be'), 'records', 'partition 0'],
+  ['Kafka\'s offsets have a hole', (it) => (it.changes = ['partition 0: offset 3 where 2 should be']), 'records', 'partition 0'],
 ];
 
-export function write(dir, { logs, run, problems }) {
+export function write(dir, { logs, run, problems, changes }) {
   mkdirSync(dir, { recursive: true });
   const line = (r) => [r.channel, r.epoch, r.offset, r.tag, r.key, r.hash].join('\t') + '\n';
   for (const [name, records] of Object.entries(logs)) writeFileSync(path.join(dir, name), records.map(line).join(''));
   writeFileSync(path.join(dir, 'run.json'), JSON.stringify(run));
-  writeFileSync(path.join(dir, 'kafka.json'), JSON.stringify({ problems }));
+  writeFileSync(path.join(dir, 'kafka.json'), JSON.stringify({ problems, changes }));
 }
 
 // Evidence of records in order, the name after each, and whether another incarnation was found: the rule of src/journal/kafka_epoch.h.

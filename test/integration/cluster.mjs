@@ -48,10 +48,15 @@ class Cluster {
     return this;
   }
 
+  // A setting of a node, PATH=VALUE, from its next start on.
+  set(node, setting) {
+    return this.act('set', node, setting);
+  }
+
   // kill, stop, start, pause or resume a part: 'n2', 'redis', 'kafka', 'postgres', 'nginx'.
-  async act(action, part) {
+  async act(action, part, ...more) {
     const env = { ...process.env, RT_CLUSTER_DIR: this.dir };
-    await run(SCRIPT, [action, part], { env, timeout: ACTION_DEADLINE }).catch((error) => {
+    await run(SCRIPT, [action, part, ...more], { env, timeout: ACTION_DEADLINE }).catch((error) => {
       throw new Error(`${action} ${part}: ${error.stderr || error.message}\n${this.tail(part)}`, { cause: error });
     });
   }

@@ -4,7 +4,7 @@ import path from 'node:path';
 
 import { check, describe } from '../chaos/check.mjs';
 import { Chaos } from '../chaos/run.mjs';
-import { FAULTS, FOLDS, correct, folded, write } from '../chaos/selftest.mjs';
+import { FAULTS, FOLDS, OPERATED_FAULTS, correct, folded, operated, write } from '../chaos/selftest.mjs';
 import { plan } from '../chaos/faults.mjs';
 import { ours, tempDir, test } from './harness.mjs';
 
@@ -19,10 +19,21 @@ test('chaos: the checker finds nothing in logs that are right', async (t) => {
   assert.equal(verdict.counts.postgres, 120);
 });
 
+test('chaos: an epoch that an operator changed is no fault, a gap that was told there neither', async (t) => {
+  const dir = tempDir(t);
+  write(dir, operated());
+  const verdict = await check(dir);
+  assert.ok(verdict.ok, describe(verdict));
+  assert.equal(verdict.counts['sub-1 missed and knows'], undefined);
+  assert.equal(verdict.counts['sub-2 missed and knows'], 2);
+  assert.equal(verdict.counts['sub-2 gaps'], 3);
+});
+
 test('chaos: the checker finds each fault that is planted, as what it is and where', async (t) => {
   const top = tempDir(t);
-  for (const [i, [what, plant, kind, where]] of FAULTS.entries()) {
-    const it = correct();
+  const all = [...FAULTS.map((fault) => [correct, ...fault]), ...OPERATED_FAULTS.map((fault) => [operated, ...fault])];
+  for (const [i, [make, what, plant, kind, where]] of all.entries()) {
+    const it = make();
     plant(it);
     const dir = path.join(top, String(i));
     write(dir, it);

@@ -57,12 +57,14 @@ test('run_cluster: actions of the command', async (t) => {
     "${SCRIPT}" resume n2; curl -sf http://127.0.0.1:$at/readyz
     "${SCRIPT}" stop n2; [ "$(cat "$RT_CLUSTER_DIR/n2/status")" = 0 ]
     ! "${SCRIPT}" stop n2; ! "${SCRIPT}" kill n9; ! "${SCRIPT}" start n1
+    "${SCRIPT}" set n2 limits.message=1KiB; "${SCRIPT}" start n2; tr '\\0' ' ' </proc/$(pid n2)/cmdline | grep -q 'limits.message=1KiB'
+    ! "${SCRIPT}" set n9 limits.message=1KiB; ! "${SCRIPT}" set n2
     "${SCRIPT}" stop nginx; "${SCRIPT}" start nginx; curl -sf "$RT_URL/socket.io/?EIO=4&transport=polling"
     echo WELL`;
   const it = start(t, [...FEW, '--exec', command]);
   assert.equal(await it.ends(), 0, it.err);
   assert.match(it.out, /WELL\n$/);
-  assert.match(it.err, /n2 does not run\n[^]*no part n9 in this cluster[^]*n1 runs already\n/);
+  assert.match(it.err, /n2 does not run\n[^]*no part n9 in this cluster[^]*n1 runs already[^]*no node n9 in this cluster[^]*set which node/);
   await nothingIsLeft(it);
 });
 
