@@ -494,6 +494,21 @@ test('packets: acknowledgements are compact and byte-exact, ids are kept as they
   }
 });
 
+test('packets: placeholders with more in them, as the reference takes them', async (t) => {
+  const ws = await packets(t);
+  const place = '{"_placeholder":true,"num":0}';
+  for (const sent of [
+    '{"_placeholder":true,"num":0,"x":1}',
+    '{"y":{"num":7},"num":0,"_placeholder":true}',
+    '{"_placeholder":true,"num":9,"num":0}',
+    '{"_placeholder":true,"num":0,"in":{"_placeholder":true,"num":9}}',
+  ]) {
+    ws.send(text(`451-5["message-with-ack",{"deep":[${sent}]}]`), binary(Buffer.from([1, 2])));
+    assert.equal((await ws.nextText()).replaceAll(' ', ''), `461-5[{"deep":[${place}]}]`);
+    assert.deepEqual((await ws.next()).payload, Buffer.from([1, 2]));
+  }
+});
+
 test('packets: a binary acknowledgement', async (t) => {
   const ws = await packets(t);
   ws.send(text('452-789["message-with-ack",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'), binary(Buffer.from([1, 2, 3])), binary(Buffer.from([4, 5, 6])));
@@ -565,6 +580,7 @@ const bad = {
   'a placeholder out of range': ['451-["message",{"_placeholder":true,"num":1}]', Buffer.from([1])],
   'a placeholder with a negative number': ['451-["message",{"_placeholder":true,"num":-1}]', Buffer.from([1])],
   'a placeholder whose number is text': ['451-["message",{"_placeholder":true,"num":"0"}]', Buffer.from([1])],
+  'a placeholder without a number': ['451-["message",{"_placeholder":true,"x":{"num":0}}]', Buffer.from([1])],
   'eleven attachments': ['4511-["message"]'],
   'a binary event without a count': ['45["message"]'],
   'a binary event with a count that is none': ['45x-["message"]'],

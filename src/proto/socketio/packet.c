@@ -243,6 +243,9 @@ struct rt_sio_assembly *rt_sio_assembly_new(struct rt_str text, const struct rt_
         p->nsp = moved(p->nsp, text.ptr, a->text);
     p->id = moved(p->id, text.ptr, a->text);
     p->data = moved(p->data, text.ptr, a->text);
+    if (p->data.len)
+        rt_sio_placeholder_normalise(a->text + (p->data.ptr - a->text), p->data.len,
+                                     p->attachments);
     p->event = moved(p->event, text.ptr, a->text);
     return a;
 }

@@ -52,8 +52,8 @@ void rt_sio_head(struct rt_buf *out, enum rt_sio_type type, size_t attachments, 
 
 /* Collects the attachments of one packet. */
 struct rt_sio_assembly;
-/* Copies `text`; `packet` is what rt_sio_parse() made of it, with attachments > 0. NULL: out of
- * memory. */
+/* Copies `text`; `packet` is what rt_sio_parse() made of it, with attachments > 0. Placeholders get
+ * their one shape (placeholder.h). NULL: out of memory. */
 struct rt_sio_assembly *rt_sio_assembly_new(struct rt_str text, const struct rt_sio_packet *packet);
 void rt_sio_assembly_free(struct rt_sio_assembly *a);
 /* 1: that was the last one; 0: more to come; RT_ERANGE: text and attachments together passed

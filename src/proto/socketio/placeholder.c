@@ -1,5 +1,7 @@
 #include "proto/socketio/placeholder.h"
 
+#include <stdio.h>
+
 #include "base/err.h"
 #include "json/scan.h"
 
@@ -112,17 +114,107 @@ void rt_sio_placeholder_add(struct rt_buf *out, uint32_t num)
     rt_buf_add_byte(out, '}');
 }
 
+/* ---- what clients send ---- */
+
+#define DEPTH 64 /* of RT_JSON_PAYLOAD */
+
+/* An object that is not closed yet. */
+struct object {
+    size_t start;
+    bool marked;  /* `_placeholder` is true */
+    bool has_num; /* `num` is a plain number */
+    bool bad;     /* a placeholder in it is wrong */
+    uint32_t num;
+};
+
+struct walk {
+    struct rt_str text;
+    uint32_t count; /* attachments */
+    char *out;      /* the same bytes, to be written to; NULL: only checked */
+    size_t depth;
+    bool bad; /* of all that stands in no object */
+    struct object open[DEPTH];
+};
+
+/* A whole number below 65,536, with nothing more behind it. */
+static bool take_whole(struct rt_str text, size_t at, uint32_t *ret_num)
+{
+    size_t end = take_number(text, at, ret_num);
+    return end && (end == text.len || !memchr("0123456789.eE", text.ptr[end], 13));
+}
+
+/* The string from `at` to `end`, which may be a key of the innermost object. */
+static void note_key(struct walk *w, size_t at, size_t end)
+{
+    size_t value = w->depth ? take(w->text, end, ':') : 0;
+    if (!value)
+        return;
+    struct object *o = &w->open[w->depth - 1];
+    struct rt_str key = rt_str_of(w->text.ptr + at, end - at);
+    if (rt_json_string_is(key, KEY))
+        o->marked = take_true(w->text, value) != 0;
+    else if (rt_json_string_is(key, NUM))
+        o->has_num = take_whole(w->text, value, &o->num);
+}
+
+/* Never longer than what it replaces, which has both keys, `true` and the number in it. */
+static void rewrite(char *out, size_t size, uint32_t num)
+{
+    char text[48];
+    size_t len =
+        (size_t)snprintf(text, sizeof(text), "{\"_placeholder\":true,\"num\":%u}", (unsigned)num);
+    if (len > size)
+        return;
+    memcpy(out, text, len);
+    memset(out + len, ' ', size - len);
+}
+
+/* What was in a placeholder goes with it, be it right or wrong. */
+static void close_object(struct walk *w, size_t end)
+{
+    const struct object *o = &w->open[--w->depth];
+    bool bad = o->marked ? !o->has_num || o->num >= w->count : o->bad;
+    if (bad)
+        *(w->depth ? &w->open[w->depth - 1].bad : &w->bad) = true;
+    else if (o->marked && w->out)
+        rewrite(w->out + o->start, end - o->start, o->num);
+}
+
+static int walk(struct rt_str text, uint32_t count, char *out)
+{
+    struct walk w;
+    w.text = text;
+    w.count = count;
+    w.out = out;
+    w.depth = 0;
+    w.bad = false;
+    for (size_t at = 0; at < text.len; at++) {
+        if (text.ptr[at] == '"') {
+            size_t end = skip_string(text, at);
+            note_key(&w, at, end);
+            at = end - 1;
+        } else if (text.ptr[at] == '{') {
+            if (w.depth == DEPTH)
+                return RT_EINVAL;
+            w.open[w.depth++] = (struct object){.start = at};
+        } else if (text.ptr[at] == '}' && w.depth) {
+            close_object(&w, at + 1);
+        }
+    }
+    return w.bad ? RT_EINVAL : 0;
+}
+
 int rt_sio_placeholder_check(struct rt_str text, uint32_t count)
 {
-    size_t pos = 0;
-    struct rt_sio_placeholder found;
-    int r;
-    while ((r = rt_sio_placeholder_next(text, &pos, &found)) == 1) {
-        if (found.num >= count)
-            return RT_EINVAL;
-    }
-    return r;
+    return walk(text, count, NULL);
 }
+
+void rt_sio_placeholder_normalise(char *text, size_t len, uint32_t count)
+{
+    (void)walk(rt_str_of(text, len), count, text);
+}
+
+/* ---- taking them out ---- */
 
 void rt_sio_placeholder_remove(struct rt_buf *out, size_t start)
 {

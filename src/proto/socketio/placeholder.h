@@ -2,9 +2,10 @@
  * {"_placeholder":true,"num":N}, anywhere in the arguments; attachment N takes its place. Source:
  * the Socket.IO protocol v5, section "Packet encoding".
  *
- * A decoder of the reference takes *any* object with `_placeholder: true` for one, and drops the
- * connection when its number is out of range. So no such object may reach a client that we did not
- * number ourselves: every other shape of it is an error here. Pure; all text must have passed
+ * A decoder of the reference takes *any* object with `_placeholder: true` for one, whatever else is
+ * in it, and drops the connection when its number is out of range. So packets of clients are brought
+ * into the one shape above (rt_sio_placeholder_normalise), and no other may reach a client: where
+ * it is looked for afterwards, every other shape is an error. Pure; all text must have passed
  * rt_json_check(). One pass, no recursion. Thread: any. */
 #ifndef RT_PROTO_SOCKETIO_PLACEHOLDER_H
 #define RT_PROTO_SOCKETIO_PLACEHOLDER_H
@@ -23,8 +24,12 @@ int rt_sio_placeholder_next(struct rt_str text, size_t *pos, struct rt_sio_place
 /* Is this value a placeholder, and of which attachment? */
 bool rt_sio_placeholder_is(struct rt_str value, uint32_t *ret_num);
 void rt_sio_placeholder_add(struct rt_buf *out, uint32_t num);
-/* All placeholders are well-formed and below `count`: 0 or RT_EINVAL. */
+/* Every object with `_placeholder: true` that is not inside another one has a `num`, a plain number
+ * below `count`: 0 or RT_EINVAL. Of equal keys the last counts, as in JSON.parse(). */
 int rt_sio_placeholder_check(struct rt_str text, uint32_t count);
+/* Writes all of them in the one shape, with white space in place of what goes: the length stays.
+ * The text has passed rt_sio_placeholder_check() with this `count`, at most RT_MAX_ATTACHMENTS. */
+void rt_sio_placeholder_normalise(char *text, size_t len, uint32_t count);
 /* Puts `null` in place of every placeholder of the text from `start` to the end of `out` (the whole
  * text becomes `null` when one is malformed). */
 void rt_sio_placeholder_remove(struct rt_buf *out, size_t start);

@@ -1,5 +1,6 @@
 #include "unit/socketio/sio_test.h"
 
+#include "json/scan.h"
 #include "proto/socketio/packet.h"
 #include "proto/socketio/placeholder.h"
 
@@ -114,7 +115,11 @@ static void test_refuses(void **state)
         "51-[\"e\",{\"_placeholder\":true,\"num\":-1}]",
         "51-[\"e\",{\"_placeholder\":true,\"num\":\"0\"}]",
         "51-[\"e\",{\"_placeholder\":true}]",
-        "51-[\"e\",{\"_placeholder\":true,\"num\":0,\"x\":1}]",
+        "51-[\"e\",{\"_placeholder\":true,\"num\":0,\"num\":1}]",
+        "51-[\"e\",{\"num\":0,\"_placeholder\":true,\"num\":0.5}]",
+        "51-[\"e\",{\"_placeholder\":true,\"num\":0e1}]",
+        "51-[\"e\",{\"_placeholder\":true,\"x\":{\"num\":0}}]",
+        "51-[\"e\",{\"a\":[{\"_placeholder\":true,\"num\":1,\"x\":1}]}]",
         "51-[\"e\",{\"\\u005fplaceholder\":true,\"num\":3}]",
         "61-5[{\"_placeholder\":true,\"num\":1}]",
         "2123456789012345678901[\"e\"]",
@@ -255,6 +260,46 @@ static void test_placeholders(void **state)
     assert_int_equal(rt_sio_placeholder_check(text, 12), RT_EINVAL);
 }
 
+/* As the reference takes them: whatever else is in the object, the outermost, the last of equal keys. */
+static void test_placeholders_normalised(void **state)
+{
+    (void)state;
+#define PLACE(n) "{\"_placeholder\":true,\"num\":" #n "}"
+    static const struct {
+        const char *text, *want; /* without white space */
+    } rows[] = {
+        {"[\"e\"," PLACE(0) "]", "[\"e\"," PLACE(0) "]"},
+        {"[\"e\",{\"_placeholder\":true,\"num\":1,\"x\":1}]", "[\"e\"," PLACE(1) "]"},
+        {"[\"e\",{\"x\":\"}{\",\"num\":1,\"y\":[{}],\"_placeholder\":true}]",
+         "[\"e\"," PLACE(1) "]"},
+        {"[\"e\",{\"\\u005fplaceholder\":true,\"num\":0}]", "[\"e\"," PLACE(0) "]"},
+        {"[\"e\",{\"_placeholder\":true,\"num\":7,\"num\":1}]", "[\"e\"," PLACE(1) "]"},
+        {"[\"e\",{\"_placeholder\":true,\"num\":1,\"in\":{\"_placeholder\":true,\"num\":9}}]",
+         "[\"e\"," PLACE(1) "]"},
+        {"[\"e\",{\"a\":[{\"z\":0,\"_placeholder\":true,\"num\":1}],\"b\":" PLACE(0) "}]",
+         "[\"e\",{\"a\":[" PLACE(1) "],\"b\":" PLACE(0) "}]"},
+        /* no placeholders */
+        {"[\"e\",{\"_placeholder\":false,\"num\":9}]",
+         "[\"e\",{\"_placeholder\":false,\"num\":9}]"},
+        {"[\"e\",{\"_placeholder\":true,\"_placeholder\":1}]",
+         "[\"e\",{\"_placeholder\":true,\"_placeholder\":1}]"},
+        {"[\"_placeholder\",true,{\"_placeholder\":\"true\"}]",
+         "[\"_placeholder\",true,{\"_placeholder\":\"true\"}]"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct rt_buf compact = RT_BUF_INIT;
+        char *text = rt_strdup(rows[i].text);
+        size_t len = strlen(text);
+        assert_int_equal(rt_sio_placeholder_check(rt_str_of(text, len), 2), 0);
+        rt_sio_placeholder_normalise(text, len, 2);
+        assert_int_equal(rt_json_check(rt_str_of(text, len), RT_JSON_PAYLOAD, NULL, NULL), 0);
+        rt_json_add_compact(&compact, rt_str_of(text, len));
+        assert_str(rt_buf_str(&compact), rows[i].want);
+        rt_buf_deinit(&compact);
+        rt_free(text);
+    }
+}
+
 static void test_placeholder_remove(void **state)
 {
     (void)state;
@@ -288,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_assembly),
         cmocka_unit_test(test_assembly_limits),
         cmocka_unit_test(test_placeholders),
+        cmocka_unit_test(test_placeholders_normalised),
         cmocka_unit_test(test_placeholder_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
