@@ -3,8 +3,8 @@
 
 #include "base/alloc.h"
 
-static const char *const COMMANDS[] = {"serve", "check",  "init", "config", "pub",
-                                       "sub",   "health", "help", "schema", NULL};
+static const char *const COMMANDS[] = {"serve",  "check", "init",   "config", "pub", "sub",
+                                       "health", "help",  "schema", "backup", NULL};
 
 /* Options with a value, and where it goes. */
 struct option {
@@ -20,6 +20,7 @@ static const struct option VALUE_OPTIONS[] = {
     {"--idempotency-key", offsetof(struct rt_cli_args, idempotency_key)},
     {"--since", offsetof(struct rt_cli_args, since)},
     {"--schema", offsetof(struct rt_cli_args, schema)},
+    {"--to", offsetof(struct rt_cli_args, to)},
 };
 
 static const char *const OPTION_NAMES[] = {"--config",  "--listen",    "--set",
@@ -27,7 +28,8 @@ static const char *const OPTION_NAMES[] = {"--config",  "--listen",    "--set",
                                            "--event",   "--since",     "--idempotency-key",
                                            "--count",   "--json",      "--help",
                                            "--version", "--effective", "--defaults",
-                                           "--env",     "--schema",    NULL};
+                                           "--env",     "--schema",    "--to",
+                                           NULL};
 
 /* Appends to an array that has room for argc + 1 entries. */
 static void append(const char ***list, const char *value)

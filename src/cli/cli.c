@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "journal/sqlite_backup.h"
 #include "store/store.h"
 #include "version.h"
 
@@ -111,6 +112,38 @@ int rt_cli_schema(const struct rt_cli_args *args)
     return status == RT_EINVAL ? RT_EXIT_USAGE : status ? RT_EXIT_RUNTIME : RT_EXIT_OK;
 }
 
+static int backup(const char *path, const char *to)
+{
+    struct rt_err err = {0};
+    uint64_t bytes = 0;
+    if (path[0] == '\0') {
+        (void)fprintf(stderr, "error: storage.path is empty: the log of this configuration is in "
+                              "memory or in Kafka, there is no file to copy\n");
+        return RT_EXIT_USAGE;
+    }
+    if (rt_db_backup(path, to, &bytes, &err)) {
+        (void)fprintf(stderr, "error: %s\n", err.text);
+        return RT_EXIT_RUNTIME;
+    }
+    (void)printf("%s: a copy of %s, %llu bytes\n", to, path, (unsigned long long)bytes);
+    return RT_EXIT_OK;
+}
+
+int rt_cli_backup(const struct rt_cli_args *args)
+{
+    int code = RT_EXIT_OK;
+    if (!args->to || args->to[0] == '\0') {
+        (void)fprintf(stderr, "rtbroker: usage: rtbroker backup --to FILE [--config FILE]\n");
+        return RT_EXIT_USAGE;
+    }
+    struct rt_config *config = rt_cli_load(args, false, &code);
+    if (!config)
+        return code;
+    code = backup(config->storage.path, args->to);
+    rt_config_free(config);
+    return code;
+}
+
 static void print_version(void)
 {
     (void)printf("rtbroker %s (%s)\nbuilt with %s\n", RT_VERSION, RT_COMMIT, RT_LIBRARIES);
@@ -124,9 +157,9 @@ struct command {
 static int run_command(const struct rt_cli_args *args, int (*serve)(const struct rt_config *config))
 {
     static const struct command commands[] = {
-        {"check", rt_cli_check},   {"init", rt_cli_init}, {"config", rt_cli_config},
-        {"pub", rt_cli_pub},       {"sub", rt_cli_sub},   {"health", rt_cli_health},
-        {"schema", rt_cli_schema},
+        {"check", rt_cli_check},   {"init", rt_cli_init},     {"config", rt_cli_config},
+        {"pub", rt_cli_pub},       {"sub", rt_cli_sub},       {"health", rt_cli_health},
+        {"schema", rt_cli_schema}, {"backup", rt_cli_backup},
     };
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(commands[i].name, args->command) == 0)

@@ -25,6 +25,7 @@ struct rt_cli_args {
     const char *idempotency_key; /* --idempotency-key: pub */
     const char *since;           /* --since: sub; offset, or EPOCH:OFFSET */
     const char *schema;          /* --schema: schema; NULL: postgres.schema of the configuration */
+    const char *to;              /* --to: backup */
     const char *dump;            /* config: "effective", "defaults", "env" */
     uint64_t count;              /* --count: sub ends after so many messages; 0: never */
     bool json;                   /* --json: sub */
@@ -57,6 +58,7 @@ int rt_cli_pub(const struct rt_cli_args *args);
 int rt_cli_sub(const struct rt_cli_args *args);
 int rt_cli_health(const struct rt_cli_args *args);
 int rt_cli_schema(const struct rt_cli_args *args);
+int rt_cli_backup(const struct rt_cli_args *args);
 /* What `serve` prints once it listens in --dev: listeners, what is insecure, what to open and type. */
 void rt_cli_banner(const struct rt_config *config, const char *const *addresses, size_t count);
 

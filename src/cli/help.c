@@ -46,6 +46,10 @@ static const struct {
      "Prints the tables of the history as SQL, for who makes them by hand; otherwise `serve` does.\n"
      "It may be run again, and does what is missing.\n"
      "  --schema NAME      the schema, default postgres.schema of the configuration\n"},
+    {"backup",
+     "rtbroker backup --to FILE [--config FILE] [--set storage.path=FILE]\n"
+     "Copies the database of the durable log (storage.path), as it is at one moment, while the broker\n"
+     "runs or not. FILE must not be there yet; it is complete, checked and synced once it is.\n"},
     {"help", "rtbroker help [COMMAND]\n"},
 };
 
@@ -67,6 +71,7 @@ void rt_cli_help(const char *command)
                  "  sub      print the messages of a channel\n"
                  "  health   ask a running broker whether it is ready\n"
                  "  schema   print the SQL of the PostgreSQL history\n"
+                 "  backup   copy the database of the durable log while the broker runs\n"
                  "  help     help on a command\n\n"
                  "%s\n"
                  "Other: --help, --version. Exit codes: 0, 1 it failed at run time, 2 usage or\n"

@@ -281,8 +281,7 @@ static int open_connection(const struct rt_journal_options *options, sqlite3 **r
     return 0;
 }
 
-/* Is it ours, and of a version that we know? The first access, which also reads a WAL that was left behind. */
-static int identify(sqlite3 *db, int64_t *ret_version, struct rt_err *err)
+int rt_db_identify(sqlite3 *db, int64_t *ret_version, struct rt_err *err)
 {
     int64_t application = 0;
     int64_t version = 0;
@@ -320,7 +319,7 @@ static int set_wal(sqlite3 *db, struct rt_err *err)
     return ret;
 }
 
-static int quick_check(sqlite3 *db, struct rt_err *err)
+int rt_db_quick_check(sqlite3 *db, struct rt_err *err)
 {
     sqlite3_stmt *statement = NULL;
     int code = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &statement, NULL);
@@ -409,13 +408,13 @@ static int prepare_writer(sqlite3 *db, const struct rt_journal_options *options,
 {
     int64_t version = 0;
     const char *sync = options->sync_full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL";
-    int ret = identify(db, &version, err);
+    int ret = rt_db_identify(db, &version, err);
     if (ret == 0)
         ret = set_wal(db, err);
     if (ret == 0 && (rt_db_exec(db, SETTINGS) != SQLITE_OK || rt_db_exec(db, sync) != SQLITE_OK))
         ret = open_failed(db, "cannot set it up", err);
     if (ret == 0)
-        ret = quick_check(db, err);
+        ret = rt_db_quick_check(db, err);
     if (ret == 0)
         ret = migrate(db, version, err);
     if (ret == 0)

@@ -33,6 +33,11 @@ int rt_db_open_reader(const struct rt_journal_options *options, sqlite3 **ret_db
  * the file and removed; otherwise the WAL stays as it is, for the next start to read. */
 void rt_db_close_writer(sqlite3 *db, bool clean);
 
+/* Is it ours, and of a version that we know? 0: an empty file. The first access, which also reads a WAL that was left behind. */
+int rt_db_identify(sqlite3 *db, int64_t *ret_version, struct rt_err *err);
+/* Looks at the structure of the whole file. RT_EINVAL: damaged, and how. */
+int rt_db_quick_check(sqlite3 *db, struct rt_err *err);
+
 /* All statements of `sql`, results ignored. Returns SQLite's extended code. */
 int rt_db_exec(sqlite3 *db, const char *sql);
 /* Prepares `count` statements; RT_EIO or RT_ENOMEM, none is prepared then. */

@@ -30,7 +30,7 @@ function background(t, args, env = {}) {
   return b;
 }
 
-const COMMANDS = ['serve', 'check', 'init', 'config', 'pub', 'sub', 'health'];
+const COMMANDS = ['serve', 'check', 'init', 'config', 'pub', 'sub', 'health', 'schema', 'backup'];
 
 // ---- help, version, mistakes ----
 

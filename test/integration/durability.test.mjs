@@ -2,7 +2,7 @@
 //
 // RT_PUBLISHES and RT_KILLS make the first test longer: RT_PUBLISHES=100000 RT_KILLS=10 is the full one.
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { appendFileSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
@@ -11,7 +11,7 @@ import path from 'node:path';
 import WebSocket from 'ws';
 
 import { call, ok, openStream, wholeLog } from './api.mjs';
-import { SANITIZED, configPath, defer, once, startBroker, tempDir, test, until } from './harness.mjs';
+import { BINARY, SANITIZED, configPath, defer, once, startBroker, tempDir, test, until } from './harness.mjs';
 import { connect } from './socketio.mjs';
 import { request } from './wire.mjs';
 
@@ -26,6 +26,12 @@ async function start(t, { dir = tempDir(t), ...options } = {}) {
 }
 
 const sqlite = (file, sql) => execFileSync('sqlite3', ['-readonly', file, sql], { encoding: 'utf8' }).trim();
+// The outcome of a command of the broker's binary, while others go on.
+const runCommand = (args, env) =>
+  new Promise((resolve) => {
+    execFile(BINARY, args, { env: { ...process.env, ...env }, timeout: 60_000 }, (error, out, err) => resolve({ code: error ? error.code : 0, out, err }));
+  });
+
 const haveSqlite = spawnSync('sqlite3', ['--version']).status === 0;
 
 // ---- kill -9 ----
@@ -248,28 +254,40 @@ const removeFile = (file) => ['', '-wal', '-shm'].forEach((suffix) => rmSync(fil
 test('a backup that is put back: positions of what is gone are refused, older ones go on', async (t) => {
   const broker = await start(t);
   const channel = 'log:backup';
+  const putBack = async () => {
+    await broker.stop();
+    removeFile(broker.file);
+    copyFileSync(`${broker.file}.backup`, broker.file);
+    await broker.restart();
+  };
   const first = await publishMany(broker, channel, 50, 'kept');
-  await broker.stop();
-  copyFileSync(broker.file, `${broker.file}.backup`);
-  await broker.restart();
+  // While it runs: the copy is of some moment between its first message and its last one.
+  let over = false;
+  const meanwhile = [];
+  const flow = (async () => {
+    while (!over) meanwhile.push(...(await publishMany(broker, channel, 1, 'meanwhile')));
+  })();
+  await until('messages flow', () => meanwhile.length > 5);
+  const backup = await runCommand(['backup', '--to', `${broker.file}.backup`, '--config', CONFIG], { STORAGE: broker.file });
+  over = true;
+  await flow;
+  assert.deepEqual([backup.code, /a copy of .* bytes/.test(backup.out)], [0, true], backup.err);
   const second = await publishMany(broker, channel, 50, 'gone');
-  await broker.stop();
-  removeFile(broker.file);
-  copyFileSync(`${broker.file}.backup`, broker.file);
-  await broker.restart();
+  await putBack();
+  const { offset: top } = await ok(broker, 'history', { channel, limit: 0 });
+  assert.ok(top >= 55 && top <= 50 + meanwhile.length, `${top} in the backup`);
+  const all = [...first, ...meanwhile, ...second]; // one epoch
   await assertGone(broker, channel, second.at(-1)); // nothing was written yet that has its offset
-  const third = await publishMany(broker, channel, 70, 'another future');
-  for (const position of [second[0], second[20], second.at(-1)]) await assertGone(broker, channel, position);
-  for (const position of [first[0], first[30], first.at(-1), third[0], third.at(-1)]) await assertGoesOn(broker, channel, position);
+  const third = await publishMany(broker, channel, all.length - top + 20, 'another future');
+  const gone = [all[top], all[top + 20], second[0], second.at(-1)];
+  for (const position of gone) await assertGone(broker, channel, position);
+  for (const position of [first[0], first.at(-1), all[top - 1], third[0], third.at(-1)]) await assertGoesOn(broker, channel, position);
   const stream = await openStream(t, broker, `channel=${channel}`, { 'last-event-id': `${second.at(-1).epoch}:${second.at(-1).offset}` });
   await until('the stream is told', () => stream.events.some((e) => e.event === 'gap'));
   // The same again: both futures of the backup are gone.
-  await broker.stop();
-  removeFile(broker.file);
-  copyFileSync(`${broker.file}.backup`, broker.file);
-  await broker.restart();
-  await publishMany(broker, channel, 80, 'a third one');
-  for (const position of [second[0], third[0], third.at(-1)]) await assertGone(broker, channel, position);
+  await putBack();
+  await publishMany(broker, channel, third.length + 10, 'a third one');
+  for (const position of [...gone, third[0], third.at(-1)]) await assertGone(broker, channel, position);
   await assertGoesOn(broker, channel, first.at(-1));
 });
 

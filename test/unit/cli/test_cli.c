@@ -133,7 +133,7 @@ static int tear_down(void **state)
 static void test_help(void **state)
 {
     static const char *const commands[] = {"check", "init",   "config", "pub",
-                                           "sub",   "health", "schema"};
+                                           "sub",   "health", "schema", "backup"};
     (void)state;
     expect_run(0,
                "rtbroker *: a realtime broker in one process\n*serve*check*init*config*pub*sub*"
@@ -143,7 +143,7 @@ static void test_help(void **state)
     memcpy(whole, t.out, sizeof(whole));
     expect_run(0, "*", "", "help");
     assert_string_equal(t.out, whole);
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         char want[64];
         snprintf(want, sizeof(want), "rtbroker %s*", commands[i]);
         expect_run(0, want, "", "help", commands[i]);
@@ -212,6 +212,15 @@ static void test_schema(void **state)
     const char *path = file_of("a.yaml", "postgres: {schema: other}\n");
     expect_run(0, "-- Schema of *\"other\".message *COMMIT;\n", "*", "schema", "--config", path);
     expect_run(2, "", "error: postgres.schema: *pg_x*", "schema", "--schema", "pg_x");
+}
+
+static void test_backup(void **state)
+{
+    (void)state;
+    expect_run(2, "", "rtbroker: usage: rtbroker backup --to FILE *", "backup");
+    expect_run(2, "", "*error: storage.path is empty: *\n", "backup", "--to", "/tmp/x", "--dev");
+    expect_run(1, "", "*error: storage.path /nowhere/log.db: *\n", "backup", "--to", "/tmp/x",
+               "--dev", "--set", "storage.path=/nowhere/log.db");
 }
 
 static void test_full_disk(void **state)
@@ -476,6 +485,7 @@ int main(void)
         cli_test(test_check),
         cli_test(test_init_and_config),
         cli_test(test_schema),
+        cli_test(test_backup),
         cli_test(test_full_disk),
         cli_test(test_no_broker),
         cli_test(test_broker),
