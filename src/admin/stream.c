@@ -289,7 +289,8 @@ static void start(struct rt_admin *a, struct rt_http_request *req, struct rt_str
     int status = rt_broker_subscribe(&s->client, channel, true, &err);
     s->channel = rt_hub_channel(rt_broker_hub(a->options.broker), channel, false);
     if (status) {
-        rt_http_error(req, status == RT_ENOMEM ? 503 : 400, "bad_channel", err.text, NULL);
+        rt_http_error(req, status == RT_ENOMEM || status == RT_EAGAIN ? 503 : 400, "bad_channel",
+                      err.text, NULL);
         rt_free(s);
         return;
     }

@@ -175,6 +175,7 @@ struct rt_config {
     struct {
         uint32_t connections; /* 0: derived from the descriptor limit */
         uint32_t connections_per_ip;
+        uint32_t channels;
         uint32_t channels_per_connection;
         uint32_t channel_name;
         uint64_t message;

@@ -439,6 +439,10 @@ static const struct rt_option rows[] = {
         RANGE(0, 10000000)),
     TOP(INT, "limits.connections_per_ip", limits.connections_per_ip, "0",
         "The same from one address; 0: no limit.", RANGE(0, 10000000)),
+    TOP(INT, "limits.channels", limits.channels, "1000000",
+        "Channels that this node has in memory: with subscribers, with recent messages, or used in "
+        "the last minute. Past it those without subscribers are forgotten, with their messages.",
+        RANGE(1000, 100000000)),
     TOP(INT, "limits.channels_per_connection", limits.channels_per_connection, "128",
         "Channels (rooms) of one client.", RANGE(1, 1000000)),
     TOP(INT, "limits.channel_name", limits.channel_name, "255", "Longest channel name, in bytes.",
@@ -448,7 +452,8 @@ static const struct rt_option rows[] = {
     TOP(SIZE, "limits.send_queue", limits.send_queue, "1MiB",
         "Bytes that may wait for one client; a slower one is closed.", RANGE(4 * KIB, GIB)),
     TOP(SIZE, "limits.memory_log", limits.memory_log, "256MiB",
-        "Bytes of the recent messages of all channels together; the oldest go first.",
+        "Bytes of the recent messages of all channels together, and of channels without "
+        "subscribers; the oldest go first.",
         RANGE(MIB, TIB)),
     TOP(DURATION, "limits.connect_timeout", limits.connect_timeout, "10s",
         "From a connection's first byte to its complete request.", RANGE(1, HOUR)),

@@ -20,14 +20,14 @@ struct rt_channel *rt_channel_new(struct rt_hub *hub, struct rt_str name)
     memcpy(c->name, name.ptr, name.len);
     c->rule = hub->options.rule_of(hub->options.arg, name);
     rt_list_init(&c->dirty);
-    rt_list_init(&c->idle);
+    rt_list_init(&c->unused);
     if (rt_map_put(&hub->channels, c)) {
         rt_free(c);
         return NULL;
     }
     if (rt_list_empty(&c->rule->link))
         rt_list_push(&hub->rules, &c->rule->link);
-    rt_channel_check_idle(c);
+    rt_channel_review(c);
     return c;
 }
 
@@ -48,21 +48,36 @@ void rt_channel_free(struct rt_channel *c)
     rt_free(c->groups);
     rt_free(c->kept);
     rt_list_remove(&c->dirty);
-    rt_list_remove(&c->idle);
+    rt_list_remove(&c->unused);
+    c->hub->unused_bytes -= c->charged;
     if (c->hub->ordered_dirty == c)
         c->hub->ordered_dirty = NULL;
     rt_free(c);
 }
 
-void rt_channel_check_idle(struct rt_channel *c)
+static void set_use(struct rt_channel *c, enum rt_channel_use use)
 {
-    bool idle = c->subscribers == 0 && c->pins == 0 && c->kept_count == 0;
-    if (idle && rt_list_empty(&c->idle)) {
-        c->idle_since = c->hub->now;
-        rt_list_push(&c->hub->idle, &c->idle);
-    } else if (!idle) {
-        rt_list_remove(&c->idle);
-    }
+    struct rt_hub *hub = c->hub;
+    if (use == RT_CHANNEL_IDLE && c->use == use && !rt_list_empty(&c->unused))
+        return;
+    c->use = use;
+    rt_list_remove(&c->unused);
+    if (use == RT_CHANNEL_USED)
+        return;
+    c->idle_since = hub->now;
+    rt_list_push(use == RT_CHANNEL_IDLE ? &hub->idle : &hub->keeping, &c->unused);
+}
+
+void rt_channel_review(struct rt_channel *c)
+{
+    if (c->subscribers > 0 || c->pins > 0)
+        set_use(c, RT_CHANNEL_USED);
+    else
+        set_use(c, c->kept_count > 0 ? RT_CHANNEL_KEEPING : RT_CHANNEL_IDLE);
+    uint32_t charge = c->subscribers > 0 ? 0 : rt_channel_cost(c);
+    c->hub->unused_bytes += charge;
+    c->hub->unused_bytes -= c->charged;
+    c->charged = charge;
 }
 
 struct rt_str rt_channel_name(const struct rt_channel *c)
@@ -83,14 +98,14 @@ uint32_t rt_channel_subscribers(const struct rt_channel *c)
 void rt_channel_pin(struct rt_channel *c)
 {
     c->pins++;
-    rt_channel_check_idle(c);
+    rt_channel_review(c);
 }
 
 void rt_channel_unpin(struct rt_channel *c)
 {
     assert(c->pins > 0);
     c->pins--;
-    rt_channel_check_idle(c);
+    rt_channel_review(c);
 }
 
 static struct rt_group *find_group(const struct rt_channel *c, const struct rt_encoding *encoding)
@@ -228,7 +243,7 @@ static void leave(struct rt_subscriber *s, uint32_t sub)
     c->hub->metrics.subscriptions.value--;
     if (c->subscribers == 0)
         tell_occupied(c, false);
-    rt_channel_check_idle(c);
+    rt_channel_review(c);
 }
 
 static int find_subscription(const struct rt_hub *hub, const struct rt_subscriber *s,
@@ -268,8 +283,11 @@ int rt_hub_subscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str 
     assert(!hub->walking);
     if (find_subscription(hub, s, channel) >= 0)
         return RT_EEXIST;
-    struct rt_channel *c = rt_hub_channel(hub, channel, true);
-    if (!c || reserve_subscription(s))
+    struct rt_channel *c;
+    int status = rt_hub_open_channel(hub, channel, &c);
+    if (status)
+        return status;
+    if (reserve_subscription(s))
         return RT_ENOMEM;
     struct rt_group *g = make_group(c, s->encoding);
     if (!g || reserve_member(g))
@@ -280,7 +298,7 @@ int rt_hub_subscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str 
     hub->metrics.subscriptions.value++;
     if (c->subscribers == 1)
         tell_occupied(c, true);
-    rt_channel_check_idle(c);
+    rt_channel_review(c);
     return 0;
 }
 

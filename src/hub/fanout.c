@@ -226,10 +226,10 @@ static int publish(struct rt_hub *hub, struct rt_str name, struct rt_message *m,
     assert(!hub->walking);
     m->stamp = ++hub->stamp;
     hub->metrics.published.value++;
-    struct rt_channel *c = rt_hub_channel(hub, name, m->offset != 0);
+    struct rt_channel *c = rt_hub_channel(hub, name, false);
     if (!c && m->offset == 0)
         return 0; /* nobody listens, nothing to keep */
-    int status = c ? 0 : RT_ENOMEM;
+    int status = c ? 0 : rt_hub_open_channel(hub, name, &c);
     if (c && c->subscribers > 0)
         status = fan_out(c, m);
     if (c && m->offset != 0 && record(c, m, stored))
@@ -251,8 +251,10 @@ int rt_hub_publish_stored(struct rt_hub *hub, struct rt_str channel, struct rt_s
 
 int rt_hub_keep_stored(struct rt_hub *hub, struct rt_str channel, struct rt_stored *stored)
 {
-    struct rt_channel *c = rt_hub_channel(hub, channel, true);
-    int status = c ? record(c, &stored->m, stored) : RT_ENOMEM;
+    struct rt_channel *c;
+    int status = rt_hub_open_channel(hub, channel, &c);
+    if (status == 0)
+        status = record(c, &stored->m, stored);
     if (status)
         hub->metrics.failed.value++;
     return status;

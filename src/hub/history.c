@@ -50,10 +50,10 @@ int rt_channel_keep(struct rt_channel *c, struct rt_stored *s)
     rt_list_push(&c->rule->kept, &s->by_rule);
     hub->kept_bytes += s->size;
     hub->kept_messages++;
-    rt_channel_check_idle(c);
     rt_channel_trim(c);
-    if (hub->kept_bytes > hub->options.memory)
-        rt_hub_trim_memory(hub);
+    rt_channel_pin(c); /* the caller goes on with it */
+    rt_hub_trim_memory(hub);
+    rt_channel_unpin(c);
     return 0;
 }
 
@@ -75,7 +75,7 @@ void rt_channel_drop_oldest(struct rt_channel *c)
         rt_free(c->kept);
         c->kept = NULL;
         c->kept_mask = c->kept_first = 0;
-        rt_channel_check_idle(c);
+        rt_channel_review(c);
     }
 }
 
@@ -100,24 +100,6 @@ void rt_channel_drop_all(struct rt_channel *c)
 {
     while (c->kept_count > 0)
         rt_channel_drop_oldest(c);
-}
-
-void rt_hub_trim_memory(struct rt_hub *hub)
-{
-    while (hub->kept_bytes > hub->options.memory) {
-        struct rt_stored *oldest = NULL;
-        rt_list_for(node, &hub->rules) {
-            struct rt_hub_rule *rule = RT_CONTAINER(node, struct rt_hub_rule, link);
-            if (rt_list_empty(&rule->kept))
-                continue;
-            struct rt_stored *s = RT_CONTAINER(rule->kept.next, struct rt_stored, by_rule);
-            if (!oldest || s->m.stamp < oldest->m.stamp)
-                oldest = s;
-        }
-        if (!oldest)
-            return;
-        rt_channel_drop_oldest(oldest->channel);
-    }
 }
 
 const char *rt_channel_epoch(const struct rt_channel *c)

@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 
 #define CHANNEL_LINGER 60000u /* ms that an unneeded channel stays, with its epoch and top */
-#define EXPIRE_BATCH   10000u /* messages and channels dropped in one call at most */
+#define EXPIRE_BATCH   4000u  /* messages and channels dropped in one call at most: a millisecond */
 
 static struct rt_str key_of_channel(const void *value)
 {
@@ -16,6 +16,11 @@ static struct rt_str key_of_channel(const void *value)
 static double read_channels(void *arg)
 {
     return (double)((const struct rt_hub *)arg)->channels.count;
+}
+
+static double read_unused_bytes(void *arg)
+{
+    return (double)((const struct rt_hub *)arg)->unused_bytes;
 }
 
 static double read_kept_bytes(void *arg)
@@ -61,6 +66,22 @@ static void register_metrics(struct rt_hub *hub, struct rt_metrics *metrics)
                                                     .type = RT_GAUGE,
                                                     .read = read_kept_messages,
                                                     .arg = hub};
+    hub->metrics.unused_bytes =
+        (struct rt_metric){.name = "channels_unused_bytes",
+                           .help = "Memory of channels without subscribers, beside their history.",
+                           .type = RT_GAUGE,
+                           .read = read_unused_bytes,
+                           .arg = hub};
+    hub->metrics.forgotten =
+        (struct rt_metric){.name = "channels_forgotten_total",
+                           .help = "Channels without subscribers that were forgotten before their "
+                                   "time (limits.channels, limits.memory_log).",
+                           .type = RT_COUNTER};
+    hub->metrics.refused =
+        (struct rt_metric){.name = "channels_refused_total",
+                           .help = "Channels that were not made, since all others are in use "
+                                   "(limits.channels, limits.memory_log).",
+                           .type = RT_COUNTER};
     hub->metrics.fanout = (struct rt_metric){.name = "fanout_size",
                                              .help = "Subscribers per published message.",
                                              .type = RT_HISTOGRAM,
@@ -75,6 +96,9 @@ static void register_metrics(struct rt_hub *hub, struct rt_metrics *metrics)
     rt_metrics_register(metrics, &hub->metrics.subscriptions);
     rt_metrics_register(metrics, &hub->metrics.kept_bytes);
     rt_metrics_register(metrics, &hub->metrics.kept_messages);
+    rt_metrics_register(metrics, &hub->metrics.unused_bytes);
+    rt_metrics_register(metrics, &hub->metrics.forgotten);
+    rt_metrics_register(metrics, &hub->metrics.refused);
     rt_metrics_register(metrics, &hub->metrics.fanout);
 }
 
@@ -94,6 +118,7 @@ int rt_hub_new(const struct rt_hub_options *options, struct rt_hub **ret_hub)
     rt_map_init(&hub->channels, key_of_channel);
     rt_map_init(&hub->floors, rt_hub_key_of_floor);
     rt_list_init(&hub->dirty);
+    rt_list_init(&hub->keeping);
     rt_list_init(&hub->idle);
     rt_list_init(&hub->rules);
     rt_buf_init(&hub->scratch);
@@ -139,39 +164,73 @@ uint64_t rt_hub_stamp(const struct rt_hub *hub)
     return hub->stamp;
 }
 
-static void expire_messages(struct rt_hub_rule *rule, uint32_t *budget)
+/* True: all that is due is gone. */
+static bool expire_messages(struct rt_hub_rule *rule, uint32_t *budget)
 {
-    while (*budget > 0 && !rt_list_empty(&rule->kept)) {
+    while (!rt_list_empty(&rule->kept)) {
         struct rt_stored *s = RT_CONTAINER(rule->kept.next, struct rt_stored, by_rule);
         if (!rt_channel_oldest_is_due(s->channel))
-            return;
+            return true;
+        if (*budget == 0)
+            return false;
         rt_channel_drop_oldest(s->channel);
         (*budget)--;
     }
+    return true;
 }
 
-void rt_hub_expire(struct rt_hub *hub)
+static bool expire_channels(struct rt_hub *hub, uint32_t *budget)
+{
+    while (!rt_list_empty(&hub->idle)) {
+        struct rt_channel *c = RT_CONTAINER(hub->idle.next, struct rt_channel, unused);
+        if (hub->now - c->idle_since < CHANNEL_LINGER)
+            return true;
+        if (*budget == 0)
+            return false;
+        rt_channel_forget_object(c);
+        (*budget)--;
+    }
+    return true;
+}
+
+bool rt_hub_expire(struct rt_hub *hub)
 {
     uint32_t budget = EXPIRE_BATCH;
+    bool all = true;
     rt_list_for(node, &hub->rules) {
-        expire_messages(RT_CONTAINER(node, struct rt_hub_rule, link), &budget);
+        all &= expire_messages(RT_CONTAINER(node, struct rt_hub_rule, link), &budget);
     }
-    while (budget > 0 && !rt_list_empty(&hub->idle)) {
-        struct rt_channel *c = RT_CONTAINER(hub->idle.next, struct rt_channel, idle);
-        if (hub->now - c->idle_since < CHANNEL_LINGER)
-            return;
-        rt_map_remove(&hub->channels, rt_channel_name(c));
-        if (c->rule->shared)
-            rt_hub_raise_floor(hub, c->epoch, c->top);
-        rt_channel_free(c);
-        budget--;
-    }
+    return !(expire_channels(hub, &budget) && all);
 }
 
 struct rt_channel *rt_hub_channel(struct rt_hub *hub, struct rt_str name, bool create)
 {
     struct rt_channel *c = rt_map_get(&hub->channels, name);
-    return c || !create ? c : rt_channel_new(hub, name);
+    if (!c && create)
+        (void)rt_hub_open_channel(hub, name, &c);
+    return c;
+}
+
+int rt_hub_open_channel(struct rt_hub *hub, struct rt_str name, struct rt_channel **ret_channel)
+{
+    struct rt_channel *c = rt_map_get(&hub->channels, name);
+    if (!c) {
+        int status = rt_hub_make_room(hub, name);
+        if (status) {
+            hub->metrics.refused.value++;
+            return status;
+        }
+        c = rt_channel_new(hub, name);
+    }
+    if (!c)
+        return RT_ENOMEM;
+    *ret_channel = c;
+    return 0;
+}
+
+uint64_t rt_hub_forgotten(const struct rt_hub *hub)
+{
+    return hub->metrics.forgotten.value;
 }
 
 struct rt_channel *rt_hub_next_channel(const struct rt_hub *hub, size_t *pos)

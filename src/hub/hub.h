@@ -14,6 +14,11 @@
  * for them; all channels together within `memory`: the oldest message goes first. Every channel remembers the highest stamp and offset that it
  * has dropped, so that a gap is never silent.
  *
+ * Channels. The object of a channel without subscribers is part of `memory` as well, and there are at most `channels` objects. Whoever makes one more finds
+ * room: what was used longest ago is forgotten, first channels that keep nothing, then those that keep messages (only for the count; for the memory the oldest
+ * messages go). Channels with subscribers or pins are never forgotten. So an unpinned channel without subscribers lives until the next call that
+ * may make a channel or keep a message: pin what has to be held for longer.
+ *
  * Iteration is safe: a deliver callback may unsubscribe or remove any subscriber, also the current
  * one. It must not publish, subscribe, flush or catch up (asserted): it only queues bytes.
  * Ownership: the hub owns channels; subscribers are embedded by their owners, who call rt_hub_remove() before freeing. Thread: the loop. */
@@ -76,7 +81,8 @@ struct rt_subscriber {
 };
 
 struct rt_hub_options {
-    uint64_t memory; /* bytes of kept messages of all channels */
+    uint64_t memory;   /* bytes of kept messages, and of channels without subscribers */
+    uint32_t channels; /* objects at most; 0: no limit */
     /* Which rule a channel of this name has. Called once per channel object. Never NULL. */
     struct rt_hub_rule *(*rule_of)(void *arg, struct rt_str channel);
     /* The channel got its first subscriber, or lost its last one. May not change subscriptions. NULL: nobody asks. */
@@ -90,15 +96,15 @@ int rt_hub_new(const struct rt_hub_options *options, struct rt_hub **ret_hub);
 void rt_hub_free(struct rt_hub *hub);
 /* Loop time in ms, monotonic; drives ttl. Called once a turn. */
 void rt_hub_set_time(struct rt_hub *hub, uint64_t now_ms);
-/* Drops what has outlived its ttl and channels that nobody needs; bounded work. Called about once a second. */
-void rt_hub_expire(struct rt_hub *hub);
+/* Drops what has outlived its ttl and channels that nobody needs; bounded work. Called about once a second; true: there is more to drop, call it again soon. */
+bool rt_hub_expire(struct rt_hub *hub);
 
 void rt_subscriber_init(struct rt_subscriber *s, const struct rt_subscriber_ops *ops,
                         const struct rt_encoding *encoding);
 /* Delivers what is pending, then moves all its subscriptions to another encoding (long-polling becomes WebSocket). RT_ENOMEM: it stays as it was. */
 int rt_hub_set_encoding(struct rt_hub *hub, struct rt_subscriber *s,
                         const struct rt_encoding *encoding);
-/* It gets what is published from now on. RT_EEXIST, RT_ENOMEM. */
+/* It gets what is published from now on. RT_EEXIST, or as rt_hub_open_channel(). */
 int rt_hub_subscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str channel);
 /* Delivers what is pending first. RT_ENOENT. */
 int rt_hub_unsubscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str channel);
@@ -112,7 +118,7 @@ struct rt_str rt_subscriber_channel(const struct rt_subscriber *s, uint32_t i);
 void rt_hub_catch_up(struct rt_hub *hub, struct rt_subscriber *s);
 
 /* Fan-out, and history when the message has an offset and the rule keeps. Sets message->stamp.
- * RT_ENOMEM: some group's subscribers did not get it or it was not kept; counted in
+ * RT_ENOMEM, or as rt_hub_open_channel(): some group's subscribers did not get it or it was not kept; counted in
  * `rtbroker_fanout_failed_total`, and the channel counts it as dropped, so that a recovery tells. */
 int rt_hub_publish(struct rt_hub *hub, struct rt_str channel, struct rt_message *message);
 /* The same for a message that is stored already: keeps a reference instead of a copy. */
@@ -127,9 +133,13 @@ size_t rt_hub_subscriptions(const struct rt_hub *hub);
 /* The last stamp given. */
 uint64_t rt_hub_stamp(const struct rt_hub *hub);
 
-/* Positions and recent history. A channel object exists while it has subscribers or kept messages, and for a minute after. */
+/* Positions and recent history. A channel object exists while it has subscribers or kept messages, and for a minute after if there is room. */
 struct rt_channel *rt_hub_channel(struct rt_hub *hub, struct rt_str name,
-                                  bool create); /* NULL: none / out of memory */
+                                  bool create); /* NULL: none / as rt_hub_open_channel() */
+/* Finds or makes it. RT_ENOMEM; RT_ERANGE: there are `channels`, RT_EAGAIN: `memory` is full, and none of them can be forgotten. */
+int rt_hub_open_channel(struct rt_hub *hub, struct rt_str name, struct rt_channel **ret_channel);
+/* Channels that were forgotten before their time, for want of room. */
+uint64_t rt_hub_forgotten(const struct rt_hub *hub);
 struct rt_str rt_channel_name(const struct rt_channel *c);
 struct rt_hub_rule *rt_channel_rule(const struct rt_channel *c);
 uint32_t rt_channel_subscribers(const struct rt_channel *c);

@@ -33,11 +33,25 @@ struct rt_group {
     uint32_t mark_count, mark_cap;
 };
 
+/* Who needs a channel. From each to each other, but never from IDLE to itself: `idle_since` stays.
+ *
+ *      subscribe, pin          the last message goes
+ *     USED <----> KEEPING <------> IDLE ----> forgotten (a minute later, or for want of room)
+ *       ^---------------------------^
+ */
+enum rt_channel_use {
+    RT_CHANNEL_USED,    /* it has subscribers or pins; in no list */
+    RT_CHANNEL_KEEPING, /* it has messages alone; in hub->keeping, moves to the end with each */
+    RT_CHANNEL_IDLE,    /* it has nothing but its epoch and top; in hub->idle */
+};
+
 struct rt_channel {
     struct rt_hub *hub;
     struct rt_hub_rule *rule;
-    struct rt_list dirty; /* in hub->dirty while something is pending */
-    struct rt_list idle;  /* in hub->idle while nobody needs it */
+    struct rt_list dirty;  /* in hub->dirty while something is pending */
+    struct rt_list unused; /* in hub->keeping or hub->idle */
+    enum rt_channel_use use;
+    uint32_t charged; /* what it adds to hub->unused_bytes */
     uint64_t idle_since;
     struct rt_group **groups;
     uint32_t group_count;
@@ -61,7 +75,7 @@ struct rt_hub {
     struct rt_map channels;
     struct rt_map floors; /* of epochs, rules that are shared only */
     struct rt_list dirty;
-    struct rt_list idle;              /* oldest first */
+    struct rt_list keeping, idle;     /* channels by use; what was used longest ago first */
     struct rt_channel *ordered_dirty; /* the one dirty channel with ordered subscribers */
     struct rt_list rules;             /* rules seen so far */
     struct rt_hub_options options;
@@ -70,29 +84,39 @@ struct rt_hub {
     uint64_t stamp;
     uint64_t kept_bytes;
     uint64_t kept_messages;
+    uint64_t unused_bytes; /* channel objects without subscribers */
     uint64_t next_id;
     bool walking;
     size_t occupied; /* channels with subscribers */
     struct {
         struct rt_metric published, delivered, failed, channels, subscriptions, kept_bytes,
-            kept_messages, fanout;
+            kept_messages, unused_bytes, forgotten, refused, fanout;
     } metrics;
 };
 
 /* channel.c */
+/* NULL: out of memory. */
 struct rt_channel *rt_channel_new(struct rt_hub *hub, struct rt_str name);
 /* The caller takes it out of the hub's table. */
 void rt_channel_free(struct rt_channel *c);
-/* Puts the channel on the idle list when nothing holds it, takes it off otherwise. */
-void rt_channel_check_idle(struct rt_channel *c);
+/* Something changed in who needs the channel, or in its size: sets its use and what it is charged. */
+void rt_channel_review(struct rt_channel *c);
+
+/* room.c */
+/* Room for a channel of this name: as rt_hub_open_channel(). */
+int rt_hub_make_room(struct rt_hub *hub, struct rt_str name);
+/* Forgets idle channels and drops the oldest kept messages until the hub is within its memory. */
+void rt_hub_trim_memory(struct rt_hub *hub);
+/* Takes an unused channel out of the hub and frees it. */
+void rt_channel_forget_object(struct rt_channel *c);
+/* What an object without subscribers takes, with its place in the table. */
+uint32_t rt_channel_cost(const struct rt_channel *c);
 
 /* history.c */
 int rt_channel_keep(struct rt_channel *c, struct rt_stored *s);
 /* What is past the rule's size and ttl goes. */
 void rt_channel_trim(struct rt_channel *c);
 void rt_channel_drop_all(struct rt_channel *c);
-/* Drops the oldest kept messages until the hub is within its memory. */
-void rt_hub_trim_memory(struct rt_hub *hub);
 /* Drops the channel's oldest kept message. */
 void rt_channel_drop_oldest(struct rt_channel *c);
 /* May the oldest one go, by size and age? */

@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "base/utf8.h"
 
-#define EXPIRY_INTERVAL 1000u /* ms between sweeps of what has outlived its ttl */
+#define EXPIRY_INTERVAL 1000u  /* ms between sweeps of what has outlived its ttl */
+#define EXPIRY_GOES_ON  2u     /* ms until the rest of a sweep that has much to drop */
+#define TELL_INTERVAL   60000u /* ms between warnings that channels are forgotten early */
 
 static struct rt_broker_rule *match_rule(const struct rt_broker *b, struct rt_str channel)
 {
@@ -69,12 +71,26 @@ static void flush_hub(void *arg)
     rt_hub_flush(b->hub);
 }
 
+static void tell_forgotten(struct rt_broker *b)
+{
+    uint64_t forgotten = rt_hub_forgotten(b->hub) - b->told_forgotten, now = rt_loop_now(b->loop);
+    if (forgotten == 0 || now < b->tell_again)
+        return;
+    rt_log(RT_LOG_WARN, "broker",
+           "channels without subscribers are forgotten before their time, with their recent "
+           "messages: raise limits.channels or limits.memory_log",
+           rt_kv_u64("count", forgotten));
+    b->told_forgotten += forgotten;
+    b->tell_again = now + TELL_INTERVAL;
+}
+
 static void expire(struct rt_timer *timer)
 {
     struct rt_broker *b = RT_CONTAINER(timer, struct rt_broker, expiry);
     rt_hub_set_time(b->hub, rt_loop_now(b->loop));
-    rt_hub_expire(b->hub);
-    rt_timer_start(b->loop, timer, EXPIRY_INTERVAL, expire);
+    bool more = rt_hub_expire(b->hub);
+    tell_forgotten(b);
+    rt_timer_start(b->loop, timer, more ? EXPIRY_GOES_ON : EXPIRY_INTERVAL, expire);
 }
 
 static void register_result(struct rt_metrics *metrics, struct rt_metric *m, const char *labels)
@@ -118,6 +134,7 @@ int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct r
     rt_list_init(&b->relief);
     rt_list_init(&b->readings);
     struct rt_hub_options options = {.memory = config->limits.memory_log,
+                                     .channels = config->limits.channels,
                                      .rule_of = hub_rule_of,
                                      .occupied = on_occupied,
                                      .arg = b,
@@ -172,6 +189,8 @@ void rt_broker_hand_over(struct rt_broker *b, struct rt_channel *c, struct rt_st
 {
     if (c)
         rt_channel_set_epoch(c, epoch);
+    else if (match_rule(b, name)->hub.shared)
+        rt_hub_raise_floor(b->hub, epoch, message->m.offset); /* nobody will know of it */
     rt_hub_set_time(b->hub, rt_loop_now(b->loop));
     /* A failure is counted by the hub, and later found as a gap by whoever recovers. */
     if (message->m.stamp != 0) /* fanned out when it was published */
@@ -314,6 +333,29 @@ int rt_broker_check_name(const struct rt_broker *b, struct rt_str channel, struc
     return 0;
 }
 
+int rt_broker_open_channel(struct rt_broker *b, struct rt_str name, struct rt_channel **ret_channel,
+                           struct rt_err *err)
+{
+    return rt_broker_no_channel(b, rt_hub_open_channel(b->hub, name, ret_channel), err);
+}
+
+int rt_broker_no_channel(const struct rt_broker *b, int status, struct rt_err *err)
+{
+    if (status == 0)
+        return 0;
+    if (status == RT_ENOMEM)
+        return rt_err_nomem(err);
+    struct rt_err why;
+    if (status == RT_ERANGE)
+        rt_err_set(&why, RT_EAGAIN,
+                   "all %u channels that this node may have are in use (limits.channels)",
+                   b->config->limits.channels);
+    else
+        rt_err_set(&why, RT_EAGAIN, "no memory is left for another channel (limits.memory_log)");
+    rt_log(RT_LOG_WARN, "broker", "a channel is refused", rt_kv_c("reason", why.text));
+    return rt_err_set(err, why.code, "%s", why.text);
+}
+
 static int no_rule(struct rt_str channel, struct rt_err *err)
 {
     return rt_err_set(err, RT_ENOENT,
@@ -375,7 +417,7 @@ int rt_broker_subscribe(struct rt_client *client, struct rt_str channel, bool tr
     if (status == RT_EEXIST)
         return rt_err_set(err, status, "subscribed to channel \"%.*s\" already",
                           RT_STR_ARG(channel));
-    return status ? rt_err_nomem(err) : 0;
+    return rt_broker_no_channel(b, status, err);
 }
 
 int rt_broker_unsubscribe(struct rt_client *client, struct rt_str channel)

@@ -104,7 +104,7 @@ void rt_broker_on_relief(struct rt_broker *b, struct rt_relief *relief);
 
 /* The rule of a channel; NULL: none. */
 const struct rt_channel_rule *rt_broker_rule(const struct rt_broker *b, struct rt_str channel);
-/* Subscribes: limits (count, name), and unless `trusted` the rule's permission. RT_ENOENT, RT_EPERM, RT_ERANGE, RT_EEXIST, RT_ENOMEM with text. */
+/* Subscribes: limits (count, name), and unless `trusted` the rule's permission. RT_ENOENT, RT_EPERM, RT_ERANGE, RT_EEXIST, RT_EAGAIN (limits.channels), RT_ENOMEM with text. */
 int rt_broker_subscribe(struct rt_client *client, struct rt_str channel, bool trusted,
                         struct rt_err *err);
 int rt_broker_unsubscribe(struct rt_client *client, struct rt_str channel);

@@ -459,12 +459,12 @@ static int ask_journal(struct rt_broker *b, const struct rt_history *q,
 
 /* ---- a log that nodes share ---- */
 
-/* From here on the channel's object knows all that this node delivers. NULL: out of memory. */
+/* From here on the channel's object knows all that this node delivers. NULL: there is none, with the reason. */
 static struct rt_channel *hold_channel(struct rt_broker *b, struct rt_str name,
-                                       const struct rt_position *top)
+                                       const struct rt_position *top, struct rt_err *err)
 {
-    struct rt_channel *c = rt_hub_channel(b->hub, name, true);
-    if (!c)
+    struct rt_channel *c;
+    if (rt_broker_open_channel(b, name, &c, err))
         return NULL;
     rt_channel_set_epoch(c, top->epoch);
     if (rt_channel_top(c) == 0)
@@ -517,8 +517,9 @@ static bool answer_shared(struct reading *r)
             answer_nothing(q, &top);
         return true;
     }
-    if (!r->channel && !(r->channel = hold_channel(b, q->channel, &top))) {
-        fail(q, RT_ENOMEM, "out of memory");
+    struct rt_err err = {0};
+    if (!r->channel && !(r->channel = hold_channel(b, q->channel, &top, &err))) {
+        fail(q, RT_EAGAIN, err.text);
         return true;
     }
     int status = ask_store(r);
@@ -553,10 +554,12 @@ void rt_broker_stop_waiting(struct rt_broker *b)
 /* ---- */
 
 /* With nothing but memory a channel that was never seen has a position as well: a fresh epoch. */
-static struct rt_channel *known_channel(struct rt_broker *b, struct rt_str name)
+static struct rt_channel *known_channel(struct rt_broker *b, struct rt_str name, struct rt_err *err)
 {
-    struct rt_channel *c = rt_hub_channel(b->hub, name, true);
-    if (c && rt_channel_epoch(c)[0] == '\0') {
+    struct rt_channel *c;
+    if (rt_broker_open_channel(b, name, &c, err))
+        return NULL;
+    if (rt_channel_epoch(c)[0] == '\0') {
         char epoch[RT_ID_LEN + 1];
         rt_random_id(epoch);
         epoch[8] = '\0';
@@ -577,9 +580,10 @@ static void answer_local(struct rt_broker *b, const struct rt_history *q,
             fail(q, status, rt_err_name(status));
             return;
         }
-        c = known_channel(b, q->channel);
+        struct rt_err err = {0};
+        c = known_channel(b, q->channel, &err);
         if (!c) {
-            fail(q, RT_ENOMEM, "out of memory");
+            fail(q, RT_EAGAIN, err.text);
             return;
         }
     }

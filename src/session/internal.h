@@ -24,6 +24,8 @@ struct rt_broker {
     struct rt_broker_rule *rules; /* config->channel_count, then the one for unmatched channels */
     struct rt_list relief;        /* rt_relief.link: who waits for the journal's queue to empty */
     struct rt_timer expiry;
+    uint64_t told_forgotten,
+        tell_again; /* channels that a warning has told of; when to warn again */
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -38,6 +40,11 @@ void rt_broker_hand_over(struct rt_broker *b, struct rt_channel *c, struct rt_st
                          const char *epoch, struct rt_stored *message);
 /* history.c: answers what waits for time to pass; nothing waits any more. */
 void rt_broker_stop_waiting(struct rt_broker *b);
+/* Says why there is no channel, from the code of rt_hub_open_channel() or rt_hub_subscribe(), to `err` and to the log. RT_EAGAIN or RT_ENOMEM. */
+int rt_broker_no_channel(const struct rt_broker *b, int status, struct rt_err *err);
+/* rt_hub_open_channel(), with the reason. */
+int rt_broker_open_channel(struct rt_broker *b, struct rt_str name, struct rt_channel **ret_channel,
+                           struct rt_err *err);
 /* Name and length limits of a channel. */
 int rt_broker_check_name(const struct rt_broker *b, struct rt_str channel, struct rt_err *err);
 

@@ -141,19 +141,25 @@ static void appended(struct rt_append *append)
         done(arg, &result);
 }
 
-static struct pending *prepare(struct rt_broker *b, const struct rt_publish *publish)
+static struct pending *prepare(struct rt_broker *b, const struct rt_publish *publish,
+                               struct rt_err *err)
 {
-    struct pending *p = rt_calloc(1, sizeof(*p));
-    if (!p)
+    struct rt_channel *channel;
+    if (rt_broker_open_channel(b, publish->channel, &channel, err))
         return NULL;
+    struct pending *p = rt_calloc(1, sizeof(*p));
+    if (!p) {
+        rt_err_nomem(err);
+        return NULL;
+    }
     p->broker = b;
     p->done = publish->done;
     p->arg = publish->arg;
     p->append.done = appended;
-    p->append.channel = rt_hub_channel(b->hub, publish->channel, true);
+    p->append.channel = channel;
     p->append.message = rt_stored_new(publish->message);
-    if (!p->append.channel || !p->append.message) {
-        rt_stored_unref(p->append.message);
+    if (!p->append.message) {
+        rt_err_nomem(err);
         rt_free(p);
         return NULL;
     }
@@ -165,10 +171,11 @@ static struct pending *prepare(struct rt_broker *b, const struct rt_publish *pub
 static int publish_logged(struct rt_broker *b, const struct rt_publish *publish,
                           const struct rt_channel_rule *rule, struct rt_publish_result *result)
 {
+    struct rt_err err = {0};
     rt_uuid7(publish->message->time, publish->message->id);
-    struct pending *p = prepare(b, publish);
+    struct pending *p = prepare(b, publish, &err);
     if (!p) {
-        retry(result, "out of memory");
+        retry(result, err.text);
         count(b, result);
         return 0;
     }
@@ -189,7 +196,7 @@ static void publish_ephemeral(struct rt_broker *b, const struct rt_publish *publ
                               struct rt_publish_result *result)
 {
     *result = (struct rt_publish_result){.status = RT_PUBLISH_OK};
-    if (rt_hub_publish(b->hub, publish->channel, publish->message) == RT_ENOMEM)
+    if (rt_hub_publish(b->hub, publish->channel, publish->message) != 0)
         retry(result, "out of memory");
     else if (b->relay.publish)
         (void)b->relay.publish(b->relay.arg, publish->channel, publish->message);

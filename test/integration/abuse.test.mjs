@@ -337,6 +337,19 @@ test('coming and going without end', async (t, broker) => {
   await until('channels nobody is in are forgotten', async () => (await metric(broker, 'rtbroker_subscriptions')) === 0);
 });
 
+test('channels without end', { grows: 32 * 1024 }, async (t, broker) => {
+  const ws = await Ws.open(broker.port, '/socket.io/?EIO=4&transport=websocket');
+  await ws.nextText();
+  ws.send(text('40'));
+  await ws.nextText();
+  const N = 100_000, forgotten = await metric(broker, 'rtbroker_channels_forgotten_total');
+  for (let n = 0; n < N; n += 1000) ws.send(Buffer.concat([...Array(1000).keys()].map((i) => text(`42["log-to","log:${n + i}"]`))));
+  await until('all are forgotten but the newest', async () => (await metric(broker, 'rtbroker_channels_forgotten_total')) - forgotten > N * 0.8, 30_000);
+  assert.ok((await metric(broker, 'rtbroker_channels')) < 20_000);
+  assert.ok((await metric(broker, 'rtbroker_channels_unused_bytes')) + (await metric(broker, 'rtbroker_history_bytes')) <= 8 * MIB);
+  ws.destroy();
+});
+
 test('a peer that half-closes is closed', async (t, broker) => {
   const ws = await Ws.open(broker.port, '/echo');
   ws.tcp.socket.end();

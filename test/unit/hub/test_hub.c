@@ -418,7 +418,7 @@ static void recovery_holds_messages_longer(void **state)
 static void memory_is_bounded_over_channels(void **state)
 {
     (void)state;
-    struct rt_hub *hub = new_hub(2000);
+    struct rt_hub *hub = new_hub(4000);
     char name[16];
     for (uint64_t i = 1; i <= 100; i++) {
         (void)snprintf(name, sizeof(name), "k%u", (unsigned)(i % 7));
@@ -433,10 +433,138 @@ static void memory_is_bounded_over_channels(void **state)
             if (rt_channel_kept_at(c, i)->m.offset < lowest)
                 lowest = rt_channel_kept_at(c, i)->m.offset;
         }
-    assert_true(bytes <= 2000);
+    assert_true(bytes <= 4000);
     assert_true(bytes > 1000);
     /* Of all channels together the newest are kept. */
     assert_true(lowest >= 90);
+    rt_hub_free(hub);
+}
+
+static size_t count_channels(const struct rt_hub *hub)
+{
+    size_t count = 0;
+    for (size_t pos = 0; rt_hub_next_channel(hub, &pos);)
+        count++;
+    return count;
+}
+
+/* A message on each of many channels: `first` and on. */
+static void publish_to_many(struct rt_hub *hub, unsigned first, unsigned count)
+{
+    char name[16];
+    for (unsigned i = first; i < first + count; i++) {
+        (void)snprintf(name, sizeof(name), "k%u", i);
+        assert_int_equal(publish_at(hub, name, "x", i), 0);
+    }
+}
+
+static void channels_without_end_stay_within_the_memory(void **state)
+{
+    (void)state;
+    struct rt_hub *hub = new_hub(1 << 20);
+    struct listener a;
+    listen(&a, hub, &PLAIN);
+    join(&a, "kept by a");
+    assert_int_equal(publish_at(hub, "kept by a", "m", 1), 0);
+    publish_to_many(hub, 1, 100000);
+    assert_true(count_channels(hub) > 500);
+    assert_true(count_channels(hub) < (1 << 20) / sizeof(struct rt_message));
+    assert_true(rt_hub_forgotten(hub) > 90000);
+    assert_non_null(rt_hub_channel(hub, RT_STR("k100000"), false)); /* the newest stay */
+    assert_true(rt_hub_is_subscribed(hub, &a.sub, RT_STR("kept by a")));
+    /* Channels that nothing is kept of are bounded alike. */
+    struct listener b;
+    listen(&b, hub, &PLAIN);
+    for (unsigned i = 0; i < 20000; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "e%u", i);
+        join(&b, name);
+        assert_int_equal(rt_hub_unsubscribe(hub, &b.sub, rt_str_c(name)), 0);
+    }
+    assert_true(count_channels(hub) < (1 << 20) / sizeof(struct rt_message));
+    forget(&a);
+    forget(&b);
+    rt_hub_free(hub);
+}
+
+static void the_number_of_channels_is_bounded(void **state)
+{
+    (void)state;
+    struct rt_hub *hub = new_hub(1 << 20);
+    rt_hub_free(hub);
+    struct rt_hub_options options = {.memory = 1 << 20, .channels = 4, .rule_of = rule_of};
+    assert_int_equal(rt_hub_new(&options, &hub), 0);
+    struct rt_channel *c;
+    struct listener a;
+    listen(&a, hub, &PLAIN);
+    join(&a, "e1");
+    publish_to_many(hub, 1, 2);
+    assert_int_equal(rt_hub_open_channel(hub, RT_STR("idle"), &c), 0);
+    assert_int_equal(publish_at(hub, "k1", "x", 3), 0); /* k2 was used longest ago */
+    /* First goes what keeps nothing, then what was used longest ago. */
+    join(&a, "e2");
+    assert_null(rt_hub_channel(hub, RT_STR("idle"), false));
+    join(&a, "e3");
+    assert_null(rt_hub_channel(hub, RT_STR("k2"), false));
+    assert_non_null(rt_hub_channel(hub, RT_STR("k1"), false));
+    join(&a, "e4");
+    assert_int_equal(rt_hub_forgotten(hub), 3);
+    /* Whoever has subscribers stays. */
+    assert_int_equal(rt_hub_subscribe(hub, &a.sub, RT_STR("e5")), RT_ERANGE);
+    assert_int_equal(publish_at(hub, "k9", "x", 9), RT_ERANGE);
+    assert_int_equal(rt_hub_unsubscribe(hub, &a.sub, RT_STR("e1")), 0);
+    c = rt_hub_channel(hub, RT_STR("e1"), false);
+    rt_channel_pin(c);
+    assert_int_equal(rt_hub_subscribe(hub, &a.sub, RT_STR("e5")), RT_ERANGE);
+    rt_channel_unpin(c);
+    join(&a, "e5");
+    assert_int_equal(count_channels(hub), 4);
+    forget(&a);
+    rt_hub_free(hub);
+}
+
+static void memory_that_is_pinned_refuses_more(void **state)
+{
+    (void)state;
+    struct rt_hub *hub = new_hub(2000);
+    struct rt_channel *c;
+    char name[16];
+    unsigned n = 0;
+    int status;
+    for (;; n++) {
+        (void)snprintf(name, sizeof(name), "k%u", n);
+        if ((status = rt_hub_open_channel(hub, rt_str_c(name), &c)) != 0)
+            break;
+        rt_channel_pin(c);
+    }
+    assert_int_equal(status, RT_EAGAIN);
+    assert_true(n > 0 && n < 10);
+    rt_channel_unpin(rt_hub_channel(hub, RT_STR("k0"), false));
+    assert_int_equal(rt_hub_open_channel(hub, rt_str_c(name), &c), 0);
+    while (--n > 0) {
+        (void)snprintf(name, sizeof(name), "k%u", n);
+        rt_channel_unpin(rt_hub_channel(hub, rt_str_c(name), false));
+    }
+    rt_hub_free(hub);
+}
+
+/* However many there are: a few rounds of bounded work, all of which may follow at once. */
+static void idle_channels_go_in_proportion_to_what_came(void **state)
+{
+    (void)state;
+    struct rt_hub *hub = new_hub(64 << 20);
+    publish_to_many(hub, 1, 50000);
+    rt_hub_set_time(hub, 2000); /* past the ttl of the messages */
+    unsigned rounds = 0;
+    while (rt_hub_expire(hub))
+        rounds++;
+    assert_true(rounds > 5 && rounds < 50000);
+    assert_int_equal(count_channels(hub), 50000);
+    rt_hub_set_time(hub, 200000);
+    while (rt_hub_expire(hub))
+        ;
+    assert_int_equal(count_channels(hub), 0);
+    assert_int_equal(rt_hub_forgotten(hub), 0); /* none before its time */
     rt_hub_free(hub);
 }
 
@@ -701,6 +829,10 @@ int main(void)
         cmocka_unit_test(history_keeps_size_and_ttl),
         cmocka_unit_test(recovery_holds_messages_longer),
         cmocka_unit_test(memory_is_bounded_over_channels),
+        cmocka_unit_test(channels_without_end_stay_within_the_memory),
+        cmocka_unit_test(the_number_of_channels_is_bounded),
+        cmocka_unit_test(memory_that_is_pinned_refuses_more),
+        cmocka_unit_test(idle_channels_go_in_proportion_to_what_came),
         cmocka_unit_test(a_new_epoch_drops_the_old_messages),
         cmocka_unit_test(a_stored_message_is_a_whole_copy),
         cmocka_unit_test(random_traffic_agrees_with_a_model),

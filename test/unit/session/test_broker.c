@@ -301,6 +301,30 @@ static void test_channel_pinned(void **state)
     expect_answers("one ok E:1\n");
 }
 
+/* All channels are in use: whoever needs one more is told which option that is. */
+static void test_channels_limit(void **state)
+{
+    char name[16];
+    (void)state;
+    start_with("channels: [{match: 'log:*', log: true, publish: anyone},"
+               " {match: '*', subscribe: anyone, publish: anyone}]\n"
+               "limits: {channels: 1000, channels_per_connection: 2000}\n");
+    struct rt_client *a = new_client("a", "");
+    struct rt_err err = {0};
+    for (unsigned i = 0; i < 1000; i++) {
+        (void)snprintf(name, sizeof(name), "c%u", i);
+        assert_int_equal(subscribe(a, name, false, &err), 0);
+    }
+    assert_int_equal(subscribe(a, "more", false, &err), RT_EAGAIN);
+    assert_non_null(strstr(err.text, "limits.channels"));
+    publish(a, "log:x", "x");
+    expect_answers("x retry -6 *1000 channels*limits.channels*\n");
+    assert_int_equal(metric("channels_refused_total", NULL), 2);
+    assert_int_equal(rt_broker_unsubscribe(a, RT_STR("c0")), 0);
+    assert_int_equal(subscribe(a, "more", false, &err), 0);
+    assert_int_equal(metric("channels_forgotten_total", NULL), 1);
+}
+
 /* ---- backpressure ---- */
 
 struct relief {
@@ -474,6 +498,7 @@ int main(void)
         rig_test(test_duplicate),
         rig_test(test_stamps),
         rig_test(test_channel_pinned),
+        rig_test(test_channels_limit),
         rig_test(test_relief),
         rig_test(test_close),
         rig_test(test_client_gone),
