@@ -83,8 +83,7 @@ struct rt_journal_options {
     struct rt_metrics *metrics;
     uint64_t idempotency_window; /* ms */
     /* SQLite */
-    const char
-        *path; /* beside it: PATH-wal, PATH-shm, and PATH-lock, which keeps a second process out */
+    const char *path; /* beside it: PATH-wal, PATH-shm, PATH-lock (see sqlite_lock.h) */
     const char
         *vfs; /* name of a registered sqlite3_vfs, NULL: the default (tests put faults there) */
     bool sync_full;

@@ -8,13 +8,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "journal/journal.h"
 #include "journal/meter.h"
-#include "journal/sqlite_db.h"
+#include "journal/sqlite_lock.h"
 #include "journal/sqlite_reader.h"
 #include "journal/sqlite_status.h"
 #include "journal/sqlite_writer.h"
@@ -29,7 +29,7 @@ struct sqlite_journal {
     void (*relieved)(void *arg);
     void *arg;
 
-    int lock_fd;
+    struct rt_db_lock lock;
     struct rt_waker *waker;
     struct rt_sqlite_status status;
     struct rt_queue *appends, *reads;
@@ -268,8 +268,7 @@ static void sqlite_free(struct rt_journal *j)
     if (s->answers)
         rt_mailbox_free(s->answers);
     rt_sqlite_status_deinit(&s->status);
-    if (s->lock_fd >= 0)
-        close(s->lock_fd);
+    rt_db_unlock(&s->lock); /* the last one: see sqlite_lock.h */
     rt_free(s);
 }
 
@@ -292,11 +291,13 @@ static int open_database(struct sqlite_journal *s, const struct rt_journal_optio
 {
     const struct rt_writer_options writer = {options, s->appends, s->results, &s->status};
     const struct rt_reader_options reader = {options, s->reads, s->answers, &s->status};
-    int code = rt_db_lock(options->path, &s->lock_fd, err);
+    int code = rt_db_lock(options->path, &s->lock, err);
     if (code == 0)
         code = rt_writer_new(&writer, &s->writer, err);
     if (code == 0)
         code = rt_reader_new(&reader, &s->reader, err);
+    if (code == 0)
+        rt_db_lock_sign(&s->lock);
     return code;
 }
 
@@ -314,7 +315,7 @@ static void init(struct sqlite_journal *s, const struct rt_journal_options *opti
     s->failed = options->failed;
     s->relieved = options->relieved;
     s->arg = options->arg;
-    s->lock_fd = -1;
+    s->lock = (struct rt_db_lock)RT_DB_LOCK_INIT;
     s->cap = options->queue_bytes ? options->queue_bytes : DEFAULT_QUEUE_BYTES;
     s->healthy = true;
 }

@@ -1,14 +1,7 @@
 #include "journal/sqlite_db.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include "base/alloc.h"
-#include "base/buf.h"
-#include "base/log.h"
 
 #define APPLICATION_ID 1920229490 /* "rtbr" */
 #define BUSY_WAIT_MS   2000       /* for another program's lock on the file */
@@ -203,61 +196,7 @@ void rt_db_rollback(sqlite3 *db)
         rt_db_exec(db, "ROLLBACK");
 }
 
-/* ---- lock -------------------------------------------------------------------------------------------------- */
-
-static int lock_refused(int fd, const char *path, struct rt_err *err)
-{
-    char owner[24];
-    ssize_t len = pread(fd, owner, sizeof(owner), 0);
-    int shown = 0;
-    while (shown < len && owner[shown] >= '0' && owner[shown] <= '9')
-        shown++;
-    return rt_err_set(err, RT_EIO, "%s is in use by another rtbroker (process %.*s)", path,
-                      shown ? shown : 7, shown ? owner : "unknown");
-}
-
-/* On a file of its own: closing any descriptor of the database would drop SQLite's own locks on it, which belong to the process. */
-int rt_db_lock(const char *path, int *ret_fd, struct rt_err *err)
-{
-    struct rt_buf name = RT_BUF_INIT;
-    rt_buf_printf(&name, "%s-lock", path);
-    const char *lock_path = rt_buf_cstr(&name);
-    if (!lock_path)
-        return rt_err_nomem(err);
-    int fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    int code = 0;
-    if (fd < 0)
-        code = rt_err_set(err, RT_EIO, "cannot open %s: %s", lock_path, strerror(errno));
-    else if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        code = errno == EWOULDBLOCK
-                   ? lock_refused(fd, path, err)
-                   : rt_err_set(err, RT_EIO, "cannot lock %s: %s", lock_path, strerror(errno));
-    rt_buf_deinit(&name);
-    if (code < 0) {
-        if (fd >= 0)
-            close(fd);
-        return code;
-    }
-    /* The number is for messages only: a failure to write it is none. */
-    char pid[24];
-    int len = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) == 0 && pwrite(fd, pid, (size_t)len, 0) < len)
-        rt_log(RT_LOG_DEBUG, "journal", "cannot write the process id into the lock file");
-    *ret_fd = fd;
-    return 0;
-}
-
 /* ---- opening ----------------------------------------------------------------------------------------------- */
-
-/* SQLite would make it readable for all. Nobody else has it open in this process: we hold the lock. */
-static int create_file(const char *path, struct rt_err *err)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return rt_err_set(err, RT_EIO, "cannot open it for writing: %s", strerror(errno));
-    close(fd);
-    return 0;
-}
 
 static int open_connection(const struct rt_journal_options *options, sqlite3 **ret_db,
                            struct rt_err *err)
@@ -426,9 +365,7 @@ int rt_db_open_writer(const struct rt_journal_options *options, sqlite3 **ret_db
                       struct rt_err *err)
 {
     sqlite3 *db = NULL;
-    int ret = create_file(options->path, err);
-    if (ret == 0)
-        ret = open_connection(options, &db, err);
+    int ret = open_connection(options, &db, err);
     if (ret == 0)
         ret = prepare_writer(db, options, err);
     if (ret < 0) {

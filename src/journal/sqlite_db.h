@@ -1,4 +1,4 @@
-/* The database file of the SQLite journal: lock, opening, schema, settings, and what an error of SQLite means to us.
+/* The database file of the SQLite journal: opening, schema, settings, and what an error of SQLite means to us.
  *
  * Schema (PRAGMA user_version 2, application_id "rtbr"):
  *     meta(name, value)            floor, purged (see sqlite_upkeep.h)
@@ -20,10 +20,7 @@
 
 #include "journal/journal.h"
 
-/* Takes the exclusive lock of PATH-lock; the descriptor holds it until it is closed. RT_EIO: text names the process that has it. */
-int rt_db_lock(const char *path, int *ret_fd, struct rt_err *err);
-
-/* Opens for the writer: creates, checks, migrates. The caller holds the lock. */
+/* Opens for the writer: checks, makes the tables, migrates. The caller holds the lock (sqlite_lock.h), which has made the file. */
 int rt_db_open_writer(const struct rt_journal_options *options, sqlite3 **ret_db,
                       struct rt_err *err);
 /* Opens for reading; after the writer. Its close never checkpoints. */

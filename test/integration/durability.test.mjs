@@ -3,7 +3,7 @@
 // RT_PUBLISHES and RT_KILLS make the first test longer: RT_PUBLISHES=100000 RT_KILLS=10 is the full one.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
-import { appendFileSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, existsSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import path from 'node:path';
@@ -562,8 +562,16 @@ test('a folder that is not there: the broker does not start, and says why', asyn
   await assert.rejects(start(t, { dir: path.join(tempDir(t), 'no', 'such', 'folder'), exit: null }), /no\/such\/folder/);
 });
 
-test('two brokers do not share a file', async (t) => {
+test('two brokers do not share a file, whatever its names are', async (t) => {
   const dir = tempDir(t);
-  await start(t, { dir });
-  await assert.rejects(start(t, { dir, exit: null }), /log\.db/);
+  const first = await start(t, { dir });
+  const refusal = new RegExp(`log\\.db is in use by another rtbroker \\(process ${first.pid}\\)`);
+  await assert.rejects(start(t, { dir, exit: null }), refusal);
+  for (const link of [linkSync, symlinkSync]) {
+    const other = tempDir(t);
+    link(first.file, path.join(other, 'log.db'));
+    await assert.rejects(start(t, { dir: other, exit: null }), refusal);
+  }
+  // Nothing that the refused ones did has harmed the first.
+  await publishMany(first, 'log:shared', 3, 'x');
 });

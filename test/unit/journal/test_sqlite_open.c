@@ -1,8 +1,10 @@
 /* Opening: what is refused and how it is said. */
 #include "fault_vfs.h"
+#include "journal/sqlite_lock.h"
 #include "journal_test.h"
 
 #include <errno.h>
+#include <sys/wait.h>
 
 static void write_file(const char *path, const void *data, size_t len)
 {
@@ -202,6 +204,43 @@ static void test_locked(void **state)
     world_deinit(&w);
 }
 
+/* A second process that has another name for the file. */
+static void test_locked_by_another_name(void **state)
+{
+    (void)state;
+    struct world w;
+    char process[32], names[2][96];
+    world_init(&w);
+    open_journal(&w);
+    store(&w, "a", "x");
+    snprintf(process, sizeof(process), "(process %ld)", (long)getpid());
+    for (int i = 0; i < 2; i++)
+        snprintf(names[i], sizeof(names[i]), "%s/%s", w.dir, i ? "symbolic" : "hard");
+    assert_int_equal(link(w.path, names[0]), 0);
+    assert_int_equal(symlink(w.path, names[1]), 0);
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            struct rt_db_lock lock = RT_DB_LOCK_INIT;
+            struct rt_err err = {0};
+            bool refused = rt_db_lock(names[i], &lock, &err) == RT_EIO;
+            _exit(refused && strstr(err.text, process) && strstr(err.text, names[i]) ? 0 : 1);
+        }
+        int status = 0;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+    assert_int_equal(store(&w, "a", "x"), 2);
+    /* Once it is closed another name is as good. */
+    close_journal(&w);
+    w.options.path = names[0];
+    open_journal(&w);
+    assert_int_equal(store(&w, "a", "x"), 3);
+    world_deinit(&w);
+}
+
 /* Messages are nobody else's business. */
 static void test_file_mode(void **state)
 {
@@ -224,11 +263,17 @@ static void test_file_mode(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_folder),          cmocka_unit_test(test_a_folder),
-        cmocka_unit_test(test_not_a_database),     cmocka_unit_test(test_of_another_program),
-        cmocka_unit_test(test_of_a_newer_version), cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_read_only),          cmocka_unit_test(test_created_on_bad_disk),
-        cmocka_unit_test(test_unknown_vfs),        cmocka_unit_test(test_locked),
+        cmocka_unit_test(test_no_folder),
+        cmocka_unit_test(test_a_folder),
+        cmocka_unit_test(test_not_a_database),
+        cmocka_unit_test(test_of_another_program),
+        cmocka_unit_test(test_of_a_newer_version),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_created_on_bad_disk),
+        cmocka_unit_test(test_unknown_vfs),
+        cmocka_unit_test(test_locked),
+        cmocka_unit_test(test_locked_by_another_name),
         cmocka_unit_test(test_file_mode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
