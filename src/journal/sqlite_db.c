@@ -184,10 +184,21 @@ void rt_db_fault_text(sqlite3 *db, int code, char *out, size_t size)
         snprintf(out, size, "storage is full: no space left for the database");
     else if ((code & 0xff) == SQLITE_BUSY)
         snprintf(out, size, "storage is locked by another program");
+    else if (code == SQLITE_READONLY_DBMOVED)
+        snprintf(out, size,
+                 "storage failed: storage.path is not the open file any more: moved, deleted or "
+                 "replaced");
     else if ((code & 0xff) == SQLITE_IOERR && os_error)
         snprintf(out, size, "storage failed: %s (SQLite %d, errno %d)", words, code, os_error);
     else
         snprintf(out, size, "storage failed: %s (SQLite %d)", words, code);
+}
+
+int rt_db_check_place(sqlite3 *db)
+{
+    int moved = 0;
+    int code = sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    return code == SQLITE_OK && moved ? SQLITE_READONLY_DBMOVED : SQLITE_OK;
 }
 
 void rt_db_rollback(sqlite3 *db)

@@ -61,6 +61,8 @@ enum rt_db_fault rt_db_fault(sqlite3 *db, int code);
 enum rt_db_fault rt_db_commit_fault(sqlite3 *db, int code);
 /* For people: what failed and, for a full database, what to do. */
 void rt_db_fault_text(sqlite3 *db, int code, char *out, size_t size);
+/* SQLITE_READONLY_DBMOVED when PATH is not the open file any more (moved, deleted, replaced): what is written is not found at the next start. SQLITE_OK otherwise. */
+int rt_db_check_place(sqlite3 *db);
 /* Ends the transaction if one is open. */
 void rt_db_rollback(sqlite3 *db);
 

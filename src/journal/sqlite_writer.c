@@ -223,7 +223,9 @@ static int add_rows(struct rt_writer *w, struct rt_list *batch, bool guarded, bo
 static int fill(struct rt_writer *w, struct rt_list *batch, bool guarded, bool *ret_row_failed)
 {
     int code = w->epoch.stored ? SQLITE_OK : rt_epoch_store(w->db, &w->epoch);
-    return code == SQLITE_OK ? add_rows(w, batch, guarded, ret_row_failed) : code;
+    if (code == SQLITE_OK)
+        code = add_rows(w, batch, guarded, ret_row_failed);
+    return code == SQLITE_OK ? rt_db_check_place(w->db) : code;
 }
 
 /* One transaction; on a failure it is rolled back, and `*ret_code` says why. */

@@ -663,9 +663,34 @@ static void test_order_after_a_failure(void **state)
     deinit(&w);
 }
 
+/* Somebody puts another file at the path, or none: nothing is acknowledged that the next start would not find. */
+static void test_file_is_replaced(void **state)
+{
+    (void)state;
+    for (int replaced = 0; replaced < 2; replaced++) {
+        struct world w;
+        char away[160];
+        const char *text = NULL;
+        world_init(&w);
+        snprintf(away, sizeof(away), "%s/away", w.dir);
+        open_journal(&w);
+        assert_int_equal(store(&w, "a", "x"), 1);
+        assert_int_equal(rename(w.path, away), 0);
+        if (replaced)
+            copy_file(away, w.path);
+        assert_int_equal(status_of(&w, "a", "lost"), RT_EAGAIN);
+        WAIT(&w, w.failed == 1);
+        assert_false(rt_journal_healthy(w.journal, &text));
+        assert_non_null(strstr(text, "moved, deleted or replaced"));
+        assert_int_equal(status_of(&w, "a", "lost"), RT_EAGAIN);
+        world_deinit(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_file_is_replaced),
         cmocka_unit_test(test_disk_full_and_back),
         cmocka_unit_test(test_duplicate_on_full_disk),
         cmocka_unit_test(test_full_at_every_write),
