@@ -16,7 +16,8 @@
 #include "journal/kafka_topic.h"
 
 #define OUTAGE_NS      5000000000u
-#define HELD_NS        2000000000u
+#define HELD_NS        5000000000u /* for the tail to bring what is stored */
+#define LAST_HELD_NS   2000000000u /* the same while closing */
 #define TICK_MS        200u
 #define REPORTS_A_TURN 10000u
 #define CLOSE_MS       10000u
@@ -63,13 +64,6 @@ static void unindex(struct rt_kafka *k, struct rt_append *a)
 {
     if (rt_map_get(&k->by_id, id_of(a)) == a)
         rt_map_remove(&k->by_id, id_of(a));
-}
-
-static void remove_from_flight(struct rt_kafka *k, struct rt_append *a)
-{
-    rt_list_remove(&a->task.link);
-    k->records--;
-    k->bytes -= a->task.bytes;
 }
 
 static void relieve(struct rt_kafka *k)
@@ -162,19 +156,19 @@ static const char *refusal(const struct rt_kafka *k, const struct rt_kafka_part 
     return NULL;
 }
 
-static void set_epoch(struct rt_position *position, const struct rt_kafka_part *part)
+void rt_kafka_set_position(struct rt_position *position, const struct rt_kafka_part *part,
+                           uint64_t offset)
 {
     _Static_assert(sizeof(position->epoch) >= sizeof(part->epoch), "an epoch fits");
     memcpy(position->epoch, part->epoch, sizeof(part->epoch));
+    position->offset = offset;
 }
-
 static int answer_duplicate(struct rt_kafka *k, const struct rt_kafka_part *part,
                             struct rt_append *a, uint64_t first)
 {
     a->status = RT_OK;
     a->duplicate = true;
-    a->position.offset = first;
-    set_epoch(&a->position, part);
+    rt_kafka_set_position(&a->position, part, first);
     rt_journal_meter_count(&k->meter, a);
     return RT_OK;
 }
@@ -270,8 +264,7 @@ static bool kafka_position(const struct rt_journal *j, struct rt_str channel,
     const struct rt_kafka_part *part = &k->parts[partition];
     if (part->epoch[0] == '\0' || next == 0)
         return false;
-    set_epoch(ret_position, part);
-    ret_position->offset = next - 1;
+    rt_kafka_set_position(ret_position, part, next - 1);
     return true;
 }
 
@@ -289,45 +282,33 @@ static void fail(struct rt_append *a, int status, const char *text)
     snprintf(a->text, sizeof(a->text), "%s", text);
 }
 
-static void stored(struct rt_kafka *k, struct rt_append *a, uint64_t position)
+/* An append was stored; `position` 0: the report does not say where. True: its position is known now. Otherwise the tail will tell: whether a key repeats another one shows once
+ * everything before it has come. That is soon, and the others wait for nothing. */
+static bool find_position(struct rt_kafka *k, struct rt_append *a, uint64_t position)
 {
-    const struct rt_kafka_part *part = &k->parts[rt_partition_of(a->channel_name, k->partitions)];
-    bool after_failed = rt_marks_hit(&k->marks, a->channel_name, a->failures);
-    uint64_t first;
-    /* A position that the tail has brought already, with another record: the log has been cut or made anew. It is stored, but the tail has to find
-     * out first by which name positions go now. */
-    if (position > 0 && position <= part->tailed && a->message->m.offset != position)
-        position = 0;
-    a->position.offset = part->named ? position : 0;
-    set_epoch(&a->position, part);
-    if (position > 0 && part->named) /* else it may be a position of another log: the tail tells */
+    uint32_t partition = rt_partition_of(a->channel_name, k->partitions);
+    const struct rt_kafka_part *part = &k->parts[partition];
+    /* A position that the tail has brought already, with another record: the log has been cut or made anew. The tail has to find out first by which name
+     * positions go now. */
+    bool other = position <= part->tailed && a->message->m.offset != position;
+    bool sure = position > 0 && part->named && !other;
+    if (sure)
         rt_kafka_own_record(k, a, position);
-    a->status = RT_OK; /* not before: in what is delivered this means that it waits */
-    if (position > 0 && part->named &&
-        rt_dedupe_find(&part->dedupe, a->channel_name, &a->message->m, &first) &&
-        first < position) {
-        a->duplicate = true;
-        a->position.offset = first;
-    }
-    if (after_failed)
-        fail(a, RT_EUNKNOWN, "stored, but a message of the channel before it was not");
+    if (a->position.offset > 0)
+        return true; /* it was delivered */
+    if (!sure || a->message->m.key.ptr)
+        return false;
+    rt_kafka_set_position(&a->position, part, position);
+    return true;
 }
 
 static void answer(struct rt_kafka *k, struct rt_append *a)
 {
     unindex(k, a);
-    rt_metrics_observe(&k->produce, (double)(rt_mono_ns() - a->handed_in) / 1e9);
+    k->records--;
+    k->bytes -= a->task.bytes;
     rt_journal_meter_count(&k->meter, a);
     a->done(a);
-}
-
-/* Whether its key repeats another is only known once everything before it has come. That is soon; the others wait for nothing. */
-static bool must_wait(const struct rt_kafka *k, const struct rt_append *a, uint64_t position)
-{
-    uint32_t partition = rt_partition_of(a->channel_name, k->partitions);
-    return a->status == RT_OK && a->message->m.key.ptr && !a->duplicate && position > 0 &&
-           k->parts[partition].named && !k->closing &&
-           rt_sequencer_next(k->sequencer, partition) <= position;
 }
 
 static void answer_resolved(struct rt_kafka *k)
@@ -336,38 +317,50 @@ static void answer_resolved(struct rt_kafka *k)
         answer(k, RT_CONTAINER(node, struct rt_append, task.link));
 }
 
-/* Those for which nothing came, or all: answered with the position that they have. */
-static void answer_held(struct rt_kafka *k, uint64_t age_ns)
+/* Those for which nothing came in time. */
+static void give_up_held(struct rt_kafka *k, uint64_t age_ns)
 {
     uint64_t now = rt_mono_ns();
     while (!rt_list_empty(&k->held)) {
         struct rt_append *a = RT_CONTAINER(k->held.next, struct rt_append, task.link);
-        if (age_ns > 0 && now - a->handed_in < age_ns)
+        if (now - a->handed_in < age_ns)
             break;
         rt_list_remove(&a->task.link);
+        fail(a, RT_EUNKNOWN, "stored, but the log was not read back in time to tell its position");
         answer(k, a);
     }
 }
 
+static void hold(struct rt_kafka *k, struct rt_append *a)
+{
+    a->handed_in = rt_mono_ns();
+    rt_list_push(&k->held, &a->task.link);
+}
+
 static void settle(struct rt_kafka *k, struct rt_append *a, const struct rt_report *r)
 {
-    bool wait = false;
+    bool known = true;
+    rt_list_remove(&a->task.link);
+    rt_metrics_observe(&k->produce, (double)(rt_mono_ns() - a->handed_in) / 1e9);
     if (r->status == RT_OK) {
-        stored(k, a, r->position); /* while it is indexed: the tail's copy gives way to it */
-        wait = must_wait(k, a, r->position);
-        remove_from_flight(k, a);
+        known = find_position(
+            k, a, r->position); /* while it is indexed: the tail's copy gives way to it */
+        a->status = RT_OK;      /* not before: in what is delivered this means that it is held */
         come_up(k);
     } else {
-        remove_from_flight(k, a);
         fail(a, r->status, r->text);
         rt_marks_add(&k->marks, a->channel_name);
     }
+    if (r->status == RT_OK && rt_marks_hit(&k->marks, a->channel_name, a->failures)) {
+        fail(a, RT_EUNKNOWN, "stored, but a message of the channel before it was not");
+        known = true;
+    }
     const struct rt_append *next = oldest(k);
     rt_marks_settle(&k->marks, next ? next->failures : k->marks.failures);
-    if (wait)
-        rt_list_push(&k->held, &a->task.link);
-    else
+    if (known)
         answer(k, a);
+    else
+        hold(k, a);
 }
 
 static void on_report(void *arg, const struct rt_report *r)
@@ -484,6 +477,8 @@ static void go_on_closing(struct rt_kafka *k)
         start_retiring(k, k->options.close_timeout ? k->options.close_timeout : CLOSE_MS, false);
         return;
     }
+    if (!rt_list_empty(&k->held))
+        return; /* the tail tells, or their time is over */
     rt_tail_stop(k->tail);
     if (!atomic_load(&k->tail_ended))
         return;
@@ -502,8 +497,6 @@ static void on_wake(void *arg)
         rt_waker_wake(k->waker);
     rt_kafka_take_batches(k);
     answer_resolved(k);
-    if (k->closing)
-        answer_held(k, 0);
     relieve(k);
     if (k->retire)
         go_on_retiring(k);
@@ -519,7 +512,7 @@ static void on_tick(struct rt_timer *timer)
     struct rt_kafka *k = RT_CONTAINER(timer, struct rt_kafka, tick);
     rt_timer_start(k->loop, &k->tick, TICK_MS, on_tick);
     check_age(k);
-    answer_held(k, HELD_NS);
+    give_up_held(k, k->closing ? LAST_HELD_NS : HELD_NS);
     rt_kafka_order_tick(k);
     on_wake(k); /* last: it may close */
 }
@@ -575,7 +568,7 @@ static void stop_now(struct rt_kafka *k)
     if (k->tail_thread)
         finish_tail(k);
     answer_resolved(k);
-    answer_held(k, 0);
+    give_up_held(k, 0);
 }
 
 static void kafka_free(struct rt_journal *j)

@@ -5,10 +5,11 @@
  *                               sequencer -> dedupe -> deliver
  *
  * Append: an explicit partition (rt_partition_of) and the channel as key; the payload is not copied, the append holds the message until its report. Reports: stored -> RT_OK with
- * position; certainly not -> RT_EAGAIN; perhaps -> RT_EUNKNOWN; stored by a request whose first answer was lost -> RT_OK, offset 0 (the tail brings the message). An append behind a
+ * position; certainly not -> RT_EAGAIN; perhaps -> RT_EUNKNOWN; stored by a request whose first answer was lost -> RT_OK with the position that the tail brings. An append behind a
  * failed one of its channel that was stored all the same is answered RT_EUNKNOWN: the order is broken, but it is in the log; resending it with its key tells.
  * A key that the log had within the window is answered at once, RT_OK and duplicate, as far as the tail has read; otherwise the second record goes to the log, is skipped by every node and by
- * the sink (journal/kafka_dedupe.h), and is answered as a duplicate once everything before it has come (or, after 2 s, with its own position).
+ * the sink (journal/kafka_dedupe.h), and is answered as a duplicate once everything before it has come. So an append with a key waits for the tail.
+ * RT_OK always has a position: the message's own, or that of the one that it repeats. What the tail does not tell within 5 s (2 s when closing) is RT_EUNKNOWN.
  * Unreachable: while the oldest record in flight is older than 5 s, appends are answered RT_EAGAIN at once; so they are until something has been stored again, which a marker record probes
  * when nothing else is in flight. Healed without a restart. A fatal error of the producer: not healthy, reports are drained, it is destroyed by a helper
  * thread that makes another.

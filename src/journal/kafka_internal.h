@@ -44,10 +44,11 @@ struct rt_kafka {
 
     struct rt_list in_flight; /* rt_append.task.link, oldest first */
     struct rt_list
-        held; /* stored, with a key of which it is not known yet whether it repeats one; status RT_OK */
+        held; /* stored, status RT_OK, but where is not known yet, or whether it repeats a key; oldest first */
     struct rt_list resolved; /* of these, what can be answered */
     struct rt_map by_id;     /* all three by id of their message */
-    size_t records, bytes, max_records, max_bytes;
+    size_t records, bytes;   /* of all three */
+    size_t max_records, max_bytes;
     struct rt_marks marks;
     bool congested;
     bool ready;
@@ -73,6 +74,9 @@ static inline struct rt_kafka *rt_kafka_of(const struct rt_journal *j)
 /* kafka.c: a record of nothing but evidence. `probe`: its report tells whether Kafka stores. */
 int rt_kafka_append_marker(struct rt_kafka *k, uint32_t partition, const struct rt_epoch_name *name,
                            uint64_t known, bool probe);
+
+void rt_kafka_set_position(struct rt_position *position, const struct rt_kafka_part *part,
+                           uint64_t offset);
 
 /* kafka_order.c */
 int rt_kafka_order_init(struct rt_kafka *k);

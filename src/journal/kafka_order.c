@@ -15,14 +15,16 @@ static struct rt_append *own_append(struct rt_kafka *k, const struct rt_record *
     return own && rt_str_eq(own->channel_name, record->channel) ? own : NULL;
 }
 
-/* It is answered once the sequencer has returned. `first`: 0, or the position of the record that it repeats. */
-static void resolve(struct rt_kafka *k, struct rt_append *held, uint64_t first)
+/* Now its position is known: `first`, that of the record that it repeats, or with 0 its own. What is held for that is answered once the sequencer has returned. */
+static void resolve(struct rt_kafka *k, struct rt_append *own, const struct rt_kafka_part *part,
+                    uint64_t first)
 {
-    held->duplicate = first != 0;
-    if (first)
-        held->position.offset = first;
-    rt_list_remove(&held->task.link);
-    rt_list_push(&k->resolved, &held->task.link);
+    own->duplicate = first != 0;
+    rt_kafka_set_position(&own->position, part, first ? first : own->message->m.offset);
+    if (own->status != RT_OK)
+        return; /* its report comes later than the record itself */
+    rt_list_remove(&own->task.link);
+    rt_list_push(&k->resolved, &own->task.link);
 }
 
 static void on_deliver(void *arg, const struct rt_record *record)
@@ -35,8 +37,8 @@ static void on_deliver(void *arg, const struct rt_record *record)
     uint64_t first = 0;
     message->m.offset = record->offset;
     bool repeated = rt_dedupe_record(&part->dedupe, record->channel, &message->m, &first);
-    if (own && own->status == RT_OK)
-        resolve(k, own, first);
+    if (own)
+        resolve(k, own, part, first);
     if (repeated) {
         k->skipped.value++;
         return;

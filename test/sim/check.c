@@ -157,27 +157,37 @@ void check_delivery(const struct sim_client *c, const struct told *t)
                  t->position.epoch, (unsigned long long)t->position.offset, t->publication);
 }
 
-/* At this offset, whatever the incarnation; offset 0: anywhere. */
+/* At this offset, whatever the incarnation. */
 static bool is_stored(uint32_t publication, uint64_t offset)
 {
     for (uint32_t i = 0; i < SIM_PARTS; i++)
         for (size_t j = 0; j < fake_log.incarnations; j++)
             for (size_t k = 0; k < fake_log.parts[i][j]->count; k++) {
                 const struct log_record *r = fake_log.parts[i][j]->records[k];
-                if (log_publication(r->value) == publication &&
-                    (offset == 0 || offset == (uint64_t)r->offset + 1))
+                if (log_publication(r->value) == publication && offset == (uint64_t)r->offset + 1)
                     return true;
             }
     return false;
 }
 
+/* Everybody sees it there: it is no repetition of another one. */
+static bool is_visible(const struct log_part *log, uint32_t publication, uint64_t offset)
+{
+    struct view view = {NULL, 0, 0};
+    bool found = false;
+    build(log, &view);
+    for (size_t i = 0; i < view.count && !found; i++)
+        found = view.items[i].offset == offset && view.items[i].publication == publication;
+    free(view.items);
+    return found;
+}
+
 void check_acknowledged(uint32_t publication, const struct told *t)
 {
-    const struct log_record *r = record_at(&t->position);
-    bool right = r && log_publication(r->value) == publication;
+    const struct log_part *log = log_of(t->position.epoch);
+    bool right = log && is_visible(log, publication, t->position.offset);
     /* A report does not say of which topic it is: a node that has not seen yet that there is another one calls it by the former name. */
-    bool unsure = t->position.offset == 0 || sim.epochs;
-    if (!right && !(unsure && is_stored(publication, t->position.offset)))
+    if (!right && !(sim.epochs && is_stored(publication, t->position.offset)))
         sim_fail("P%u was acknowledged at %s@%llu, and is not there", publication,
                  t->position.epoch, (unsigned long long)t->position.offset);
 }

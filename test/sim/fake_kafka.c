@@ -173,11 +173,12 @@ int rt_producer_produce(struct rt_producer *p, const struct rt_produce *r, struc
     item->opaque = r->opaque;
     item->record = log_record_new(r->key, r->value, r->time, r->headers, r->header_count);
     rt_list_init(&item->link);
-    if (BUG(ACK_EARLY) && r->opaque) { /* answered here, stored when it comes to that */
+    if (BUG(ACK_EARLY) &&
+        r->opaque) { /* answered here with a guess, stored when it comes to that */
         struct produced *told = sim_alloc(sizeof(*told));
         rt_list_init(&told->link);
         told->opaque = r->opaque;
-        finish(pipe, told, RT_OK, 0, 100);
+        finish(pipe, told, RT_OK, (uint64_t)log_part(r->partition)->end + 1, 100);
         item->opaque = NULL;
     }
     rt_list_push(&pipe->waiting, &item->link);

@@ -1,6 +1,60 @@
 /* The Kafka journal against librdkafka's mock cluster: the way of a message, several nodes, injected errors, outages, caps, closing. */
 #include "kafka_test.h"
 
+#include "journal/record.h"
+
+/* ---- another producer on the same topic ------------------------------------------------------------------------ */
+
+static rd_kafka_t *client_new(const struct mock *mock)
+{
+    char text[200];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set_log_cb(conf, no_log);
+    assert_int_equal(
+        rd_kafka_conf_set(conf, "bootstrap.servers", mock->brokers, text, sizeof(text)),
+        RD_KAFKA_CONF_OK);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+    assert_non_null(rk);
+    return rk;
+}
+
+static void client_produce(rd_kafka_t *rk, const char *key, const char *value,
+                           rd_kafka_headers_t *headers)
+{
+    assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(TOPIC), RD_KAFKA_V_PARTITION(0),
+                                       RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                                       RD_KAFKA_V_KEY((void *)(uintptr_t)key, strlen(key)),
+                                       RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)),
+                                       RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END),
+                     0);
+    assert_int_equal(rd_kafka_flush(rk, 10000), 0);
+}
+
+static void client_record(rd_kafka_t *rk, const char *key, const char *value, const char *evidence)
+{
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
+    if (evidence)
+        rd_kafka_header_add(headers, "rt-epoch", -1, evidence, -1);
+    client_produce(rk, key, value, headers);
+}
+
+/* The record of an append, as if its request had come through. */
+static void client_copy(rd_kafka_t *rk, const struct pub *p)
+{
+    struct rt_record_header all[RT_RECORD_HEADERS];
+    struct rt_buf scratch = RT_BUF_INIT;
+    char value[24];
+    size_t count = rt_record_headers(&p->append.message->m, &scratch, all);
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(count);
+    for (size_t i = 0; i < count; i++)
+        rd_kafka_header_add(headers, all[i].name, -1, all[i].value.ptr, (ssize_t)all[i].value.len);
+    copy_text(value, sizeof(value), p->append.message->m.data);
+    client_produce(rk, p->name, value, headers);
+    rt_buf_deinit(&scratch);
+}
+
+/* ---- the journal alone ---------------------------------------------------------------------------------------- */
+
 static void test_way_of_a_message(void **state)
 {
     (void)state;
@@ -300,25 +354,61 @@ static void test_failed_append(void **state)
     mock_deinit(&mock);
 }
 
-/* A repeated request of which Kafka says that it has it: stored, but nobody says where. */
+/* A repeated request of which Kafka says that it has it: stored, but only the log tells where, and whether the message repeats another one. What it does not tell in
+ * time is unknown. */
 static void test_duplicate_sequence(void **state)
 {
     (void)state;
     struct mock mock;
     struct node n;
-    struct pub p;
+    struct pub plain, first, again, lost;
+    struct pub *const repeated[] = {&plain, &first, &again, &lost};
     mock_init(&mock, 1);
     node_init(&n, mock.brokers);
     open_node(&n);
-    rd_kafka_mock_push_request_errors(mock.cluster, API_PRODUCE, 1,
-                                      RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER);
-    append_text(&n, &p, "c", "there");
-    await(&p);
-    assert_int_equal(p.append.status, RT_OK);
-    assert_int_equal(p.append.position.offset, 0);
-    assert_int_equal(n.committed, 0);
-    assert_true(store(&n, "c", "next") > 0);
-    release(&p);
+    rd_kafka_t *rk = client_new(&mock);
+    append_key(&n, &first, "c", "1", "k");
+    append_key(&n, &again, "c", "2", "k");
+    await(&again); /* behind the first */
+    uint64_t known = first.append.position.offset;
+    release(&first);
+    release(&again);
+    rt_loop_turn(n.loop, 0);
+    for (size_t i = 0; i < 4; i++) {
+        struct pub *p = repeated[i];
+        char key[8];
+        snprintf(key, sizeof(key), "k%zu", i == 2 ? 1 : i);
+        rd_kafka_mock_push_request_errors(mock.cluster, API_PRODUCE, 1,
+                                          RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER);
+        if (p == &plain)
+            append_text(&n, p, "c", "plain");
+        else
+            append_key(&n, p, "c", "keyed", key);
+        assert_int_equal(p->returned, RT_PENDING);
+        WAIT(&n, sample(&n, "rtbroker_kafka_produce_seconds_count") == 3 + (double)i);
+        assert_int_equal(p->answered, 0); /* it is stored, but where? */
+    }
+    for (size_t i = 0; i < 3; i++)
+        client_copy(rk, repeated[i]);
+    WAIT(&n, plain.answered && first.answered && again.answered);
+    assert_int_equal(plain.append.status, RT_OK);
+    assert_int_equal(plain.append.position.offset, known + 2);
+    assert_string_equal(plain.append.position.epoch, rt_journal_kafka_epoch(n.journal, 0));
+    assert_int_equal(first.append.status, RT_OK);
+    assert_false(first.append.duplicate);
+    assert_int_equal(first.append.position.offset, known + 3);
+    assert_int_equal(again.append.status, RT_OK);
+    assert_true(again.append.duplicate);
+    assert_int_equal(again.append.position.offset, known + 3);
+    await(&lost);
+    assert_int_equal(lost.append.status, RT_EUNKNOWN);
+    assert_int_equal(lost.append.position.offset, 0);
+    assert_non_null(strstr(lost.append.text, "position"));
+    assert_int_equal((int)sample(&n, "rtbroker_journal_queue_bytes"), 0);
+    assert_true(store(&n, "c", "next") > known);
+    for (size_t i = 0; i < 4; i++)
+        release(repeated[i]);
+    rd_kafka_destroy(rk);
     node_deinit(&n);
     mock_deinit(&mock);
 }
@@ -585,34 +675,7 @@ static void test_kept_settings(void **state)
     mock_deinit(&mock);
 }
 
-/* ---- another producer on the same topic ------------------------------------------------------------------------ */
-
-static rd_kafka_t *client_new(const struct mock *mock)
-{
-    char text[200];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set_log_cb(conf, no_log);
-    assert_int_equal(
-        rd_kafka_conf_set(conf, "bootstrap.servers", mock->brokers, text, sizeof(text)),
-        RD_KAFKA_CONF_OK);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
-    assert_non_null(rk);
-    return rk;
-}
-
-static void client_record(rd_kafka_t *rk, const char *key, const char *value, const char *evidence)
-{
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
-    if (evidence)
-        rd_kafka_header_add(headers, "rt-epoch", -1, evidence, -1);
-    assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(TOPIC), RD_KAFKA_V_PARTITION(0),
-                                       RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                                       RD_KAFKA_V_KEY((void *)(uintptr_t)key, strlen(key)),
-                                       RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)),
-                                       RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END),
-                     0);
-    assert_int_equal(rd_kafka_flush(rk, 10000), 0);
-}
+/* ---- evidence of others --------------------------------------------------------------------------------------- */
 
 /* Evidence that contradicts the log: somebody had read further than it goes. Whoever reads that begins a new epoch; nothing is lost or
  * delivered twice. */
