@@ -447,7 +447,9 @@ static const struct rt_option rows[] = {
         "Channels (rooms) of one client.", RANGE(1, 1000000)),
     TOP(INT, "limits.channel_name", limits.channel_name, "255", "Longest channel name, in bytes.",
         RANGE(1, RT_CONF_CHANNEL_NAME)),
-    TOP(SIZE, "limits.message", limits.message, "64KiB", "Largest message that can be published.",
+    TOP(SIZE, "limits.message", limits.message, "1MB",
+        "Largest message that can be published. Clients also need `max_payload` or `max_message` of "
+        "their endpoint for it.",
         RANGE(1, GIB / 4)),
     TOP(SIZE, "limits.send_queue", limits.send_queue, "1MiB",
         "Bytes that may wait for one client; a slower one is closed.", RANGE(4 * KIB, GIB)),

@@ -21,6 +21,8 @@ static const struct setting common[] = {
 static const struct setting producer[] = {
     {"enable.idempotence", "true"},
     {"message.timeout.ms", "30000"},
+    /* limits.message with names and headers; a batch of one such record is below a topic's default max.message.bytes (1,048,588). */
+    {"message.max.bytes", "1040000"},
     {"queue.buffering.max.messages", "50000"},
     {"linger.ms", "0"},
     {"compression.type", "lz4"},

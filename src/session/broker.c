@@ -145,6 +145,7 @@ int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct r
     if (rt_loop_add_flush_hook(loop, flush_hub, b))
         goto fail;
     register_metrics(b, metrics);
+    rt_refusals_init(&b->refusals, metrics);
     rt_timer_start(loop, &b->expiry, EXPIRY_INTERVAL, expire);
     *ret_broker = b;
     return 0;
@@ -272,6 +273,11 @@ void rt_broker_free(struct rt_broker *b)
     rt_free(b);
 }
 
+struct rt_refusals *rt_broker_refusals(struct rt_broker *b)
+{
+    return &b->refusals;
+}
+
 struct rt_hub *rt_broker_hub(struct rt_broker *b)
 {
     return b->hub;
@@ -356,7 +362,7 @@ int rt_broker_no_channel(const struct rt_broker *b, int status, struct rt_err *e
     return rt_err_set(err, why.code, "%s", why.text);
 }
 
-static int no_rule(struct rt_str channel, struct rt_err *err)
+int rt_broker_no_rule(struct rt_str channel, struct rt_err *err)
 {
     return rt_err_set(err, RT_ENOENT,
                       "no rule for channel \"%.*s\": add one to `channels` whose `match` fits",
@@ -369,7 +375,7 @@ static int allow(struct rt_broker *b, struct rt_client *client, struct rt_str ch
 {
     const struct rt_channel_rule *rule = rt_broker_rule(b, channel);
     if (!rule)
-        return no_rule(channel, err);
+        return rt_broker_no_rule(channel, err);
     bool publish = what[0] == 'p';
     switch (publish ? rule->publish : rule->subscribe) {
     case RT_ALLOW_ANYONE:

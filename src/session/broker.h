@@ -9,6 +9,7 @@
 #include "conf/config.h"
 #include "hub/hub.h"
 #include "journal/journal.h"
+#include "session/refusals.h"
 
 struct rt_broker;
 
@@ -29,6 +30,7 @@ enum rt_publish_status {
 
 struct rt_publish_result {
     enum rt_publish_status status;
+    enum rt_refusal why; /* refused */
     int code; /* refused: RT_ENOENT no rule for this channel, RT_EPERM, RT_ERANGE too large or too long a name, RT_EINVAL */
     bool logged; /* position is set */
     bool duplicate;
@@ -84,6 +86,7 @@ void rt_broker_relayed(struct rt_broker *b, struct rt_str channel, struct rt_mes
 void rt_broker_close(struct rt_broker *b, void (*closed)(void *arg), void *arg);
 void rt_broker_free(struct rt_broker *b);
 struct rt_hub *rt_broker_hub(struct rt_broker *b);
+struct rt_refusals *rt_broker_refusals(struct rt_broker *b);
 struct rt_journal *rt_broker_journal(struct rt_broker *b);
 const struct rt_config *rt_broker_config(const struct rt_broker *b);
 struct rt_loop *rt_broker_loop(struct rt_broker *b);

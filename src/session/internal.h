@@ -29,6 +29,7 @@ struct rt_broker {
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
+    struct rt_refusals refusals;
     struct {
         struct rt_metric ok, retry, unknown, refused, duplicates, unlogged;
     } metrics;
@@ -46,6 +47,8 @@ int rt_broker_no_channel(const struct rt_broker *b, int status, struct rt_err *e
 int rt_broker_open_channel(struct rt_broker *b, struct rt_str name, struct rt_channel **ret_channel,
                            struct rt_err *err);
 /* Name and length limits of a channel. */
+/* Sets the text of a channel that no rule matches; RT_ENOENT. */
+int rt_broker_no_rule(struct rt_str channel, struct rt_err *err);
 int rt_broker_check_name(const struct rt_broker *b, struct rt_str channel, struct rt_err *err);
 
 #endif

@@ -47,9 +47,9 @@ static void count(struct rt_broker *b, const struct rt_publish_result *r)
         b->metrics.duplicates.value++;
 }
 
-static void refuse(struct rt_publish_result *r, const struct rt_err *err)
+static void refuse(struct rt_publish_result *r, enum rt_refusal why, const struct rt_err *err)
 {
-    *r = (struct rt_publish_result){.status = RT_PUBLISH_REFUSED, .code = err->code};
+    *r = (struct rt_publish_result){.status = RT_PUBLISH_REFUSED, .why = why, .code = err->code};
     set_text(r, err->text);
 }
 
@@ -63,6 +63,14 @@ _Static_assert(RT_CONF_ATTACHMENTS <= RT_MAX_ATTACHMENTS, "a message holds what 
 _Static_assert(RT_CONF_CHANNEL_NAME <= RT_RECORD_CHANNEL, "a record holds the name of its channel");
 
 /* What would be answered `ok` has to come back from every log and from the rows. */
+static int check_key(const struct rt_message *m, struct rt_err *err)
+{
+    return m->key.len > 64
+               ? rt_err_set(err, RT_ERANGE, "the idempotency key has %zu bytes, allowed are 64",
+                            m->key.len)
+               : 0;
+}
+
 static int check_size(const struct rt_broker *b, const struct rt_message *m, struct rt_err *err)
 {
     uint64_t size = m->data.len + m->event.len;
@@ -82,17 +90,23 @@ static int check_size(const struct rt_broker *b, const struct rt_message *m, str
     return 0;
 }
 
+/* `*ret_why` says more than the code, which several checks share. */
 static int check(struct rt_broker *b, const struct rt_publish *p,
-                 const struct rt_channel_rule *rule, struct rt_err *err)
+                 const struct rt_channel_rule *rule, enum rt_refusal *ret_why, struct rt_err *err)
 {
+    *ret_why = RT_REFUSED_INVALID;
     int status = rt_broker_check_name(b, p->channel, err);
-    if (status || (status = check_size(b, p->message, err)))
+    if (status || (status = check_key(p->message, err)))
+        return status;
+    *ret_why = RT_REFUSED_MESSAGE;
+    if ((status = check_size(b, p->message, err)))
         return status;
     if (!rule && (p->api || !p->trusted))
-        return rt_err_set(err, RT_ENOENT,
-                          "no rule for channel \"%.*s\": add one to `channels` whose `match` fits",
-                          RT_STR_ARG(p->channel));
-    return p->trusted ? 0 : rt_broker_may_publish(b, p->client, p->channel, err);
+        status = rt_broker_no_rule(p->channel, err);
+    else if (!p->trusted)
+        status = rt_broker_may_publish(b, p->client, p->channel, err);
+    *ret_why = rt_refusal_of(status);
+    return status;
 }
 
 static void deliver(struct rt_broker *b, const struct rt_append *a)
@@ -111,6 +125,7 @@ static void result_of(const struct rt_append *a, struct rt_publish_result *r)
         return;
     r->logged = false;
     r->code = a->status;
+    r->why = RT_REFUSED_MESSAGE; /* the log refuses what is too large for it alone */
     r->status = a->status == RT_EUNKNOWN ? RT_PUBLISH_UNKNOWN
                 : a->status == RT_EINVAL ? RT_PUBLISH_REFUSED
                                          : RT_PUBLISH_RETRY;
@@ -206,6 +221,7 @@ int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,
                       struct rt_publish_result *result)
 {
     struct rt_err err = {0};
+    enum rt_refusal why;
     const struct rt_channel_rule *rule = rt_broker_rule(b, publish->channel);
     struct rt_message *m = publish->message;
     m->offset = 0;
@@ -214,8 +230,8 @@ int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,
         m->publisher = rt_str_c(publish->client->publisher);
     if (b->closing)
         retry(result, "the broker is shutting down");
-    else if (check(b, publish, rule, &err))
-        refuse(result, &err);
+    else if (check(b, publish, rule, &why, &err))
+        refuse(result, why, &err);
     else if (rule && rule->log)
         return publish_logged(b, publish, rule, result);
     else

@@ -211,9 +211,14 @@ class Broker {
     return `---- log of the broker ----\n${this.log.slice(-LOG_SHOWN).join('\n')}\n----`;
   }
 
-  // Lines whose message is `msg`, as objects.
+  // Lines of the log, as objects.
+  entries() {
+    return this.log.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
+  }
+
+  // Those whose message is `msg`.
   logged(msg) {
-    return this.log.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line)).filter((e) => e.msg === msg);
+    return this.entries().filter((e) => e.msg === msg);
   }
 
   get pid() {

@@ -71,7 +71,8 @@ static int on_open(struct rt_eio_session *s)
         memcpy(b->channel, channel.data, channel.len);
     b->peer.channel = rt_str_of(b->channel, b->channel ? channel.len : 0);
     rt_buf_deinit(&channel);
-    return b->channel ? rt_raw_peer_join(&b->peer, NULL) : RT_ENOMEM;
+    struct rt_err err = {0};
+    return b->channel ? rt_raw_peer_join(&b->peer, &err) : RT_ENOMEM;
 }
 
 static void on_message(struct rt_eio_session *s, bool binary, uint8_t *data, size_t len)
@@ -114,6 +115,8 @@ int rt_raw_bare_mount(struct rt_raw_endpoint *e, struct rt_http_server *http,
                                      .send_queue = raw->config->limits.send_queue,
                                      .max_sessions = raw->config->limits.connections,
                                      .metrics = metrics,
-                                     .protocol = "raw"};
+                                     .protocol = "raw",
+                                     .section = "protocols.raw[]",
+                                     .refusals = rt_broker_refusals(raw->broker)};
     return rt_eio_mount(http, raw->loop, raw->pool, &options, &e->mount, err);
 }

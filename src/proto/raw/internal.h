@@ -40,6 +40,7 @@ struct rt_raw_peer {
     struct rt_str channel; /* points into memory of the peer */
     bool paused;           /* the log cannot keep up: nothing is read from it */
     bool refused;          /* what it sends is ignored */
+    bool failed;           /* we have closed it, and said why */
     /* Refused or failed: the peer is closed with this WebSocket code. */
     void (*fail)(struct rt_raw_peer *peer, uint16_t code, const char *reason);
     void (*pause)(struct rt_raw_peer *peer, bool paused);
@@ -60,6 +61,9 @@ void rt_raw_peer_init(struct rt_raw_peer *peer, struct rt_raw_endpoint *endpoint
 int rt_raw_peer_join(struct rt_raw_peer *peer, struct rt_err *err);
 void rt_raw_peer_deinit(struct rt_raw_peer *peer);
 void rt_raw_peer_message(struct rt_raw_peer *peer, bool text, struct rt_str data);
+/* Counted, and told in the log. */
+void rt_raw_refused(struct rt_raw *raw, enum rt_refusal why, struct rt_str what, const char *text,
+                    const char *option);
 /* The WebSocket close code for an error of ours. */
 uint16_t rt_raw_close_code(int code);
 void rt_raw_drain_check(struct rt_raw *raw);

@@ -41,11 +41,23 @@ void rt_raw_peer_init(struct rt_raw_peer *peer, struct rt_raw_endpoint *endpoint
     peer->relief.fn = relieved;
 }
 
+void rt_raw_refused(struct rt_raw *raw, enum rt_refusal why, struct rt_str what, const char *text,
+                    const char *option)
+{
+    const struct rt_refusal_note note = {
+        .why = why, .protocol = "raw", .what = what, .text = text, .option = option};
+    rt_refused(rt_broker_refusals(raw->broker), &note);
+}
+
 int rt_raw_peer_join(struct rt_raw_peer *peer, struct rt_err *err)
 {
-    if (!peer->endpoint->config->subscribe)
+    const struct rt_raw_endpoint *e = peer->endpoint;
+    if (!e->config->subscribe)
         return 0;
-    return rt_broker_subscribe(&peer->client, peer->channel, !peer->endpoint->chosen, err);
+    int status = rt_broker_subscribe(&peer->client, peer->channel, !e->chosen, err);
+    if (status && status != RT_ENOMEM)
+        rt_raw_refused(e->raw, rt_refusal_of(status), peer->channel, err->text, NULL);
+    return status;
 }
 
 void rt_raw_peer_deinit(struct rt_raw_peer *peer)
@@ -75,8 +87,12 @@ uint16_t rt_raw_close_code(int code)
 
 static void answer(struct rt_raw_peer *peer, const struct rt_publish_result *r)
 {
-    if (r->status != RT_PUBLISH_OK)
-        peer->fail(peer, rt_raw_close_code(r->code), r->text);
+    if (r->status == RT_PUBLISH_OK)
+        return;
+    if (r->status == RT_PUBLISH_REFUSED)
+        rt_raw_refused(peer->endpoint->raw, r->why, peer->channel, r->text, NULL);
+    peer->failed = true;
+    peer->fail(peer, rt_raw_close_code(r->code), r->text);
 }
 
 static void published(void *arg, const struct rt_publish_result *result)
@@ -92,6 +108,9 @@ static void published(void *arg, const struct rt_publish_result *result)
 void rt_raw_peer_message(struct rt_raw_peer *peer, bool text, struct rt_str data)
 {
     struct rt_broker *broker = peer->client.broker;
+    if (!peer->endpoint->config->publish)
+        rt_raw_refused(peer->endpoint->raw, RT_REFUSED_UNWANTED,
+                       rt_str_c(peer->endpoint->config->path), NULL, NULL);
     if (!peer->endpoint->config->publish || peer->refused)
         return;
     struct rt_raw_publish *p = rt_malloc(sizeof(*p));

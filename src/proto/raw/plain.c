@@ -61,12 +61,24 @@ static void on_message(struct rt_ws *ws, bool text, uint8_t *data, size_t len)
     rt_raw_peer_message(&p->peer, text, rt_str_of(data, len));
 }
 
+/* Why a connection ends that its peer would not want to end. */
+static void tell_end(const struct rt_raw_peer *peer, uint16_t code, enum rt_close_reason reason)
+{
+    struct rt_raw *raw = peer->endpoint->raw;
+    struct rt_str path = rt_str_c(peer->endpoint->config->path);
+    if (reason == RT_CLOSE_SLOW)
+        rt_raw_refused(raw, RT_REFUSED_SLOW, path, NULL, NULL);
+    else if (code == 1009 && !peer->failed && !peer->refused)
+        rt_raw_refused(raw, RT_REFUSED_PACKET, path, "close 1009", "protocols.raw[].max_message");
+    else if (code == 1002 || code == 1007)
+        rt_raw_refused(raw, RT_REFUSED_PROTOCOL, path, NULL, NULL);
+}
+
 static void on_close(struct rt_ws *ws, uint16_t code, enum rt_close_reason reason)
 {
     struct rt_raw_plain *p = RT_CONTAINER(ws, struct rt_raw_plain, ws);
     struct rt_raw *raw = p->peer.endpoint->raw;
-    (void)code;
-    (void)reason;
+    tell_end(&p->peer, code, reason);
     rt_timer_stop(raw->loop, &p->idle);
     rt_raw_peer_deinit(&p->peer);
     rt_list_remove(&p->all);
@@ -180,6 +192,7 @@ static bool refuse(struct rt_raw_endpoint *e, struct rt_http_request *req, struc
                                "endpoint\"}"));
     } else if (!rt_http_origin_allowed(req, e->raw->config->origins.items,
                                        e->raw->config->origins.count)) {
+        rt_raw_refused(e->raw, RT_REFUSED_ORIGIN, rt_http_header(req, "origin"), NULL, NULL);
         rt_http_close_after(req);
         rt_http_error(req, 403, "origin_refused", "pages of this origin may not connect",
                       "add the origin to `origins`");

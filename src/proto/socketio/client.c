@@ -1,6 +1,5 @@
 #include "proto/socketio/client.h"
 
-#include "base/log.h"
 #include "proto/socketio/recovery.h"
 #include "proto/socketio/resume.h"
 #include "proto/socketio/run.h"
@@ -26,12 +25,18 @@ static void catch_up(struct rt_sio_client *client)
     }
 }
 
-static void breach(struct rt_sio_client *client, const char *what)
+/* `option`: what would allow it, NULL nothing. */
+static void breach_of(struct rt_sio_client *client, const char *what, const char *option)
 {
     endpoint(client)->metrics.invalid.value++;
-    rt_log(RT_LOG_DEBUG, "socketio", "packet refused, connection closed", rt_kv_c("reason", what));
+    rt_sio_refused(endpoint(client), RT_REFUSED_PROTOCOL, RT_STR_NONE, what, option);
     catch_up(client);
     close_client(client, RT_EIO_PARSE_ERROR);
+}
+
+static void breach(struct rt_sio_client *client, const char *what)
+{
+    breach_of(client, what, NULL);
 }
 
 /* ---- backpressure ---- */
@@ -132,7 +137,7 @@ static void on_binary(struct rt_sio_client *client, struct rt_str bytes)
         const struct rt_sio_packet *packet = rt_sio_assembly_packet(assembly, &attachments);
         dispatch(client, packet, attachments);
     } else if (r == RT_ERANGE) {
-        breach(client, "attachments are too large");
+        breach_of(client, "attachments are too large", "protocols.socketio.max_payload");
     } else {
         close_client(client, RT_EIO_TRANSPORT_ERROR);
     }
@@ -154,6 +159,7 @@ static void on_pong(struct rt_eio_session *session)
 static void not_joined(struct rt_timer *timer)
 {
     struct rt_sio_client *client = RT_CONTAINER(timer, struct rt_sio_client, timer);
+    rt_sio_refused(endpoint(client), RT_REFUSED_SILENT, RT_STR_NONE, NULL, NULL);
     close_client(client, RT_EIO_FORCED_CLOSE);
 }
 

@@ -6,6 +6,8 @@
 #include "proto/socketio/run.h"
 #include "proto/socketio/socket.h"
 
+#define AUTH_MAX 65536u /* bytes: it may be kept for as long as the socket lives */
+
 static void refuse(struct rt_sio_client *client, struct rt_str nsp, struct rt_str json)
 {
     struct rt_socketio *s = rt_eio_arg(rt_sio_session(client));
@@ -14,20 +16,28 @@ static void refuse(struct rt_sio_client *client, struct rt_str nsp, struct rt_st
 }
 
 /* NULL: welcome so far. `#` separates a namespace from its rooms in the names of channels. */
-static const char *objection(const struct rt_socketio *s, const struct rt_sio_client *client,
+static const char *objection(struct rt_socketio *s, const struct rt_sio_client *client,
                              const struct rt_sio_packet *packet)
 {
     if (packet->nsp.len > s->config->limits.channel_name ||
         memchr(packet->nsp.ptr, '#', packet->nsp.len) ||
-        !rt_sio_rules_namespace(s->rules, packet->nsp))
+        !rt_sio_rules_namespace(s->rules, packet->nsp)) {
+        rt_sio_refused(s, RT_REFUSED_NAMESPACE, packet->nsp, NULL, NULL);
         return "{\"message\":\"Invalid namespace\"}";
+    }
     size_t coming = 0;
     rt_list_for(node, &client->resumes)
         coming++;
-    if (client->count + coming >= s->config->limits.channels_per_connection)
+    if (client->count + coming >= s->config->limits.channels_per_connection) {
+        rt_sio_refused(s, RT_REFUSED_LIMIT, packet->nsp, "too many namespaces",
+                       "limits.channels_per_connection");
         return "{\"message\":\"Too many namespaces (limits.channels_per_connection)\"}";
-    if (packet->data.len > s->config->limits.message)
-        return "{\"message\":\"The auth object is too large (limits.message)\"}";
+    }
+    if (packet->data.len > AUTH_MAX || packet->data.len > s->config->limits.message) {
+        rt_sio_refused(s, RT_REFUSED_LIMIT, packet->nsp,
+                       "an auth object over 64 KiB, or over limits.message", NULL);
+        return "{\"message\":\"The auth object is too large (64 KiB, or limits.message)\"}";
+    }
     return NULL;
 }
 

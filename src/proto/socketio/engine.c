@@ -2,6 +2,7 @@
 #include "proto/socketio/engine_internal.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <sys/resource.h>
 
 #include "base/alloc.h"
@@ -91,6 +92,32 @@ static void register_metrics(struct rt_eio_mount *m)
     m->metrics.sessions.type = RT_GAUGE;
     m->metrics.sessions.read = count_sessions;
     m->metrics.sessions.arg = m;
+}
+
+/* ---- refusals ---- */
+
+void rt_eio_refused(struct rt_eio_mount *m, enum rt_refusal why, struct rt_str what,
+                    const char *text, const char *key)
+{
+    char option[96];
+    const struct rt_eio_options *o = &m->options;
+    if (!o->refusals)
+        return;
+    (void)snprintf(option, sizeof(option), "%s.%s", o->section, key ? key : "");
+    const struct rt_refusal_note note = {.why = why,
+                                         .protocol = o->protocol,
+                                         .what = what,
+                                         .text = text,
+                                         .option = key ? option : NULL};
+    rt_refused(o->refusals, &note);
+}
+
+void rt_eio_tell_end(struct rt_eio_mount *m, enum rt_eio_reason reason, const char *text)
+{
+    if (reason == RT_EIO_SLOW)
+        rt_eio_refused(m, RT_REFUSED_SLOW, rt_str_c(m->options.path), text, NULL);
+    else if (reason == RT_EIO_PARSE_ERROR)
+        rt_eio_refused(m, RT_REFUSED_PROTOCOL, rt_str_c(m->options.path), text, NULL);
 }
 
 /* ---- mount ---- */

@@ -17,6 +17,7 @@
 
 #include "conf/config.h"
 #include "http/server.h"
+#include "session/refusals.h"
 #include "ws/ws.h"
 
 struct rt_eio_mount;
@@ -66,11 +67,13 @@ struct rt_eio_options {
     const struct rt_eio_user *user;
     void *user_arg; /* rt_eio_arg() */
     bool keep_handshake;
-    const char *node;           /* prefix of session ids, "" none */
-    size_t send_queue;          /* bytes that may wait for one session */
-    size_t max_sessions;        /* more are refused with 503; 0: the descriptor limit */
-    struct rt_metrics *metrics; /* NULL: none */
-    const char *protocol;       /* label of the metrics: "socketio", "raw" */
+    const char *node;             /* prefix of session ids, "" none */
+    size_t send_queue;            /* bytes that may wait for one session */
+    size_t max_sessions;          /* more are refused with 503; 0: the descriptor limit */
+    struct rt_metrics *metrics;   /* NULL: none */
+    const char *protocol;         /* label of the metrics: "socketio", "raw" */
+    const char *section;          /* of the configuration: "protocols.socketio" */
+    struct rt_refusals *refusals; /* NULL: nobody is told */
     /* A GET without EIO parameters that is below the path: files such as socket.io.js. Returns true when it has answered. May be NULL. */
     bool (*file)(struct rt_http_request *req, void *arg);
 };

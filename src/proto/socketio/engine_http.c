@@ -1,5 +1,6 @@
 /* Requests of a mount: which session, which transport, or which error. The order of the checks is the reference server's, since clients
  * and suites see the first error only. */
+#include "http/origin.h"
 #include "proto/socketio/engine_internal.h"
 
 #include "base/alloc.h"
@@ -36,10 +37,26 @@ void rt_eio_respond(struct rt_eio_mount *m, struct rt_http_request *req, int sta
     rt_eio_respond_with(m, req, status, content_type, RT_STR_NONE, body);
 }
 
+/* Not of unknown session ids: each restart makes many of them, and clients begin anew. */
+static void tell_error(struct rt_eio_mount *m, const struct rt_http_request *req,
+                       enum rt_eio_error error)
+{
+    struct rt_str path = rt_str_c(m->options.path), origin = rt_http_header(req, "origin");
+    if (error == EIO_FORBIDDEN && !rt_eio_origin_allowed(m->options.config, req))
+        rt_eio_refused(m, RT_REFUSED_ORIGIN, origin, "enforce_origin", "cors.origins");
+    else if (error == EIO_UNKNOWN_TRANSPORT)
+        rt_eio_refused(m, RT_REFUSED_TRANSPORT, path, NULL, "transports");
+    else if (error == EIO_BAD_VERSION)
+        rt_eio_refused(m, RT_REFUSED_VERSION, path, NULL, NULL);
+    else if (error == EIO_BAD_METHOD || error == EIO_BAD_REQUEST)
+        rt_eio_refused(m, RT_REFUSED_REQUEST, path, ERRORS[error].text, NULL);
+}
+
 void rt_eio_error(struct rt_eio_mount *m, struct rt_http_request *req, enum rt_eio_error error)
 {
     struct rt_str text = rt_str_c(ERRORS[error].text);
     m->metrics.refused.value++;
+    tell_error(m, req, error);
     if (req->upgrade_websocket) {
         /* A WebSocket client reads no JSON; the reference server answers it with the bare text. */
         rt_http_close_after(req);
@@ -145,6 +162,25 @@ static void unavailable(struct rt_eio_mount *m, struct rt_http_request *req, con
     rt_buf_deinit(&body);
 }
 
+static void tell_full(struct rt_eio_mount *m)
+{
+    const struct rt_refusal_note note = {.why = RT_REFUSED_LIMIT,
+                                         .protocol = m->options.protocol,
+                                         .text = "too many sessions",
+                                         .option = "limits.connections"};
+    if (m->options.refusals)
+        rt_refused(m->options.refusals, &note);
+}
+
+/* A browser hides what is answered from a page that no CORS header names, whatever we do: the page only sees that it failed. Requests of the same
+ * origin, and of what is no browser, have no need of them. */
+static void tell_cors(struct rt_eio_mount *m, const struct rt_http_request *req)
+{
+    const struct rt_strings *origins = &m->options.config->cors_origins;
+    if (!rt_http_origin_allowed(req, origins->items, origins->count))
+        rt_eio_refused(m, RT_REFUSED_CORS, rt_http_header(req, "origin"), NULL, "cors.origins");
+}
+
 static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const struct params *p)
 {
     if (m->draining) {
@@ -152,6 +188,7 @@ static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const
         return;
     }
     if (m->table.count >= m->options.max_sessions) {
+        tell_full(m);
         unavailable(m, req, "Too many sessions");
         return;
     }
@@ -160,6 +197,7 @@ static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const
         return;
     }
     struct rt_eio_session *s = NULL;
+    tell_cors(m, req);
     if (rt_eio_session_new(m, req, RT_EIO_POLLING, &s)) {
         unavailable(m, req, "Out of memory");
         return;

@@ -194,6 +194,11 @@ bool rt_eio_cors_on(const struct rt_engineio_config *config);
 void rt_eio_cors_preflight(struct rt_eio_mount *m, struct rt_http_request *req);
 
 /* engine.c */
+/* Something was refused; `key`: the option within the mount's section, NULL none; `what` and `text` as in struct rt_refusal_note. */
+void rt_eio_refused(struct rt_eio_mount *m, enum rt_refusal why, struct rt_str what,
+                    const char *text, const char *key);
+/* Says why a session ends that its client would not want to end: slow, or what it sent is malformed. */
+void rt_eio_tell_end(struct rt_eio_mount *m, enum rt_eio_reason reason, const char *text);
 void rt_eio_drain_check(struct rt_eio_mount *m);
 
 #endif

@@ -80,6 +80,7 @@ int rt_eio_poll_queue(struct rt_eio_session *s, struct rt_bytes *bytes, uint32_t
     p->cost += cost_of(last);
     p->bytes += len;
     if (p->cost > s->mount->options.send_queue && p->bytes > len) {
+        rt_eio_tell_end(s->mount, RT_EIO_SLOW, NULL);
         rt_eio_session_end(s, RT_EIO_SLOW);
         return RT_ECLOSED;
     }
@@ -305,6 +306,7 @@ bool rt_eio_poll_post_head(struct rt_eio_session *s, struct rt_http_request *req
         return false;
     }
     if (too_large(s, req)) {
+        rt_eio_refused(m, RT_REFUSED_PACKET, rt_str_c(m->options.path), "413", "max_payload");
         rt_eio_respond(m, req, 413, NULL, RT_STR_NONE); /* the session goes on */
         return false;
     }
@@ -328,10 +330,12 @@ static int take_payload(struct rt_eio_session *s, struct rt_str payload)
     while (status == 0 && rt_eio_payload_next(&rest, &text)) {
         struct rt_eio_packet packet;
         status = rt_eio_packet_parse(text, &bytes, &packet);
-        if (status)
+        if (status) {
+            rt_eio_tell_end(s->mount, rt_eio_reason_of_parse(status), "no payload of Engine.IO");
             rt_eio_session_end(s, rt_eio_reason_of_parse(status));
-        else
+        } else {
             status = rt_eio_session_packet(s, &packet);
+        }
     }
     rt_buf_deinit(&bytes);
     return status;

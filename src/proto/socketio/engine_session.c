@@ -245,6 +245,7 @@ int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *
     case RT_EIO_PING:
         break; /* the server's alone */
     }
+    rt_eio_tell_end(s->mount, RT_EIO_PARSE_ERROR, "a packet that only servers send");
     rt_eio_session_end(s, RT_EIO_PARSE_ERROR);
     return RT_EINVAL;
 }

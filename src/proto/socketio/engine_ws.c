@@ -198,10 +198,12 @@ static void on_message(struct rt_ws *ws, bool text, uint8_t *data, size_t len)
         return;
     struct rt_buf bytes = RT_BUF_INIT;
     int status = text ? rt_eio_packet_parse(packet.data, &bytes, &packet) : 0;
-    if (status)
+    if (status) {
+        rt_eio_tell_end(l->mount, rt_eio_reason_of_parse(status), "no packet of Engine.IO");
         rt_eio_session_end(l->session, rt_eio_reason_of_parse(status));
-    else
+    } else {
         (void)rt_eio_session_packet(l->session, &packet);
+    }
     rt_buf_deinit(&bytes);
 }
 
@@ -212,6 +214,16 @@ static enum rt_eio_reason reason_of(uint16_t code, enum rt_close_reason reason)
     if (code == 1002 || code == 1007 || code == 1008 || code == 1009)
         return RT_EIO_PARSE_ERROR;
     return reason == RT_CLOSE_ERROR ? RT_EIO_TRANSPORT_ERROR : RT_EIO_TRANSPORT_CLOSE;
+}
+
+/* 1009 is what our own side closes with, too. */
+static void tell_end(struct rt_eio_mount *m, uint16_t code, enum rt_eio_reason reason)
+{
+    if (code == 1009)
+        rt_eio_refused(m, RT_REFUSED_PACKET, rt_str_c(m->options.path), "close 1009",
+                       "max_payload");
+    else
+        rt_eio_tell_end(m, reason, NULL);
 }
 
 static void on_close(struct rt_ws *ws, uint16_t code, enum rt_close_reason reason)
@@ -225,8 +237,10 @@ static void on_close(struct rt_ws *ws, uint16_t code, enum rt_close_reason reaso
     bool probing = l->probing;
     if (s) {
         s->link = NULL;
-        if (!probing)
+        if (!probing) {
+            tell_end(m, code, reason_of(code, reason));
             rt_eio_session_end(s, reason_of(code, reason));
+        }
     }
     rt_free(l);
     m->links--;

@@ -104,6 +104,15 @@ struct rt_sio_socket {
     char sid[RT_ID_LEN + 1];
 };
 
+/* Counted, and told in the log. */
+static inline void rt_sio_refused(struct rt_socketio *s, enum rt_refusal why, struct rt_str what,
+                                  const char *text, const char *option)
+{
+    const struct rt_refusal_note note = {
+        .why = why, .protocol = "socketio", .what = what, .text = text, .option = option};
+    rt_refused(rt_broker_refusals(s->broker), &note);
+}
+
 static inline struct rt_eio_session *rt_sio_session(struct rt_sio_client *client)
 {
     return rt_eio_of_user(client);

@@ -70,9 +70,15 @@ static void lose_client(struct rt_sio_run *run)
 
 void rt_sio_run_failed(struct rt_sio_run *run, enum rt_publish_status status, const char *text)
 {
+    rt_sio_run_refused(run, RT_REFUSED_ACTION, status, text);
+}
+
+void rt_sio_run_refused(struct rt_sio_run *run, enum rt_refusal why, enum rt_publish_status status,
+                        const char *text)
+{
     run->s->metrics.failed.value++;
-    rt_log(RT_LOG_DEBUG, "socketio", "action failed", rt_kv_str("event", run->values.event),
-           rt_kv_c("reason", text));
+    rt_sio_refused(run->s, why, why == RT_REFUSED_ACTION ? run->values.event : RT_STR_NONE, text,
+                   NULL);
     if (run->reply)
         rt_sio_reply_fail(run->reply, status, text);
 }
@@ -182,8 +188,9 @@ static enum flow run_join(struct rt_sio_run *run, const struct rt_sio_names *roo
     int r = rt_sio_run_names(run, rooms, join_one, &err);
     if (r == 0)
         return FLOW_NEXT;
-    rt_sio_run_failed(run, r == RT_ENOMEM ? RT_PUBLISH_RETRY : RT_PUBLISH_REFUSED,
-                      err.code ? err.text : "out of memory");
+    rt_sio_run_refused(run, r == RT_ENOMEM ? RT_REFUSED_ACTION : rt_refusal_of(r),
+                       r == RT_ENOMEM ? RT_PUBLISH_RETRY : RT_PUBLISH_REFUSED,
+                       err.code ? err.text : "out of memory");
     if (!run->connecting)
         return FLOW_NEXT;
     /* A client that would not be where it has to be is not let in. */
@@ -428,6 +435,8 @@ static const struct rt_sio_rule *find_rule(struct rt_sio_run *run)
 static void run_unmatched(struct rt_sio_run *run)
 {
     run->s->metrics.unmatched.value++;
+    if (run->s->config->socketio.unmatched != RT_UNMATCHED_PUBLISH)
+        rt_sio_refused(run->s, RT_REFUSED_EVENT, run->values.event, NULL, NULL);
     switch (run->s->config->socketio.unmatched) {
     case RT_UNMATCHED_IGNORE:
     case RT_UNMATCHED_ACK: /* by the reply itself */

@@ -19,6 +19,9 @@ struct rt_sio_run {
 
 /* Nothing of the action was done, and this is why. */
 void rt_sio_run_failed(struct rt_sio_run *run, enum rt_publish_status status, const char *text);
+/* The same, for a reason of its own. */
+void rt_sio_run_refused(struct rt_sio_run *run, enum rt_refusal why, enum rt_publish_status status,
+                        const char *text);
 /* The same for arguments with more attachments than a message can have. */
 void rt_sio_run_too_many(struct rt_sio_run *run);
 /* The name that an event gets, in a buffer of the endpoint. False: none that may be sent (counted,

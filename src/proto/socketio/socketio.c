@@ -110,6 +110,8 @@ static int mount(struct rt_socketio *s, struct rt_http_server *http, struct rt_w
         .max_sessions = s->config->limits.connections,
         .metrics = metrics,
         .protocol = "socketio",
+        .section = "protocols.socketio",
+        .refusals = rt_broker_refusals(s->broker),
         .file = s->files ? serve_file : NULL,
     };
     return rt_eio_mount(http, s->loop, pool, &options, &s->mount, err);

@@ -122,8 +122,8 @@ static void test_raw_checks(void **state)
         "  raw:\n"
         "    - {path: /a, max_payload: 1kB, cors: {max_age: 1s}}\n"
         "    - {path: /b, publish: false, subscribe: false}\n"
-        "    - {path: /c, max_message: 65KiB}\n"
-        "    - {path: /d, max_message: 64KiB}\n",
+        "    - {path: /c, max_message: 1001kB}\n"
+        "    - {path: /d, max_message: 1MB}\n",
         "f.yaml:3:31: protocols.raw[0].max_payload: has no effect with protocol "
         "websocket\n"
         "f.yaml:3:42: protocols.raw[0].cors: has no effect with protocol websocket\n"

@@ -90,7 +90,7 @@ static void test_more_defaults(void **state)
     assert_int_equal(c->limits.connections_per_ip, 0);
     assert_int_equal(c->limits.channels_per_connection, 128);
     assert_int_equal(c->limits.channel_name, 255);
-    assert_int_equal(c->limits.message, 65536);
+    assert_int_equal(c->limits.message, 1000000);
     assert_int_equal(c->limits.send_queue, 1048576);
     assert_int_equal(c->limits.memory_log, 256 << 20);
     assert_int_equal(c->limits.connect_timeout, 10000);
@@ -192,7 +192,7 @@ static void test_null_is_default(void **state)
                            "limits: {message: null}\n");
     assert_loaded(&l);
     assert_string_equal(l.config->socketio.path, "/socket.io/");
-    assert_int_equal(l.config->limits.message, 65536);
+    assert_int_equal(l.config->limits.message, 1000000);
     assert_int_equal(l.config->channel_count, 0);
     unload(&l);
 }

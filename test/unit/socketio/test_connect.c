@@ -278,7 +278,7 @@ static void test_limits(void **state)
     struct rt_buf packet = RT_BUF_INIT;
     rt_buf_printf(&packet, "0{\"a\":\"%01100d\"}", 0);
     rig_bytes_in(t, false, packet.data, packet.len);
-    expect(&rig, t, "4{\"message\":\"The auth object is too large *\n");
+    expect(&rig, t, "4{\"message\":\"The auth object is too large*\n");
     rig_in(t, "0/this-namespace-has-a-long-name");
     expect(&rig, t, "4/this-namespace-has-a-long-name,{\"message\":\"Invalid namespace\"}\n");
     rt_buf_deinit(&packet);

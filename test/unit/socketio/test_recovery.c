@@ -556,7 +556,7 @@ static void test_too_much_missed(void **state)
     (void)state;
     struct rig rig;
     struct peer p, other;
-    rig_init(&rig, RECOVERY "limits: {send_queue: 64KiB}\n" RULES);
+    rig_init(&rig, RECOVERY "limits: {message: 64KiB, send_queue: 64KiB}\n" RULES);
     arrive(&rig, &p, RT_EIO_WEBSOCKET);
     arrive(&rig, &other, RT_EIO_WEBSOCKET);
     struct rt_buf text = RT_BUF_INIT;
