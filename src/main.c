@@ -38,5 +38,7 @@ int main(int argc, char **argv)
 {
     /* Writes to closed sockets and pipes are answered by EPIPE. */
     (void)signal(SIGPIPE, SIG_IGN);
+    /* Writes past a limit on the size of files by EFBIG: a full disk, see journal/sqlite_db.h. */
+    (void)signal(SIGXFSZ, SIG_IGN);
     return rt_cli_main(argc, argv, environ, serve);
 }

@@ -52,10 +52,37 @@ static int error_of(int code)
     }
 }
 
+/* Of the last call on the write-ahead log that failed. A failed COMMIT does not set sqlite3_system_errno(), which keeps that of some earlier call then. */
+static int log_errno(sqlite3 *db)
+{
+    sqlite3_file *log = NULL;
+    int error = 0;
+    if (sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK || !log ||
+        !log->pMethods ||
+        log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error) != SQLITE_OK)
+        return 0;
+    return error;
+}
+
+/* A quota and a limit on the size of files are a kind of full disk, but SQLite knows ENOSPC only. */
+static bool no_room(int code, int error)
+{
+    return (code & 0xff) == SQLITE_FULL ||
+           (code == SQLITE_IOERR_WRITE && (error == EDQUOT || error == EFBIG));
+}
+
+static int last_errno(sqlite3 *db)
+{
+    int error = sqlite3_system_errno(db);
+    return error ? error : log_errno(db);
+}
+
 static int open_failed(sqlite3 *db, const char *what, struct rt_err *err)
 {
-    return rt_err_set(err, error_of(sqlite3_extended_errcode(db)), "%s: %s", what,
-                      sqlite3_errmsg(db));
+    int code = sqlite3_extended_errcode(db);
+    return rt_err_set(err, error_of(code), "%s: %s", what,
+                      no_room(code, last_errno(db)) ? "no space left for the database"
+                                                    : sqlite3_errmsg(db));
 }
 
 int rt_db_exec(sqlite3 *db, const char *sql)
@@ -128,12 +155,6 @@ int rt_db_bind_text(sqlite3_stmt *statement, int index, struct rt_str text)
 
 /* ---- what errors mean -------------------------------------------------------------------------------------- */
 
-/* A quota is a kind of full disk, but SQLite knows ENOSPC only. */
-static bool quota_reached(sqlite3 *db, int code)
-{
-    return code == SQLITE_IOERR_WRITE && sqlite3_system_errno(db) == EDQUOT;
-}
-
 enum rt_db_fault rt_db_fault(sqlite3 *db, int code)
 {
     switch (code & 0xff) {
@@ -142,8 +163,9 @@ enum rt_db_fault rt_db_fault(sqlite3 *db, int code)
     case SQLITE_LOCKED:
         return RT_FAULT_BATCH;
     case SQLITE_IOERR:
-        return code == SQLITE_IOERR_NOMEM || quota_reached(db, code) ? RT_FAULT_BATCH
-                                                                     : RT_FAULT_STOP;
+        return code == SQLITE_IOERR_NOMEM || no_room(code, sqlite3_system_errno(db))
+                   ? RT_FAULT_BATCH
+                   : RT_FAULT_STOP;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
     case SQLITE_READONLY:
@@ -160,8 +182,7 @@ enum rt_db_fault rt_db_fault(sqlite3 *db, int code)
  * have come after the frame was in the file. */
 enum rt_db_fault rt_db_commit_fault(sqlite3 *db, int code)
 {
-    int primary = code & 0xff;
-    bool not_stored = primary == SQLITE_FULL || primary == SQLITE_BUSY || quota_reached(db, code);
+    bool not_stored = (code & 0xff) == SQLITE_BUSY || no_room(code, log_errno(db));
     return not_stored ? RT_FAULT_BATCH : RT_FAULT_STOP;
 }
 
@@ -177,10 +198,10 @@ static bool reached_max_size(sqlite3 *db)
 void rt_db_fault_text(sqlite3 *db, int code, char *out, size_t size)
 {
     const char *words = sqlite3_errstr(code);
-    int os_error = sqlite3_system_errno(db);
+    int os_error = last_errno(db);
     if ((code & 0xff) == SQLITE_FULL && reached_max_size(db))
         snprintf(out, size, "storage is full: the database has reached storage.max_size");
-    else if ((code & 0xff) == SQLITE_FULL || quota_reached(db, code))
+    else if (no_room(code, os_error) || no_room(code, log_errno(db)))
         snprintf(out, size, "storage is full: no space left for the database");
     else if ((code & 0xff) == SQLITE_BUSY)
         snprintf(out, size, "storage is locked by another program");

@@ -517,6 +517,39 @@ test('a full disk: `retry`, everything else goes on, and it heals without a rest
   assert.deepEqual((await wholeLog(broker, 'log:disk', 20)).publications.map((p) => p.offset), acknowledged);
 });
 
+test('a limit on the size of files is a full disk too: `retry`, and it heals when the limit is raised', async (t) => {
+  const limit = (...args) => spawnSync('prlimit', args).status === 0;
+  if (!limit('--version')) return t.skip('prlimit is not installed (package util-linux)');
+  // Node ignores the signal that comes with the limit, and so would its children.
+  const limited = (bytes) => ({ before: ['env', '--default-signal=XFSZ', 'prlimit', `--fsize=${bytes}:unlimited`] });
+  await assert.rejects(start(t, { ...limited(40_000), exit: null }), /log\.db: .*no space left for the database/);
+  const broker = await start(t, limited(1_500_000));
+  const acknowledged = [];
+  const publish = async () => {
+    const response = await call(broker, 'publish', { channel: 'log:limit', data: 'z'.repeat(30_000) });
+    if (response.status === 200) acknowledged.push(response.result.offset);
+    return response;
+  };
+  const refused = await until('the limit is reached', async () => {
+    const response = await publish();
+    return response.status !== 200 && response;
+  });
+  assert.ok(RETRY(refused), refused.text);
+  assert.ok(acknowledged.length > 10, `${acknowledged.length} stored`);
+  const ready = await request(broker.port, '/readyz');
+  assert.equal(ready.status, 503);
+  assert.match(ready.json().backends.log.last_error, /storage is full/);
+  assert.deepEqual(await ok(broker, 'publish', { channel: 'loose:x', data: 1 }), {});
+  assert.equal((await ok(broker, 'history', { channel: 'log:limit' })).offset, acknowledged.length);
+  assert.ok(limit('--pid', String(broker.pid), '--fsize=unlimited:unlimited'));
+  await until('it stores again', async () => (await publish()).status === 200, 10_000);
+  await until('it is ready again', async () => (await request(broker.port, '/readyz')).status === 200);
+  await broker.kill();
+  await broker.restart();
+  // The limit is that of each start: it reads what it stored beyond it.
+  assert.deepEqual((await wholeLog(broker, 'log:limit', 20)).publications.map((p) => p.offset), acknowledged);
+});
+
 test('a torn tail of the write-ahead log is cut off, what was acknowledged is there', async (t) => {
   const broker = await start(t);
   for (let n = 0; n < 50; n++) await ok(broker, 'publish', { channel: 'log:torn', data: n });

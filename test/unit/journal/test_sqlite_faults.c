@@ -1,4 +1,7 @@
 /* Disks that are full, fail or tear, and rows that cannot be stored. After every one of them: what was acknowledged is there. */
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "fault_vfs.h"
 #include "journal_test.h"
 
@@ -663,6 +666,41 @@ static void test_order_after_a_failure(void **state)
     deinit(&w);
 }
 
+static void limit_file_size(rlim_t limit)
+{
+    struct rlimit now;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &now), 0);
+    now.rlim_cur = limit;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
+}
+
+/* The kernel's own limit, at COMMIT: a full disk, and it heals. */
+static void test_file_size_limit(void **state)
+{
+    (void)state;
+    struct world w;
+    const char *text = NULL;
+    static char data[9000];
+    world_init(&w);
+    signal(SIGXFSZ, SIG_IGN); /* as main() does */
+    memset(data, 'x', sizeof(data) - 1);
+    open_journal(&w);
+    limit_file_size(300000);
+    uint64_t stored = 0;
+    while (status_of(&w, "a", data) == RT_OK)
+        stored++;
+    assert_int_equal(status_of(&w, "a", data), RT_EAGAIN);
+    assert_true(stored > 5);
+    WAIT(&w, !rt_journal_healthy(w.journal, &text));
+    assert_non_null(strstr(text, "no space left"));
+    assert_int_equal(top_of(&w, "a"), stored);
+    limit_file_size(RLIM_INFINITY);
+    WAIT(&w, rt_journal_healthy(w.journal, NULL));
+    assert_int_equal(store(&w, "a", data), stored + 1);
+    assert_int_equal(w.failed, 0);
+    world_deinit(&w);
+}
+
 /* Somebody puts another file at the path, or none: nothing is acknowledged that the next start would not find. */
 static void test_file_is_replaced(void **state)
 {
@@ -691,6 +729,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_file_is_replaced),
+        cmocka_unit_test(test_file_size_limit),
         cmocka_unit_test(test_disk_full_and_back),
         cmocka_unit_test(test_duplicate_on_full_disk),
         cmocka_unit_test(test_full_at_every_write),
