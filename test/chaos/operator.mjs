@@ -1,6 +1,6 @@
 // An operator's day: what people do to a running system, over and over, while publishers and subscribers go on as in a chaos run. README.md beside has the story.
 //
-//     node test/chaos/operator.mjs [--minutes M] [--acts LIST] [--seed S] [--rate R] [--nodes N] [--channels N] [--subscribers N] [--size BYTES] [--dir DIR]
+//     node test/chaos/operator.mjs [--minutes M] [--acts LIST] [--seed S] [--rate R] [--nodes N] [--channels N] [--subscribers N] [--walkers N] [--size BYTES] [--dir DIR]
 //
 // Exit status 0 all was well, 1 it was not, 2 misuse.
 import { execFile, spawn } from 'node:child_process';
@@ -12,11 +12,13 @@ import { promisify } from 'node:util';
 
 import { ROOT, until } from '../integration/harness.mjs';
 import { random, shuffle } from './faults.mjs';
-import { Chaos, Failed, misused, perform, readArguments } from './run.mjs';
+import { Chaos, Failed, Worker, misused, perform, readArguments } from './run.mjs';
 
 const run = promisify(execFile);
 const BETWEEN = 2000; // ms from the end of one act, when all is well, to the next
 const PROGRESS = 60_000; // for publishes to go on after an act
+const PATIENCE = 120_000; // for all to have what they should
+const ROOMS = 8;
 const QUIET = 5000; // subscribers have all that they will get when nothing came for as long
 const JUMP = 20 * 60; // seconds that a clock is set ahead or back
 const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1';
@@ -88,7 +90,8 @@ async function clock(day) {
 async function rules(day) {
   day.generation = (day.generation ?? 0) + 1;
   const others = `{match: "generation:${day.generation}", log: ${day.generation % 2 === 0}, subscribe: nobody, publish: nobody}`;
-  const value = `channels=[{match: "chaos:*", log: true, history: {size: 200, ttl: 1h}, subscribe: nobody, publish: nobody}, ${others}]`;
+  const ours = ['chaos', 'walk'].map((name) => `{match: "${name}:*", log: true, history: {size: 1000, ttl: 1h}, subscribe: nobody, publish: nobody}`);
+  const value = `channels=[${[...ours, others].join(', ')}]`;
   for (const node of day.names) {
     await day.cluster.set(node, value);
     await day.cluster.act('stop', node);
@@ -127,7 +130,7 @@ const ACTS = {
 
 class OperatorDay extends Chaos {
   constructor(options) {
-    super({ rate: 200, channels: 32, ...options, operated: true, publishes: 1e9, kills: 0, pauses: 0 });
+    super({ rate: 200, channels: 32, walkers: 24, minutes: 30, ...options, without: [], operated: true, publishes: 1e9, kills: 0, pauses: 0 });
     this.rand = random(this.seed);
     this.names = Array.from({ length: this.nodes }, (_, i) => `n${i + 1}`);
     this.acted = 0;
@@ -171,13 +174,32 @@ exec '${binary}' "$@"
     return this.queue.pop();
   }
 
+  startWalkers() {
+    const rooms = Array.from({ length: ROOMS }, (_, i) => `walk:${i}`);
+    const { url, nodes, env } = this.cluster;
+    const walkers = new Worker('walkers.mjs', { url, nodes, apiKey: env.RT_API_KEY, rooms, walkers: this.walkers, seed: this.seed });
+    this.workers.push(walkers);
+    return walkers;
+  }
+
+  async run(t) {
+    const verdict = await super.run(t);
+    const { problems, examples, ...counts } = this.walked;
+    for (const [name, n] of Object.entries(counts)) verdict.count(`walkers: ${name}`, n);
+    for (const [kind, n] of Object.entries(problems)) verdict.found[kind] = (verdict.found[kind] ?? 0) + n;
+    verdict.problems.push(...examples);
+    return verdict;
+  }
+
   async publishAll() {
     await this.startWorkers();
+    const walkers = this.startWalkers();
     this.publisher.send({ budget: this.publishes });
     await this.goesOn();
     const end = performance.now() + this.minutes * 60_000;
     while (performance.now() < end) await this.actOnce(this.next());
     await this.publisher.end(PROGRESS);
+    this.walked = await walkers.end(PATIENCE);
   }
 
   async actOnce(name) {
@@ -216,10 +238,9 @@ exec '${binary}' "$@"
 }
 
 function readOptions() {
-  const least1 = ['minutes', 'nodes', 'channels', 'subscribers', 'rate'];
+  const least1 = ['minutes', 'nodes', 'channels', 'subscribers', 'walkers', 'rate'];
   const values = readArguments([...least1, 'seed', 'size'], least1, ['acts', 'dir']);
   values.seed ??= Math.floor(Math.random() * 1e9);
-  values.minutes ??= 30;
   values.acts = values.acts?.split(',') ?? Object.keys(ACTS);
   for (const name of values.acts) if (!ACTS[name]) misused(`--acts ${name}: ${Object.keys(ACTS).join(', ')} are possible`);
   return values;

@@ -26,7 +26,7 @@ const SERVICES = ['redis', 'kafka', 'postgres'];
 export const DEFAULTS = { publishes: 1_000_000, kills: 20, pauses: 5, nodes: 3, channels: 96, subscribers: 2, rate: 0, size: 100 };
 
 // A child process that says how far it is.
-class Worker {
+export class Worker {
   constructor(script, options) {
     this.script = script;
     this.progress = 0;
@@ -69,7 +69,7 @@ export class Failed extends Error {}
 export class Chaos {
   // `cluster`: one that runs already, then `prefix` keeps the channels of several runs apart: chaos:NAME- each. `dir`: for the logs.
   constructor(options) {
-    Object.assign(this, DEFAULTS, { without: [], seed: 1, prefix: 'chaos:', operated: false, log: () => {} }, options);
+    Object.assign(this, DEFAULTS, { without: ['nginx'], seed: 1, prefix: 'chaos:', operated: false, log: () => {} }, options);
     this.services = SERVICES.filter((name) => !this.without.includes(name));
     this.groups = plan(this);
     this.workers = [];
@@ -98,7 +98,7 @@ export class Chaos {
 
   start(t) {
     const set = this.services.includes('postgres') ? {} : { channels: '[{match: "chaos:*", log: true, history: {size: 20000}}]' };
-    return startCluster(t, { nodes: this.nodes, config: path.join(HERE, 'chaos.yaml'), without: ['nginx', ...this.without], set });
+    return startCluster(t, { nodes: this.nodes, config: path.join(HERE, 'chaos.yaml'), without: this.without, set });
   }
 
   // Where subscribers begin: at the beginning of the log, which only the store can tell from a log that was cut. Without it: where the log is; nodes
@@ -266,8 +266,9 @@ function readOptions() {
   const least1 = ['publishes', 'nodes', 'channels', 'subscribers'];
   const values = readArguments([...least1, 'kills', 'pauses', 'seed', 'rate', 'size'], least1, ['without', 'dir']);
   values.seed ??= Math.floor(Math.random() * 1e9);
-  values.without = values.without ? values.without.split(',') : [];
-  if (values.without.some((name) => name !== 'postgres')) misused(`--without ${values.without}: only postgres can be left out`);
+  const without = values.without?.split(',') ?? [];
+  if (without.some((name) => name !== 'postgres')) misused(`--without ${without}: only postgres can be left out`);
+  values.without = ['nginx', ...without];
   return values;
 }
 

@@ -3,6 +3,8 @@ import { io } from 'socket.io-client';
 
 import { defer, once, until } from './harness.mjs';
 
+export { io };
+
 // Options by which a client ends up on the transport.
 export const TRANSPORTS = {
   websocket: { transports: ['websocket'] },
