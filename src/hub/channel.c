@@ -178,7 +178,8 @@ static int reserve_subscription(struct rt_subscriber *s)
 static void add_member(struct rt_channel *c, struct rt_group *g, struct rt_subscriber *s,
                        uint32_t sub)
 {
-    s->subs[sub] = (struct rt_subscription){.channel = c, .index = g->count};
+    s->subs[sub].channel = c;
+    s->subs[sub].index = g->count;
     g->members[g->count++] =
         (struct rt_member){.subscriber = s, .from = g->run ? g->run->len : 0, .sub = sub};
     c->subscribers++;
@@ -294,6 +295,7 @@ int rt_hub_subscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str 
         return RT_ENOMEM;
     if (s->id == 0)
         s->id = ++hub->next_id;
+    s->subs[s->count].joined = (uint32_t)hub->stamp;
     add_member(c, g, s, s->count++);
     hub->metrics.subscriptions.value++;
     if (c->subscribers == 1)

@@ -17,7 +17,8 @@ static void deliver_marked(struct rt_group *g, struct rt_subscriber *s, uint32_t
         const struct rt_mark *m = &g->marks[i];
         if (m->off < from || m->off >= to)
             continue;
-        if (m->except != s->id && !(m->is_volatile && !s->ops->writable(s)))
+        if (m->except != s->id && !(m->is_volatile && !s->ops->writable(s)) &&
+            !(m->copies && rt_copies_had(m->copies, m->stamp, s)))
             continue;
         if (m->off > from)
             s->ops->deliver(s, g->run, from, m->off - from);
@@ -25,6 +26,14 @@ static void deliver_marked(struct rt_group *g, struct rt_subscriber *s, uint32_t
     }
     if (from < to)
         s->ops->deliver(s, g->run, from, to - from);
+}
+
+/* Before a walk: nothing is published during it. */
+static void find_copies(const struct rt_hub *hub, struct rt_group *g)
+{
+    for (uint32_t i = 0; i < g->mark_count; i++)
+        if (g->marks[i].is_copy)
+            g->marks[i].copies = rt_hub_find_copies(hub, g->marks[i].copy_id);
 }
 
 static void close_holes(struct rt_group *g)
@@ -50,6 +59,7 @@ static void flush_group(struct rt_hub *hub, struct rt_group *g)
     if (!run)
         return;
     uint32_t to = run->len, count = g->count;
+    find_copies(hub, g);
     g->walking = hub->walking = true;
     for (uint32_t i = 0; i < count; i++) {
         if (i + PREFETCH < count)
@@ -116,8 +126,10 @@ void rt_hub_catch_up(struct rt_hub *hub, struct rt_subscriber *s)
             struct rt_member *m = &g->members[s->subs[i].index];
             uint32_t from = m->from;
             m->from = g->run->len;
-            if (from < m->from)
-                deliver_marked(g, s, from, m->from);
+            if (from >= m->from)
+                continue;
+            find_copies(hub, g);
+            deliver_marked(g, s, from, m->from);
         }
     }
     hub->walking = false;
@@ -140,7 +152,7 @@ static int reserve_run(struct rt_channel *c, struct rt_group *g, size_t len)
     return g->run ? 0 : RT_ENOMEM;
 }
 
-static int mark(struct rt_group *g, const struct rt_message *m, uint32_t len)
+static int mark(struct rt_group *g, const struct rt_message *m, uint32_t len, bool is_copy)
 {
     if (g->mark_count == g->mark_cap) {
         uint32_t cap = g->mark_cap ? g->mark_cap * 2 : 4;
@@ -150,11 +162,14 @@ static int mark(struct rt_group *g, const struct rt_message *m, uint32_t len)
         g->marks = marks;
         g->mark_cap = cap;
     }
-    g->marks[g->mark_count++] =
-        (struct rt_mark){.off = g->run->len,
-                         .len = len,
-                         .except = m->except,
-                         .is_volatile = (m->flags & RT_MESSAGE_VOLATILE) != 0};
+    struct rt_mark *mark = &g->marks[g->mark_count++];
+    *mark = (struct rt_mark){.off = g->run->len,
+                             .len = len,
+                             .except = m->except,
+                             .is_volatile = (m->flags & RT_MESSAGE_VOLATILE) != 0,
+                             .is_copy = is_copy,
+                             .stamp = m->stamp};
+    memcpy(mark->copy_id, m->id, sizeof(mark->copy_id));
     return 0;
 }
 
@@ -169,8 +184,10 @@ static int append_to_group(struct rt_channel *c, struct rt_group *g, const struc
         return 0;
     if (reserve_run(c, g, scratch->len))
         return RT_ENOMEM;
-    bool special = m->except != 0 || (m->flags & RT_MESSAGE_VOLATILE);
-    if (special && mark(g, m, (uint32_t)scratch->len))
+    bool is_copy = (m->flags & RT_MESSAGE_COPY) && g->encoding->once &&
+                   rt_hub_find_copies(c->hub, m->id) != NULL;
+    bool special = is_copy || m->except != 0 || (m->flags & RT_MESSAGE_VOLATILE);
+    if (special && mark(g, m, (uint32_t)scratch->len, is_copy))
         return RT_ENOMEM;
     memcpy(g->run->data + g->run->len, scratch->data, scratch->len);
     g->run->len += (uint32_t)scratch->len;
@@ -232,6 +249,8 @@ static int publish(struct rt_hub *hub, struct rt_str name, struct rt_message *m,
     int status = c ? 0 : rt_hub_open_channel(hub, name, &c);
     if (c && c->subscribers > 0)
         status = fan_out(c, m);
+    if (status == 0 && c && c->subscribers > 0 && (m->flags & RT_MESSAGE_COPY))
+        rt_hub_note_copy(hub, c, m);
     if (c && m->offset != 0 && record(c, m, stored))
         status = RT_ENOMEM;
     if (status)

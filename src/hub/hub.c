@@ -117,6 +117,8 @@ int rt_hub_new(const struct rt_hub_options *options, struct rt_hub **ret_hub)
     hub->options = *options;
     rt_map_init(&hub->channels, key_of_channel);
     rt_map_init(&hub->floors, rt_hub_key_of_floor);
+    rt_map_init(&hub->copied, rt_hub_key_of_copies);
+    rt_list_init(&hub->copies);
     rt_list_init(&hub->dirty);
     rt_list_init(&hub->keeping);
     rt_list_init(&hub->idle);
@@ -133,6 +135,7 @@ void rt_hub_free(struct rt_hub *hub)
         return;
     size_t pos = 0;
     struct rt_channel *c;
+    rt_hub_free_copies(hub);
     while ((c = rt_map_next(&hub->channels, &pos)))
         rt_channel_free(c);
     struct rt_list *node;
@@ -197,6 +200,7 @@ bool rt_hub_expire(struct rt_hub *hub)
 {
     uint32_t budget = EXPIRE_BATCH;
     bool all = true;
+    rt_hub_expire_copies(hub);
     rt_list_for(node, &hub->rules) {
         all &= expire_messages(RT_CONTAINER(node, struct rt_hub_rule, link), &budget);
     }

@@ -10,6 +10,9 @@
  * so protocols call rt_hub_catch_up() first. Subscribers that are `ordered` (recoverable sessions) also get messages of different channels in the order of their
  * stamps: at most one channel with ordered subscribers is dirty at a time, the former is flushed first.
  *
+ * Copies. A message for several channels is published to each, with ids that differ in the last byte (RT_MESSAGE_COPY). A subscriber whose encoding says `once` gets the
+ * first copy that comes to a channel while it is in it. One that leaves the channel between two copies may get both; none gets no copy.
+ *
  * Recent history. Messages with an offset are kept per channel within the rule's size and ttl, or as long as `recovery` says where ordered subscribers may come back
  * for them; all channels together within `memory`: the oldest message goes first. Every channel remembers the highest stamp and offset that it
  * has dropped, so that a gap is never silent.
@@ -40,6 +43,7 @@ struct rt_encoding {
     void (*encode)(const struct rt_encoding *self, const struct rt_message *message,
                    struct rt_buf *out);
     bool ordered; /* subscribers of this encoding are ordered by stamp across channels */
+    bool once; /* of copies of one message (RT_MESSAGE_COPY) they get one, whichever comes first */
 };
 
 /* Options of the channels that one rule matches. */
@@ -68,6 +72,8 @@ struct rt_subscriber_ops {
 struct rt_subscription {
     struct rt_channel *channel;
     uint32_t index; /* in the group's dense array */
+    uint32_t
+        joined; /* the hub's stamp then, its low bits: what came up to it is not for this one */
 };
 
 struct rt_subscriber {
@@ -132,6 +138,9 @@ size_t rt_hub_occupied(const struct rt_hub *hub);
 size_t rt_hub_subscriptions(const struct rt_hub *hub);
 /* The last stamp given. */
 uint64_t rt_hub_stamp(const struct rt_hub *hub);
+/* When this channel's subscribers were given their copy of the message; 0: never, or not known any more (5 minutes, 4,096 messages). */
+uint64_t rt_hub_copy_stamp(const struct rt_hub *hub, const struct rt_message *m,
+                           const struct rt_channel *c);
 
 /* Positions and recent history. A channel object exists while it has subscribers or kept messages, and for a minute after if there is room. */
 struct rt_channel *rt_hub_channel(struct rt_hub *hub, struct rt_str name,

@@ -17,6 +17,10 @@ struct rt_mark {
     uint32_t off, len;
     uint64_t except; /* subscriber id, 0 none */
     bool is_volatile;
+    bool is_copy; /* others of its copies have come before */
+    uint8_t copy_id[RT_MESSAGE_COPY_ID];
+    uint64_t stamp;
+    const struct rt_copies *copies; /* during a walk; NULL: none are known any more */
 };
 
 /* The subscribers of a channel that share an encoding, and what is pending for them. */
@@ -73,7 +77,10 @@ struct rt_channel {
 
 struct rt_hub {
     struct rt_map channels;
-    struct rt_map floors; /* of epochs, rules that are shared only */
+    struct rt_map floors;  /* of epochs, rules that are shared only */
+    struct rt_map copied;  /* struct rt_copies, by what the ids share */
+    struct rt_list copies; /* the same, oldest first */
+    size_t copy_count;     /* of all of them */
     struct rt_list dirty;
     struct rt_list keeping, idle;     /* channels by use; what was used longest ago first */
     struct rt_channel *ordered_dirty; /* the one dirty channel with ordered subscribers */
@@ -127,6 +134,18 @@ struct rt_str rt_hub_key_of_floor(const void *value);
 /* A message of the epoch at `offset` (> 0) comes by: the floor, from what comes first. */
 uint64_t rt_hub_note_floor(struct rt_hub *hub, const char *epoch, uint64_t offset);
 void rt_hub_free_floors(struct rt_hub *hub);
+
+/* copies.c */
+struct rt_copies;
+struct rt_str rt_hub_key_of_copies(const void *value);
+/* NULL: no copy with this id has come. Valid until the next note, expiry or publish. */
+const struct rt_copies *rt_hub_find_copies(const struct rt_hub *hub, const uint8_t *id);
+/* Has the subscriber been given one with a stamp below `before`? */
+bool rt_copies_had(const struct rt_copies *copies, uint64_t before, const struct rt_subscriber *s);
+/* The channel's subscribers have been given this copy. Without memory it is forgotten: they may get another one. */
+void rt_hub_note_copy(struct rt_hub *hub, struct rt_channel *c, const struct rt_message *m);
+void rt_hub_expire_copies(struct rt_hub *hub);
+void rt_hub_free_copies(struct rt_hub *hub);
 
 /* fanout.c */
 void rt_channel_flush(struct rt_channel *c);

@@ -22,7 +22,12 @@ enum rt_message_flags {
     /* Not for its publisher (`publisher`, a Socket.IO socket's id), wherever that is by the time it is delivered: stored with the message, while `except`
      * is of this process. With a key the publisher's name is another one, and nobody is meant. */
     RT_MESSAGE_NOT_SENDER = 4,
+    /* One of the copies of a message that went to several channels at once; their ids are the same but for the last byte. Who is in several of the
+     * channels gets one of them, where its protocol says so (rt_encoding.once). */
+    RT_MESSAGE_COPY = 8,
 };
+#define RT_MESSAGE_COPY_ID 15  /* bytes of the id that all copies share */
+#define RT_MAX_COPIES      256 /* channels that one message may go to so */
 
 /* Binary parts of one message: what every log, the envelope and the rows can hold and give back. */
 #define RT_MAX_ATTACHMENTS 64

@@ -47,6 +47,8 @@ size_t rt_record_headers(const struct rt_message *m, struct rt_buf *scratch,
         add(headers, &count, "rt-args", RT_STR("1"));
     if (m->flags & RT_MESSAGE_NOT_SENDER)
         add(headers, &count, "rt-except", RT_STR("1"));
+    if (m->flags & RT_MESSAGE_COPY)
+        add(headers, &count, "rt-copy", RT_STR("1"));
     add_present(headers, &count, "rt-publisher", m->publisher);
     add_present(headers, &count, "rt-key", m->key);
     for (uint8_t i = 0; i < m->attachment_count; i++)
@@ -179,6 +181,8 @@ static int read_header(struct reading *r, const struct rt_record_header *h, stru
         r->m.flags |= RT_MESSAGE_ARGS;
     if (rt_str_eq(name, RT_STR("rt-except")))
         r->m.flags |= RT_MESSAGE_NOT_SENDER;
+    if (rt_str_eq(name, RT_STR("rt-copy")))
+        r->m.flags |= RT_MESSAGE_COPY;
     r->marker |= rt_str_eq(name, RT_STR(RT_HEADER_MARKER));
     return 0;
 }

@@ -40,8 +40,8 @@ struct rt_publish_result {
 
 struct rt_publish {
     struct rt_str channel;
-    struct rt_message
-        *message; /* a view, read during the call only; time and id are filled in by the broker */
+    struct rt_message *
+        message; /* a view, read during the call only; time and id (but of an RT_MESSAGE_COPY) are filled in by the broker */
     struct rt_client *client; /* NULL: the API or the broker itself */
     bool
         trusted; /* from configuration (an action) or the API: the rule's permissions are not asked; a channel without rule is ephemeral for actions */

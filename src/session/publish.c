@@ -187,7 +187,8 @@ static int publish_logged(struct rt_broker *b, const struct rt_publish *publish,
                           const struct rt_channel_rule *rule, struct rt_publish_result *result)
 {
     struct rt_err err = {0};
-    rt_uuid7(publish->message->time, publish->message->id);
+    if (!(publish->message->flags & RT_MESSAGE_COPY)) /* whose id says which others are its like */
+        rt_uuid7(publish->message->time, publish->message->id);
     struct pending *p = prepare(b, publish, &err);
     if (!p) {
         retry(result, err.text);

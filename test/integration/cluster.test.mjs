@@ -77,6 +77,22 @@ test('cluster: what is delivered at once reaches every client once, too', async 
   }
 });
 
+// The copies come over three partitions and without a log: on each node in an order of its own.
+test('cluster: who is in several rooms gets what goes to all of them once', async (t) => {
+  const clients = await crowd(t, 6);
+  const numbers = [...Array(100).keys()];
+  const answers = await Promise.all(numbers.map((i) => send(clients[i % clients.length], 'several', i)));
+  assert.ok(answers.every((answer) => answer.ok), JSON.stringify(answers.find((answer) => !answer.ok)));
+  for (const c of clients) await events(c, 'several', numbers.length, PATIENCE);
+  // What comes behind on each way has come: every other copy was before it.
+  await Promise.all(NODES.map((name) => shared.cluster.api(name, 'publish', { channel: 'live:all', event: 'end', data: 1 })));
+  for (const room of ['a', 'b', 'c']) await shared.cluster.api('n1', 'publish', { channel: `room:${room}`, event: 'end', data: 1 });
+  for (const c of clients) {
+    await events(c, 'end', NODES.length + 3, PATIENCE);
+    assert.deepEqual(c.of('several').flat().sort((a, b) => a - b), numbers);
+  }
+});
+
 test('cluster: 20 of 20 sessions over polling, 20 of 20 upgrades', async (t) => {
   for (const options of [TRANSPORTS.polling, TRANSPORTS.upgrade]) {
     const clients = await Promise.all([...Array(20)].map(() => connect(t, shared.cluster.url, { ...options, ...patient, reconnection: false })));

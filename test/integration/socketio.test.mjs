@@ -110,6 +110,19 @@ for (const [transport, options] of Object.entries(TRANSPORTS)) {
     assert.deepEqual([a, b, c].map((s) => s.of('said').length), [2, 2, 0]);
   });
 
+  test(`${transport}: who is in several rooms gets it once`, async (t) => {
+    const [a, b, c] = await Promise.all([open(t), open(t), open(t)]);
+    const rooms = ['x', 'loose-y', 'z'].map((name) => `${name}-${transport}`);
+    for (const room of rooms) await ask(a, 'join', room);
+    await ask(b, 'join', rooms[2]);
+    for (let i = 0; i < 20; i++) c.emit('say', rooms, i);
+    await ask(c, 'say', [rooms[0], b.id, rooms[2]], 'id');
+    await Promise.all([a, b, c].map(fence));
+    const all = [...[...Array(20).keys()].map((i) => [i]), ['id']];
+    for (const socket of [a, b]) assert.deepEqual(socket.of('said'), all);
+    assert.deepEqual(c.of('said'), []);
+  });
+
   test(`${transport}: the list of rooms begins with the own id, leaving all keeps it`, async (t) => {
     const socket = await open(t);
     await ask(socket, 'join', 'r1');

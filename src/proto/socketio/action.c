@@ -140,22 +140,38 @@ static bool compile_leave(struct rt_sio_compile *c, const struct rt_node *node,
     return good;
 }
 
+/* Where a publish goes: exactly one of three keys. */
+static bool compile_targets(struct rt_sio_compile *c, const struct rt_node *map,
+                            struct rt_sio_publish *p)
+{
+    static const char *const keys[] = {"channel", "room", "rooms"};
+    const struct rt_node *names = NULL;
+    size_t key = 0, count = 0;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const struct rt_node *node = rt_node_get(map, keys[i]);
+        if (!node)
+            continue;
+        names = node;
+        key = i;
+        count++;
+    }
+    p->rooms = key > 0;
+    if (count == 1)
+        return compile_names(c, names, keys[key], &p->targets);
+    rt_conf_error(c->errors, &map->mark,
+                  "`publish` wants one of `channel`, `room` and `rooms` (of the socket's "
+                  "namespace)");
+    return false;
+}
+
 static bool compile_publish(struct rt_sio_compile *c, const struct rt_node *node,
                             struct rt_sio_publish *p)
 {
-    static const char *const keys[] = {"channel",       "room", "event",    "data", "args",
-                                       "except_sender", "key",  "volatile", NULL};
+    static const char *const keys[] = {"channel", "room",          "rooms", "event",    "data",
+                                       "args",    "except_sender", "key",   "volatile", NULL};
     if (!rt_sio_check_keys(c, node, "`publish`", keys))
         return false;
-    const struct rt_node *channel = rt_node_get(node, "channel"), *room = rt_node_get(node, "room");
-    bool good = (channel != NULL) != (room != NULL);
-    if (!good)
-        rt_conf_error(c->errors, &node->mark,
-                      "`publish` wants either `channel` or `room` (of the socket's namespace)");
-    else
-        good =
-            compile_names(c, channel ? channel : room, channel ? "channel" : "room", &p->targets);
-    p->rooms = room != NULL;
+    bool good = compile_targets(c, node, p);
     good &= compile_event(c, node, &p->event);
     good &= compile_data(c, node, &p->args);
     const struct rt_node *key = rt_node_get(node, "key");

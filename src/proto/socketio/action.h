@@ -53,7 +53,7 @@ struct rt_sio_leave {
 
 struct rt_sio_publish {
     struct rt_sio_names targets;
-    bool rooms; /* of the socket's namespace; else channels */
+    bool rooms; /* of the socket's namespace: who is in several gets it once; else channels */
     bool except_sender;
     bool is_volatile;
     const struct rt_sio_template *event; /* NULL: the incoming event's name */

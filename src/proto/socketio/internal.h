@@ -54,6 +54,7 @@ struct rt_socketio {
         struct rt_buf text; /* one packet on its way out */
         struct rt_buf hub;  /* one packet of an encoding */
         struct rt_buf channel;
+        struct rt_buf targets;  /* channels of one publish: a length and the name, each */
         struct rt_buf incoming; /* name of the event that came in */
     } buf;
     struct rt_sio_metrics metrics;

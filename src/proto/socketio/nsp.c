@@ -70,10 +70,10 @@ static struct rt_sio_nsp *take_spare(struct rt_socketio *s)
     nsp->owner = s;
     rt_list_init(&nsp->link);
     for (int i = 0; i < 2; i++)
-        nsp->encodings[i] =
-            (struct rt_sio_encoding){.base = {.encode = encode, .ordered = s->recovery != NULL},
-                                     .nsp = nsp,
-                                     .transport = (enum rt_eio_transport)i};
+        nsp->encodings[i] = (struct rt_sio_encoding){
+            .base = {.encode = encode, .ordered = s->recovery != NULL, .once = true},
+            .nsp = nsp,
+            .transport = (enum rt_eio_transport)i};
     return nsp;
 }
 

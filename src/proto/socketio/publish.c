@@ -1,7 +1,9 @@
 /* The action `publish`: to channels through the broker, to a socket's own id directly.
  *
  * A socket's id is a room that only it is in, without a channel of its own in the hub. Others who
- * have joined a room of that name are reached through the hub as well. */
+ * have joined a room of that name are reached through the hub as well. A publish to several rooms is
+ * one message with a copy for each (RT_MESSAGE_COPY): a socket gets the first that comes to it. */
+#include "base/clock.h"
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/recovery.h"
 #include "proto/socketio/remote.h"
@@ -12,10 +14,11 @@
 struct job {
     struct rt_message message;
     struct rt_sio_arguments args;
-    bool rooms;
     bool except_sender;
-    uint32_t count;
+    uint32_t count; /* of channels */
 };
+
+#define ONE_KEY "`key` names one message: `publish` with it goes to one channel only"
 
 static size_t size_of(const struct rt_sio_arguments *a)
 {
@@ -125,25 +128,101 @@ static int publish_to(struct rt_sio_run *run, const struct job *job, struct rt_s
     return 0;
 }
 
-static int each_target(struct rt_sio_run *run, struct rt_str name, void *arg)
+static int each_channel(struct rt_sio_run *run, struct rt_str name, void *arg)
 {
     struct job *job = arg;
-    struct rt_err err;
     if (job->message.key.len && job->count++) {
-        rt_sio_run_failed(run, RT_PUBLISH_REFUSED,
-                          "`key` names one message: `publish` with it goes to one channel only");
+        rt_sio_run_failed(run, RT_PUBLISH_REFUSED, ONE_KEY);
         return RT_EINVAL;
     }
-    if (job->rooms) {
-        if (rt_sio_socket_check_room(run->socket, name, &err) != 0) {
-            rt_sio_run_failed(run, RT_PUBLISH_REFUSED, err.text);
-            return 0;
-        }
-        name = rt_sio_channel_of(run->socket->nsp, name, &run->s->buf.channel);
-        if (!rt_buf_ok(&run->s->buf.channel))
-            return RT_ENOMEM;
-    }
     return publish_to(run, job, name);
+}
+
+/* ---- rooms: all at once, as one message ---- */
+
+/* The channel at `*pos` of the list, which moves on; none at its end. */
+static struct rt_str next_target(const struct rt_buf *list, size_t *pos)
+{
+    uint32_t len;
+    if (*pos >= list->len)
+        return RT_STR_NONE;
+    memcpy(&len, list->data + *pos, sizeof(len));
+    struct rt_str name = rt_str_of(list->data + *pos + sizeof(len), len);
+    *pos += sizeof(len) + len;
+    return name;
+}
+
+static bool is_target(const struct rt_buf *list, struct rt_str channel)
+{
+    size_t pos = 0;
+    for (struct rt_str name = next_target(list, &pos); name.ptr; name = next_target(list, &pos))
+        if (rt_str_eq(name, channel))
+            return true;
+    return false;
+}
+
+/* Notes the room's channel, once. */
+static int each_room(struct rt_sio_run *run, struct rt_str name, void *arg)
+{
+    struct job *job = arg;
+    struct rt_buf *list = &run->s->buf.targets;
+    struct rt_err err;
+    if (rt_sio_socket_check_room(run->socket, name, &err) != 0) {
+        rt_sio_run_failed(run, RT_PUBLISH_REFUSED, err.text);
+        return 0;
+    }
+    struct rt_str channel = rt_sio_channel_of(run->socket->nsp, name, &run->s->buf.channel);
+    if (!rt_buf_ok(&run->s->buf.channel))
+        return RT_ENOMEM;
+    if (is_target(list, channel))
+        return 0;
+    if (job->count == RT_MAX_COPIES) {
+        rt_sio_run_failed(run, RT_PUBLISH_REFUSED, "more than 256 rooms");
+        return RT_ERANGE;
+    }
+    uint32_t len = (uint32_t)channel.len;
+    rt_buf_add(list, &len, sizeof(len));
+    rt_buf_add_str(list, channel);
+    job->count++;
+    return rt_buf_ok(list) ? 0 : RT_ENOMEM;
+}
+
+/* A socket that is also in another room of the list gets the message there. */
+static bool is_reached(const struct rt_sio_run *run, struct rt_str id_room)
+{
+    const struct rt_sio_socket *socket = rt_sio_socket_of_channel(run->s, id_room);
+    const struct rt_channel *others = rt_hub_channel(run->s->hub, id_room, false);
+    const struct rt_buf *list = &run->s->buf.targets;
+    size_t pos = 0;
+    if (!socket || (others && rt_channel_subscribers(others) > 0))
+        return false;
+    for (struct rt_str name = next_target(list, &pos); name.ptr; name = next_target(list, &pos))
+        if (rt_hub_is_subscribed(run->s->hub, &socket->client.subscriber, name))
+            return true;
+    return false;
+}
+
+static int publish_to_rooms(struct rt_sio_run *run, struct job *job)
+{
+    const struct rt_buf *list = &run->s->buf.targets;
+    size_t pos = 0;
+    if (job->message.key.len && job->count > 1) {
+        rt_sio_run_failed(run, RT_PUBLISH_REFUSED, ONE_KEY);
+        return 0;
+    }
+    if (job->count > 1) {
+        job->message.flags |= RT_MESSAGE_COPY;
+        rt_uuid7(rt_wall_ms(), job->message.id);
+    }
+    _Static_assert(RT_MAX_COPIES <= UINT8_MAX + 1, "the last byte of the id counts them");
+    for (uint32_t i = 0; i < job->count; i++) {
+        struct rt_str channel = next_target(list, &pos);
+        if (job->count > 1)
+            job->message.id[RT_MESSAGE_COPY_ID] = (uint8_t)i;
+        if (job->count == 1 || !is_reached(run, channel))
+            (void)publish_to(run, job, channel);
+    }
+    return 0;
 }
 
 /* The message of the job, from the arguments evaluated. RT_ENOMEM; RT_ERANGE was told. */
@@ -179,15 +258,18 @@ static int eval_key(struct rt_sio_run *run, const struct rt_sio_template *t, str
 
 void rt_sio_run_publish(struct rt_sio_run *run, const struct rt_sio_publish *p)
 {
-    struct job job = {.rooms = p->rooms, .except_sender = p->except_sender};
+    struct job job = {.except_sender = p->except_sender};
     job.message.flags = p->is_volatile ? RT_MESSAGE_VOLATILE : 0;
     if (!rt_sio_run_event_name(run, p->event, &job.message.event))
         return;
     int r = eval_key(run, p->key, &job.message.key);
     if (r == 0)
         r = prepare(run, &job, &p->args);
+    rt_buf_clear(&run->s->buf.targets);
     if (r == 0)
-        r = rt_sio_run_names(run, &p->targets, each_target, &job);
+        r = rt_sio_run_names(run, &p->targets, p->rooms ? each_room : each_channel, &job);
+    if (r == 0 && p->rooms)
+        r = publish_to_rooms(run, &job);
     if (r == RT_ENOMEM)
         rt_sio_run_failed(run, RT_PUBLISH_RETRY, "out of memory");
 }

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "json/scan.h"
 #include "proto/socketio/nsp.h"
+#include "proto/socketio/once.h"
 #include "proto/socketio/remote.h"
 #include "proto/socketio/socket.h"
 
@@ -225,12 +226,23 @@ static int by_order(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
+/* Did the session get a copy of the message in another of its rooms, before the connection went? */
+static bool has_copy(const struct rt_sio_waiting *w, const struct rt_message *m, uint64_t from)
+{
+    const struct rt_hub *hub = w->nsp->owner->hub;
+    for (uint32_t i = 0; (m->flags & RT_MESSAGE_COPY) && i < w->room_count; i++) {
+        uint64_t stamp = rt_hub_copy_stamp(hub, m, w->rooms[i].channel);
+        if (stamp > w->rooms[i].joined && stamp <= from)
+            return true;
+    }
+    return false;
+}
+
 /* What one room has had since; false: not all of it is kept. */
 static bool collect_room(const struct rt_sio_waiting *w, const struct rt_sio_waiting_room *room,
-                         uint64_t from, struct rt_buf *out)
+                         uint64_t position, struct rt_buf *out)
 {
-    if (room->joined > from)
-        from = room->joined;
+    uint64_t from = room->joined > position ? room->joined : position;
     if (!rt_channel_covers_stamp(room->channel, from))
         return false;
     for (size_t i = rt_channel_kept(room->channel); i-- > 0;) {
@@ -240,7 +252,7 @@ static bool collect_room(const struct rt_sio_waiting *w, const struct rt_sio_wai
         bool own = message->m.except == w->subscriber ||
                    ((message->m.flags & RT_MESSAGE_NOT_SENDER) &&
                     rt_str_eq(message->m.publisher, rt_str_of(w->sid, RT_ID_LEN)));
-        if (own || (message->m.flags & RT_MESSAGE_VOLATILE))
+        if (own || (message->m.flags & RT_MESSAGE_VOLATILE) || has_copy(w, &message->m, position))
             continue;
         struct missed item = {.stamp = message->m.stamp, .message = message};
         rt_buf_add(out, &item, sizeof(item));
@@ -301,9 +313,13 @@ static struct rt_bytes *encode_missed(const struct rt_sio_waiting *w, struct rt_
     const struct missed *list = (const struct missed *)(void *)items->data;
     const struct rt_encoding *encoding = &w->nsp->encodings[transport].base;
     size_t count = items->len / sizeof(*list), max = w->nsp->owner->config->limits.send_queue;
+    struct rt_sio_once once;
+    rt_sio_once_init(&once);
     if (count)
         qsort(items->data, count, sizeof(*list), by_order);
     for (size_t i = 0; i < count && rt_buf_ok(&out) && out.len <= max; i++) {
+        if (list[i].message && rt_sio_once_seen(&once, &list[i].message->m))
+            continue;
         if (list[i].message)
             encoding->encode(encoding, &list[i].message->m, &out);
         else
@@ -314,6 +330,7 @@ static struct rt_bytes *encode_missed(const struct rt_sio_waiting *w, struct rt_
         bytes = rt_buf_to_bytes(&out);
         *ret_good = bytes != NULL;
     }
+    rt_sio_once_deinit(&once);
     rt_buf_deinit(&out);
     return bytes;
 }

@@ -6,6 +6,7 @@
 #include "json/scan.h"
 #include "proto/socketio/client.h"
 #include "proto/socketio/nsp.h"
+#include "proto/socketio/once.h"
 #include "proto/socketio/remote.h"
 #include "proto/socketio/socket.h"
 
@@ -182,15 +183,20 @@ static bool send_missed(struct rt_sio_resume *m)
     struct missed *missed = (struct missed *)(void *)m->missed.data;
     size_t count = m->missed.len / sizeof(*missed), max = m->r->s->config->limits.send_queue;
     struct rt_buf out = RT_BUF_INIT;
+    struct rt_sio_once once;
+    rt_sio_once_init(&once);
     sort_missed(missed, count);
     for (size_t i = 0; i < count && rt_buf_ok(&out) && out.len <= max; i++) {
         struct rt_message view = missed[i].message->m;
         m->offsets[missed[i].partition] = view.offset;
+        if (rt_sio_once_seen(&once, &missed[i].message->m))
+            continue;
         view.stamp = 0;
         m->r->replaying = m->offsets;
         encoding->encode(encoding, &view, &out);
         m->r->replaying = NULL;
     }
+    rt_sio_once_deinit(&once);
     bool good = rt_buf_ok(&out) && out.len <= max;
     struct rt_bytes *bytes = good && out.len ? rt_buf_to_bytes(&out) : NULL;
     good = good && (bytes || out.len == 0);

@@ -58,6 +58,7 @@ static void end(struct rt_sio_run *run)
     shrink(&s->buf.scratch);
     shrink(&s->buf.text);
     shrink(&s->buf.hub);
+    shrink(&s->buf.targets);
 }
 
 /* The client would miss something: its connection cannot go on. */

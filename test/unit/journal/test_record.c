@@ -39,7 +39,7 @@ static void test_there_and_back(void **state)
          .attachments = attachments,
          .attachment_count = 3,
          .kind = RT_KIND_JSON,
-         .flags = RT_MESSAGE_ARGS | RT_MESSAGE_VOLATILE,
+         .flags = RT_MESSAGE_ARGS | RT_MESSAGE_COPY | RT_MESSAGE_VOLATILE,
          .id = {1, 2, 3, 0x40, 0xff},
          .time = UINT64_MAX,
          .except = 77,

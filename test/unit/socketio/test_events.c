@@ -115,6 +115,66 @@ static void test_attachments_add_up(void **state)
     rig_deinit(&rig);
 }
 
+/* io.to(a).to(b): who is in both gets it once. */
+static void test_several_rooms(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char sid[21];
+    rig_init(&rig,
+             HEAD "limits: {channels_per_connection: 1000}\n"
+                  "socketio:\n"
+                  "  namespaces: [/, /n]\n"
+                  "  events:\n"
+                  "    - {event: join, do: [{join: $1}]}\n"
+                  "    - {event: say, do: [{publish: {rooms: $1, event: said, data: $2}}]}\n"
+                  "    - {event: two, do: [{publish: {rooms: [a, quiet], event: said, data: $1, "
+                  "except_sender: true}}]}\n"
+                  "    - {event: keyed, do: [{publish: {rooms: $1, event: said, key: k}}]}\n"
+                  "    - {event: channels, do: [{publish: {channel: [a, quiet], event: said}}]}\n");
+    struct rt_eio_session *a = connected(&rig), *b = rig_open(&rig, RT_EIO_POLLING);
+    join_namespace(&rig, b, "0", sid, NULL);
+    rig_in(a, "2[\"join\",[\"a\",\"quiet\"]]");
+    rig_in(b, "2[\"join\",\"quiet\"]");
+    rig_in(a, "2[\"say\",[\"a\",\"quiet\",\"nobody\",\"a\"],1]");
+    rig_in(a, "2[\"say\",[\"a\"],2]");
+    rig_in(a, "2[\"two\",3]");
+    rig_in(b, "2[\"two\",4]");
+    expect(&rig, a, "2[\"said\",1]\n2[\"said\",2]\n2[\"said\",4]\n");
+    expect(&rig, b, "2[\"said\",1]\n2[\"said\",3]\n");
+    /* An id and a room of that socket. */
+    char text[96];
+    snprintf(text, sizeof(text), "2[\"say\",[\"%s\",\"quiet\",\"%s\"],5]", sid, sid);
+    rig_in(a, text);
+    expect(&rig, a, "2[\"said\",5]\n");
+    expect(&rig, b, "2[\"said\",5]\n");
+    snprintf(text, sizeof(text), "2[\"say\",[\"%s\",\"a\"],6]", sid);
+    rig_in(a, text);
+    expect(&rig, a, "2[\"said\",6]\n");
+    expect(&rig, b, "2[\"said\",6]\n");
+    /* The same names in another namespace are other rooms; channels are each for themselves. */
+    rig_in(b, "0/n");
+    rig_in(b, "2/n,[\"join\",[\"a\",\"quiet\"]]");
+    rig_in(b, "2/n,[\"say\",[\"a\",\"quiet\"],7]");
+    expect(&rig, b, "0/n,*\n2/n,[\"said\",7]\n");
+    rig_in(b, "2[\"channels\"]");
+    expect(&rig, a, "2[\"said\"]\n2[\"said\"]\n");
+    expect(&rig, b, "2[\"said\"]\n");
+    rig_in(a, "28[\"keyed\",[\"a\",\"b\"]]");
+    expect(&rig, a, "38[{\"ok\":false,\"error\":\"refused\",*one channel only\"}]\n");
+    struct rt_buf many = RT_BUF_INIT;
+    rt_buf_add_c(&many, "29[\"say\",[");
+    for (int i = 0; i < 257; i++)
+        rt_buf_printf(&many, "%s\"r%d\"", i ? "," : "", i);
+    rt_buf_add_c(&many, "]]");
+    rt_buf_add_byte(&many, 0);
+    rig_in(a, (const char *)many.data);
+    rt_buf_deinit(&many);
+    expect(&rig, a,
+           "39[{\"ok\":false,\"error\":\"refused\",\"message\":\"more than 256 rooms\"}]\n");
+    rig_deinit(&rig);
+}
+
 /* A socket's id is a room that it is always in. */
 static void test_own_id(void **state)
 {
@@ -654,7 +714,7 @@ static void test_long_lists(void **state)
         "31[{\"ok\":true,*}]\n"
         "32[{\"ok\":false,\"error\":\"refused\",\"message\":\"the list of names is too long *\n"
         "33[{\"ok\":false,\"error\":\"refused\",\"message\":\"subscribed to 5 channels*\n34[]\n");
-    assert_int_equal(rig.journal->offset, 10);
+    assert_int_equal(rig.journal->offset, 5); /* of the list that is too long nothing */
     rig_deinit(&rig);
 }
 
@@ -701,6 +761,7 @@ int main(void)
         cmocka_unit_test(test_classic_chat),
         cmocka_unit_test(test_rooms),
         cmocka_unit_test(test_attachments_add_up),
+        cmocka_unit_test(test_several_rooms),
         cmocka_unit_test(test_own_id),
         cmocka_unit_test(test_binary_between_clients),
         cmocka_unit_test(test_encoding),

@@ -274,6 +274,39 @@ static void test_except_sender(void **state)
     rig_deinit(&rig);
 }
 
+/* One message to two rooms of the session: once, whichever copies were missed. */
+static void test_several_rooms(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct peer p;
+    rig_init(&rig, config);
+    arrive(&rig, &p, RT_EIO_WEBSOCKET);
+    struct rt_eio_session *other = connected(&rig);
+    rig_in(p.s, "2[\"join\",[\"a\",\"b\"]]");
+    rig_in(other, "2[\"say\",[\"a\",\"b\"],1]");
+    expects(&rig, &p, "2[\"said\",1,\"*\"]\n");
+    lose(&rig, &p);
+    rig_in(other, "2[\"say\",[\"b\",\"x\",\"a\"],2]");
+    rig_in(other, "2[\"say\",[\"x\",\"a\"],3]");
+    comes_back(&rig, &p, "2[\"said\",2,\"*\"]\n2[\"said\",3,\"*\"]\n", __LINE__);
+    rig_in(other, "2[\"say\",[\"a\",\"b\"],4]");
+    expects(&rig, &p, "2[\"said\",4,\"*\"]\n");
+    /* The copy of one room came before the connection went, that of the other one was on its way. */
+    rig.journal->delayed = true;
+    rig_in(other, "2[\"say\",[\"a\",\"b\"],5]");
+    assert_int_equal(rig.journal->count, 2);
+    struct rt_append *second = rig.journal->waiting[1];
+    rig.journal->count = 1;
+    rig_commit(&rig);
+    expects(&rig, &p, "2[\"said\",5,\"*\"]\n");
+    lose(&rig, &p);
+    rig.journal->waiting[rig.journal->count++] = second;
+    rig_commit(&rig);
+    comes_back(&rig, &p, "", __LINE__);
+    rig_deinit(&rig);
+}
+
 static void test_rooms_joined_late(void **state)
 {
     (void)state;
@@ -640,25 +673,16 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_messages_of_rooms),
-        cmocka_unit_test(test_without_offset),
-        cmocka_unit_test(test_offset_aged_out),
-        cmocka_unit_test(test_direct_events),
-        cmocka_unit_test(test_except_sender),
-        cmocka_unit_test(test_rooms_joined_late),
-        cmocka_unit_test(test_rooms_left),
-        cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_ring_overflow),
-        cmocka_unit_test(test_ring_is_trimmed),
-        cmocka_unit_test(test_take_over),
-        cmocka_unit_test(test_not_recoverable),
-        cmocka_unit_test(test_expiry),
-        cmocka_unit_test(test_malformed_auth),
-        cmocka_unit_test(test_unlogged),
-        cmocka_unit_test(test_polling),
-        cmocka_unit_test(test_too_much_missed),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_tokens),          cmocka_unit_test(test_messages_of_rooms),
+        cmocka_unit_test(test_without_offset),  cmocka_unit_test(test_offset_aged_out),
+        cmocka_unit_test(test_direct_events),   cmocka_unit_test(test_except_sender),
+        cmocka_unit_test(test_several_rooms),   cmocka_unit_test(test_rooms_joined_late),
+        cmocka_unit_test(test_rooms_left),      cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_ring_overflow),   cmocka_unit_test(test_ring_is_trimmed),
+        cmocka_unit_test(test_take_over),       cmocka_unit_test(test_not_recoverable),
+        cmocka_unit_test(test_expiry),          cmocka_unit_test(test_malformed_auth),
+        cmocka_unit_test(test_unlogged),        cmocka_unit_test(test_polling),
+        cmocka_unit_test(test_too_much_missed), cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
 }
