@@ -232,3 +232,9 @@ void rt_strings_join(const struct rt_strings *strings, struct rt_buf *out)
         rt_buf_add_c(out, strings->items[i]);
     }
 }
+
+uint32_t rt_config_sessions_per_ip(const struct rt_config *config)
+{
+    return config->limits.sessions_per_ip ? config->limits.sessions_per_ip
+                                          : config->limits.connections_per_ip;
+}

@@ -175,6 +175,8 @@ struct rt_config {
     struct {
         uint32_t connections; /* 0: derived from the descriptor limit */
         uint32_t connections_per_ip;
+        uint32_t sessions_per_ip; /* over polling; 0: connections_per_ip, or a quarter of all */
+        uint64_t session_memory;  /* bytes of sessions over polling */
         uint32_t channels;
         uint32_t channels_per_connection;
         uint32_t channel_name;
@@ -221,6 +223,8 @@ int rt_config_load_text(const struct rt_config_args *args, struct rt_str text, c
                         struct rt_config **ret_config, struct rt_conf_errors *errors,
                         struct rt_conf_errors *warnings);
 void rt_config_free(struct rt_config *config);
+/* What is configured for sessions over polling of one address; 0: nothing is. */
+uint32_t rt_config_sessions_per_ip(const struct rt_config *config);
 /* Appends the texts with commas between them. */
 void rt_strings_join(const struct rt_strings *strings, struct rt_buf *out);
 

@@ -439,6 +439,15 @@ static const struct rt_option rows[] = {
         RANGE(0, 10000000)),
     TOP(INT, "limits.connections_per_ip", limits.connections_per_ip, "0",
         "The same from one address; 0: no limit.", RANGE(0, 10000000)),
+    TOP(INT, "limits.sessions_per_ip", limits.sessions_per_ip, "0",
+        "Sessions over HTTP polling of one address, which need no connection of their own; half of "
+        "them as long as no request has followed their handshake. 0: as many as "
+        "`limits.connections_per_ip`, without it a quarter of `limits.connections`.",
+        RANGE(0, 10000000)),
+    TOP(SIZE, "limits.session_memory", limits.session_memory, "256MiB",
+        "Bytes of the sessions over HTTP polling of one endpoint, with what rules read of their "
+        "handshakes; one address may take a quarter.",
+        RANGE(MIB, TIB)),
     TOP(INT, "limits.channels", limits.channels, "1000000",
         "Channels that this node has in memory: with subscribers, with recent messages, or used in "
         "the last minute. Past it those without subscribers are forgotten, with their messages.",
@@ -458,7 +467,9 @@ static const struct rt_option rows[] = {
         "subscribers; the oldest go first.",
         RANGE(MIB, TIB)),
     TOP(DURATION, "limits.connect_timeout", limits.connect_timeout, "10s",
-        "From a connection's first byte to its complete request.", RANGE(1, HOUR)),
+        "From a connection's first byte to its complete request, and from the handshake of a "
+        "session over HTTP polling to the request that follows.",
+        RANGE(1, HOUR)),
     TOP(DURATION, "limits.idle_timeout", limits.idle_timeout, "75s",
         "Idle HTTP connections are closed after this.", RANGE(1, DAY)),
 

@@ -1,5 +1,6 @@
 #include "net/address.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <sys/un.h>
 
@@ -85,4 +86,23 @@ socklen_t rt_net_address_unix(const struct rt_net_address *address,
     memset(ret_addr, 0, sizeof(*ret_addr));
     memcpy(ret_addr, &sun, sizeof(sun));
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(address->host) + 1);
+}
+
+void rt_net_address_mask(uint8_t key[RT_NET_OWNER_LEN])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (memcmp(key, mapped, sizeof(mapped)) != 0)
+        memset(key + 8, 0, 8);
+}
+
+bool rt_net_address_owner(const char *text, uint8_t ret_key[RT_NET_OWNER_LEN])
+{
+    memset(ret_key, 0, RT_NET_OWNER_LEN);
+    ret_key[10] = ret_key[11] = 0xff;
+    if (inet_pton(AF_INET, text, ret_key + 12) == 1)
+        return true;
+    if (inet_pton(AF_INET6, text, ret_key) != 1)
+        return false;
+    rt_net_address_mask(ret_key);
+    return true;
 }

@@ -1,5 +1,4 @@
-/* Addresses as people write them: HOST:PORT, [IPV6]:PORT, *:PORT, unix:/path. Internal to net/.
- * Thread: any. */
+/* Addresses as people write them: HOST:PORT, [IPV6]:PORT, *:PORT, unix:/path. Thread: any. */
 #ifndef RT_NET_ADDRESS_H
 #define RT_NET_ADDRESS_H
 
@@ -14,6 +13,13 @@ struct rt_net_address {
     bool bracketed; /* the host was written in brackets */
     uint16_t port;
 };
+
+/* Whom limits of an address mean: all of an IPv4 address (also one that is mapped into IPv6), the network of 64 bits of an IPv6 address, since one peer has all of
+ * that. False: `text` is neither. */
+#define RT_NET_OWNER_LEN 16
+bool rt_net_address_owner(const char *text, uint8_t ret_key[RT_NET_OWNER_LEN]);
+/* Makes the key of an IPv6 address, or a mapped one, out of its bytes. */
+void rt_net_address_mask(uint8_t key[RT_NET_OWNER_LEN]);
 
 /* RT_EINVAL with a text that says what is expected. */
 int rt_net_address_parse(struct rt_str text, struct rt_net_address *ret_address,

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "net/address.h"
 #include "net/net_internal.h"
 
 #define READ_PER_TURN (4 * RT_READ_BUFFER)
@@ -71,12 +72,10 @@ bool rt_conn_peer_key(const struct rt_conn *conn, uint8_t key[16])
 {
     if (conn->peer_ip6 && !conn->peer_heap) {
         memcpy(key, conn->peer.ip6, 16);
+        rt_net_address_mask(key);
         return true;
     }
-    const char *text = conn->peer_heap ? conn->peer.heap : conn->peer.text;
-    memset(key, 0, 16);
-    key[10] = key[11] = 0xff;
-    return inet_pton(AF_INET, text, key + 12) == 1 || inet_pton(AF_INET6, text, key) == 1;
+    return rt_net_address_owner(conn->peer_heap ? conn->peer.heap : conn->peer.text, key);
 }
 
 /* ---- reading ---- */

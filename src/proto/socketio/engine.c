@@ -16,7 +16,15 @@ static const char *const REASONS[] = {
     [RT_EIO_CLIENT_CLOSE] = "client close",
     [RT_EIO_FORCED_CLOSE] = "forced close",
     [RT_EIO_SLOW] = "slow consumer",
+    [RT_EIO_ABANDONED] = "no request followed",
     [RT_EIO_SHUTDOWN] = "server shutting down",
+};
+
+static const char *const QUOTAS[] = {
+    [RT_EIO_MANY] = "limit",
+    [RT_EIO_MANY_OF_IP] = "per_ip",
+    [RT_EIO_UNCONFIRMED] = "unconfirmed",
+    [RT_EIO_BYTES] = "memory",
 };
 
 const char *rt_eio_reason_name(enum rt_eio_reason reason)
@@ -61,6 +69,8 @@ static int make_labels(struct rt_eio_mount *m)
     status |= add_label(m, &count, "transport", "polling");
     status |= add_label(m, &count, "transport", "websocket");
     status |= add_label(m, &count, "protocol", m->options.protocol);
+    for (int i = RT_EIO_MANY; i <= RT_EIO_BYTES; i++)
+        status |= add_label(m, &count, "reason", QUOTAS[i]);
     return status ? RT_ENOMEM : 0;
 }
 
@@ -92,6 +102,9 @@ static void register_metrics(struct rt_eio_mount *m)
     m->metrics.sessions.type = RT_GAUGE;
     m->metrics.sessions.read = count_sessions;
     m->metrics.sessions.arg = m;
+    for (int i = RT_EIO_MANY; i <= RT_EIO_BYTES; i++)
+        add_metric(m, &m->quotas.rejected[i], "sessions_rejected_total",
+                   "Engine.IO sessions refused, since there were too many.", ++label);
 }
 
 /* ---- refusals ---- */
@@ -131,6 +144,7 @@ static struct rt_str key_of_session(const void *value)
 static void free_mount(struct rt_eio_mount *m)
 {
     rt_map_deinit(&m->table);
+    rt_eio_quotas_deinit(m);
     rt_buf_deinit(&m->scratch);
     for (size_t i = 0; i < sizeof(m->metrics.labels) / sizeof(m->metrics.labels[0]); i++)
         rt_free(m->metrics.labels[i]);
@@ -157,9 +171,12 @@ int rt_eio_mount(struct rt_http_server *http, struct rt_loop *loop, struct rt_ws
     m->pool = pool;
     rt_map_init(&m->table, key_of_session);
     rt_list_init(&m->sessions);
+    rt_eio_quotas_init(m);
     rt_buf_init(&m->scratch);
     if (m->options.max_sessions == 0)
         m->options.max_sessions = default_sessions();
+    if (m->options.max_polling_per_ip == 0)
+        m->options.max_polling_per_ip = m->options.max_sessions / 4 + 1;
     int status = make_labels(m) ? rt_err_nomem(err) : rt_eio_mount_route(m, err);
     if (status) {
         free_mount(m);

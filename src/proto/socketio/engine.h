@@ -33,6 +33,7 @@ enum rt_eio_reason {
     RT_EIO_CLIENT_CLOSE, /* packet `1` */
     RT_EIO_FORCED_CLOSE, /* rt_eio_close() */
     RT_EIO_SLOW,         /* its queue passed the limit */
+    RT_EIO_ABANDONED,    /* no request followed the handshake over polling */
     RT_EIO_SHUTDOWN,
 };
 const char *rt_eio_reason_name(enum rt_eio_reason reason);
@@ -67,9 +68,13 @@ struct rt_eio_options {
     const struct rt_eio_user *user;
     void *user_arg; /* rt_eio_arg() */
     bool keep_handshake;
-    const char *node;             /* prefix of session ids, "" none */
-    size_t send_queue;            /* bytes that may wait for one session */
-    size_t max_sessions;          /* more are refused with 503; 0: the descriptor limit */
+    const char *node;    /* prefix of session ids, "" none */
+    size_t send_queue;   /* bytes that may wait for one session */
+    size_t max_sessions; /* more are refused with 503; 0: the descriptor limit */
+    /* Sessions over polling (engine_quota.h). */
+    size_t max_polling_per_ip; /* 0: a quarter of all */
+    size_t max_polling_bytes;  /* 0: no limit */
+    uint64_t confirm_within; /* ms from a handshake over polling to the next request; 0: no limit */
     struct rt_metrics *metrics;   /* NULL: none */
     const char *protocol;         /* label of the metrics: "socketio", "raw" */
     const char *section;          /* of the configuration: "protocols.socketio" */

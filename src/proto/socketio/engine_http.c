@@ -134,6 +134,8 @@ static int verify(struct rt_eio_mount *m, const struct rt_http_request *req, con
     if (p->has_sid) {
         if (!p->session || rt_eio_session_overdue(p->session))
             return EIO_UNKNOWN_SID;
+        if (p->session->poll)
+            rt_eio_quota_confirm(&p->session->poll->share);
         bool upgraded = p->session->transport == RT_EIO_WEBSOCKET;
         if (!req->upgrade_websocket && (p->websocket || upgraded))
             return EIO_BAD_REQUEST;
@@ -162,16 +164,6 @@ static void unavailable(struct rt_eio_mount *m, struct rt_http_request *req, con
     rt_buf_deinit(&body);
 }
 
-static void tell_full(struct rt_eio_mount *m)
-{
-    const struct rt_refusal_note note = {.why = RT_REFUSED_LIMIT,
-                                         .protocol = m->options.protocol,
-                                         .text = "too many sessions",
-                                         .option = "limits.connections"};
-    if (m->options.refusals)
-        rt_refused(m->options.refusals, &note);
-}
-
 /* A browser hides what is answered from a page that no CORS header names, whatever we do: the page only sees that it failed. Requests of the same
  * origin, and of what is no browser, have no need of them. */
 static void tell_cors(struct rt_eio_mount *m, const struct rt_http_request *req)
@@ -187,9 +179,10 @@ static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const
         unavailable(m, req, "Server is shutting down");
         return;
     }
-    if (m->table.count >= m->options.max_sessions) {
-        tell_full(m);
-        unavailable(m, req, "Too many sessions");
+    enum rt_eio_quota why = rt_eio_quota_refuses(m, p->websocket ? "" : req->remote,
+                                                 p->websocket ? 0 : rt_eio_session_size(m, req));
+    if (why != RT_EIO_FITS) {
+        unavailable(m, req, rt_eio_quota_text(why));
         return;
     }
     if (p->websocket) {

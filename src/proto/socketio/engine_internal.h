@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "proto/socketio/engine.h"
 #include "proto/socketio/engine_payload.h"
+#include "proto/socketio/engine_quota.h"
 #include "session/drain.h"
 
 /*                 rt_eio_close, error, timeout
@@ -34,6 +35,7 @@ struct rt_eio_poll {
     uint64_t not_before; /* loop time before which a held GET is not answered */
     struct rt_timer timer;
     struct rt_eio_session *session;
+    struct rt_eio_share share; /* of the mount's quotas */
 };
 
 /* A packet that waits for its turn when config->packet_gap is set. */
@@ -87,6 +89,7 @@ struct rt_eio_mount {
     struct rt_map table; /* sessions by sid */
     struct rt_list sessions;
     struct rt_buf scratch; /* encoding of single packets */
+    struct rt_eio_quotas quotas;
     size_t alive; /* sessions that are not freed yet: in the table, or in the turn of their end */
     size_t links;
     bool draining;
@@ -96,7 +99,8 @@ struct rt_eio_mount {
     struct {
         struct rt_metric sessions, opened_polling, opened_websocket, upgrades, refused, ping_rtt;
         struct rt_metric closes[RT_EIO_SHUTDOWN + 1];
-        char *labels[RT_EIO_SHUTDOWN + 4]; /* by reason, then polling, websocket, protocol */
+        /* by reason, then polling, websocket, protocol, then why sessions are refused */
+        char *labels[RT_EIO_SHUTDOWN + 4 + RT_EIO_BYTES];
     } metrics;
 };
 
@@ -112,6 +116,8 @@ enum rt_eio_error {
 /* engine_session.c */
 int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
                        enum rt_eio_transport transport, struct rt_eio_session **ret_session);
+/* What a session over polling will take, for its quotas. */
+size_t rt_eio_session_size(const struct rt_eio_mount *m, const struct rt_http_request *req);
 /* Queues the open packet and calls on_open. A negative code: the session has ended. */
 int rt_eio_session_open(struct rt_eio_session *s);
 /* Ends the session now: out of the table, transports released, on_close and free at the end of the turn. Idempotent. */
@@ -138,7 +144,7 @@ int rt_eio_session_send_scratch(struct rt_eio_session *s);
 int rt_eio_session_send(struct rt_eio_session *s, enum rt_eio_packet_type type, struct rt_str data);
 
 /* engine_polling.c */
-int rt_eio_poll_new(struct rt_eio_session *s);
+int rt_eio_poll_new(struct rt_eio_session *s, const struct rt_http_request *req);
 void rt_eio_poll_free(struct rt_eio_poll *p);
 void rt_eio_poll_get(struct rt_eio_session *s, struct rt_http_request *req);
 /* From head(): false when answered. */

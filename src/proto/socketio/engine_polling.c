@@ -16,13 +16,17 @@ static const char TEXT[] = "text/plain; charset=UTF-8";
 
 static void answer_later(struct rt_timer *timer);
 
-int rt_eio_poll_new(struct rt_eio_session *s)
+int rt_eio_poll_new(struct rt_eio_session *s, const struct rt_http_request *req)
 {
+    struct rt_eio_mount *m = s->mount;
+    const struct rt_eio_options *o = &m->options;
     s->poll = rt_calloc(1, sizeof(*s->poll));
     if (!s->poll)
         return RT_ENOMEM;
     s->poll->session = s;
-    return 0;
+    uint64_t answered = rt_loop_now(m->loop) + o->config->handshake_delay;
+    return rt_eio_quota_take(m, req->remote, rt_eio_session_size(m, req),
+                             o->confirm_within ? answered + o->confirm_within : 0, &s->poll->share);
 }
 
 static void drop_pieces(struct rt_eio_poll *p)
@@ -36,6 +40,7 @@ static void drop_pieces(struct rt_eio_poll *p)
 void rt_eio_poll_free(struct rt_eio_poll *p)
 {
     drop_pieces(p);
+    rt_eio_quota_give(&p->share);
     rt_timer_stop(p->session->mount->loop, &p->timer);
     rt_free(p->pieces);
     rt_free(p);

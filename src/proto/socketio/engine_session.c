@@ -10,6 +10,8 @@
 #include "base/rand.h"
 
 #define ALIGN 16u
+#define OTHER_BYTES \
+    512u /* of a session: its id, its place in the table, its queue, what the allocator adds */
 /* ms that a closed polling session waits for a last GET: its peer has to learn of our close, or sent its own beside a GET. */
 #define LAST_GET_AFTER_OUR_CLOSE 30000u
 #define LAST_GET_AFTER_CLOSE     1000u
@@ -34,13 +36,17 @@ struct rt_eio_session *rt_eio_of_user(void *user)
     return s;
 }
 
+static size_t handshake_size(const struct rt_http_request *req)
+{
+    return sizeof(struct rt_eio_handshake) + req->target.len + req->header_lines.len +
+           strlen(req->remote);
+}
+
 /* The handshake request in one block: struct, then all text. */
 static struct rt_eio_handshake *copy_handshake(const struct rt_http_request *req)
 {
     struct rt_str address = rt_str_c(req->remote);
-    size_t size =
-        sizeof(struct rt_eio_handshake) + req->target.len + req->header_lines.len + address.len;
-    struct rt_eio_handshake *h = rt_malloc(size);
+    struct rt_eio_handshake *h = rt_malloc(handshake_size(req));
     if (!h)
         return NULL;
     char *at = (char *)(h + 1);
@@ -74,6 +80,12 @@ static size_t make_sid(const struct rt_eio_mount *m, char out[SID_CAP])
     return len < SID_CAP ? (size_t)len : SID_CAP - 1;
 }
 
+size_t rt_eio_session_size(const struct rt_eio_mount *m, const struct rt_http_request *req)
+{
+    size_t size = user_offset(0) + m->options.user->size + sizeof(struct rt_eio_poll);
+    return size + OTHER_BYTES + (m->options.keep_handshake ? handshake_size(req) : 0);
+}
+
 static void free_session(struct rt_eio_session *s)
 {
     s->mount->alive--;
@@ -88,7 +100,7 @@ static int fill(struct rt_eio_session *s, struct rt_http_request *req,
 {
     if (s->mount->options.keep_handshake && !(s->handshake = copy_handshake(req)))
         return RT_ENOMEM;
-    if (transport == RT_EIO_POLLING && rt_eio_poll_new(s))
+    if (transport == RT_EIO_POLLING && rt_eio_poll_new(s, req))
         return RT_ENOMEM;
     return rt_map_put(&s->mount->table, s);
 }

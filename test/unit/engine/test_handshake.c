@@ -408,12 +408,14 @@ static void test_cap(void **state)
     char sid[SID_MAX];
     (void)state;
     t.options.max_sessions = 2;
+    t.options.max_polling_per_ip = 10;
     mounted();
     struct peer *p = new_peer(), *q = new_peer();
     open_polling(p, sid);
     open_polling(p, sid);
     request(p, "GET", "EIO=4&transport=polling", "");
-    expect_answer(p, 503, "application/json", "{\"code\":3,\"message\":\"Too many sessions\"}");
+    expect_answer(p, 503, "application/json",
+                  "{\"code\":3,\"message\":\"Too many sessions (limits.connections)\"}");
     request(q, "GET", "EIO=4&transport=websocket", UPGRADE);
     expect_answer(q, 503, "application/json", "*Too many*");
     p = new_peer();

@@ -198,13 +198,18 @@ static double metric(const char *name, const char *labels)
 
 /* ---- HTTP ---- */
 
-static struct peer *new_peer(void)
+static struct peer *new_peer_from(const char *address)
 {
     assert_true(w.peer_count < PEERS_MAX);
     struct peer *p = &w.peers[w.peer_count++];
-    p->conn = fake_conn_new(&w.loop, "192.0.2.1");
+    p->conn = fake_conn_new(&w.loop, address);
     rt_http_accept(w.http, p->conn);
     return p;
+}
+
+static struct peer *new_peer(void)
+{
+    return new_peer_from("192.0.2.1");
 }
 
 /* One request; `lines` end with CR LF each. `body` NULL: no Content-Length. */
