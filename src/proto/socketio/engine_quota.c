@@ -1,6 +1,7 @@
 #include "proto/socketio/engine_quota.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/alloc.h"
 #include "net/address.h"
@@ -92,10 +93,11 @@ enum rt_eio_quota rt_eio_quota_refuses(struct rt_eio_mount *m, const char *remot
     if (why == RT_EIO_FITS)
         return why;
     m->quotas.rejected[why].value++;
+    char text[160];
+    (void)snprintf(text, sizeof(text), "%s%s%s", TEXTS[why].text, remote[0] ? ": " : "", remote);
     const struct rt_refusal_note note = {.why = RT_REFUSED_LIMIT,
                                          .protocol = m->options.protocol,
-                                         .what = rt_str_c(remote),
-                                         .text = TEXTS[why].text,
+                                         .text = text,
                                          .option = TEXTS[why].option};
     if (m->options.refusals)
         rt_refused(m->options.refusals, &note);
