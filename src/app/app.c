@@ -230,6 +230,19 @@ static void log_has_gap(void *arg, uint32_t partition)
                        offset);
 }
 
+/* Who is connected has got all of before, in order, and gets what comes; only what counts partitions has to follow. */
+static void log_moved(void *arg, uint32_t partitions)
+{
+    struct rt_app *app = arg;
+    if (app->cluster && rt_cluster_set_partitions(app->cluster, partitions) < 0)
+        rt_log(RT_LOG_WARN, "app",
+               "no memory for a subscription: records of a partition come by the log only");
+    if (app->store)
+        rt_store_set_partitions(app->store, partitions);
+    if (app->socketio)
+        rt_socketio_log_moved(app->socketio);
+}
+
 /* Reads back the end of the log, so that the first clients find it and the first publishes are taken. */
 static void warm_up(struct rt_app *app)
 {
@@ -261,6 +274,7 @@ static int open_kafka(struct rt_app *app, const struct rt_journal_options *journ
                                        .deliver = log_delivers,
                                        .committed = log_committed,
                                        .gap = log_has_gap,
+                                       .moved = log_moved,
                                        .arg = app};
     int status = rt_journal_kafka(&options, &app->kafka, err);
     if (status == 0)

@@ -330,6 +330,18 @@ static int subscribe_partitions(struct rt_cluster *c)
     return status;
 }
 
+int rt_cluster_set_partitions(struct rt_cluster *c, uint32_t partitions)
+{
+    int status = 0;
+    for (uint32_t i = partitions; i < c->options.partitions; i++)
+        rt_redis_unsubscribe(c->redis, partition_channel(c, i));
+    for (uint32_t i = c->options.partitions; i < partitions; i++)
+        if (rt_redis_subscribe(c->redis, partition_channel(c, i)))
+            status = RT_ENOMEM;
+    c->options.partitions = partitions;
+    return status;
+}
+
 int rt_cluster_new(const struct rt_cluster_options *options, struct rt_cluster **ret_cluster,
                    struct rt_err *err)
 {

@@ -35,6 +35,8 @@ struct rt_cluster_options {
 
 int rt_cluster_new(const struct rt_cluster_options *options, struct rt_cluster **ret_cluster,
                    struct rt_err *err);
+/* The log that is shared has another number of partitions. RT_ENOMEM: records of some will come by the log only. */
+int rt_cluster_set_partitions(struct rt_cluster *c, uint32_t partitions);
 /* This node's record was committed: tells the others, as far as Redis is there. */
 void rt_cluster_committed(struct rt_cluster *c, const struct rt_record *record,
                           struct rt_str epoch);

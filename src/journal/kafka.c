@@ -38,11 +38,6 @@ static struct rt_append *oldest(const struct rt_kafka *k)
                : RT_CONTAINER(k->in_flight.next, struct rt_append, task.link);
 }
 
-static double read_bytes(void *arg)
-{
-    return (double)((const struct rt_kafka *)arg)->bytes;
-}
-
 static size_t cost_of(const struct rt_append *append)
 {
     return sizeof(*append) + append->message->size + append->channel_name.len;
@@ -84,7 +79,8 @@ static void set_text(struct rt_kafka *k, const char *text)
 
 static bool able(const struct rt_kafka *k)
 {
-    return k->ready && k->unnamed == 0 && !k->down && !k->fatal && k->producer && !k->closing;
+    return k->ready && k->unnamed == 0 && !k->down && !k->fatal && k->producer && !k->closing &&
+           rt_view_state(&k->view, rt_mono_ms()) == RT_VIEW_CONFIRMED;
 }
 
 static const char reading_text[] = "the log is still being read";
@@ -93,10 +89,16 @@ static const char another_text[] =
 
 static bool kafka_healthy(const struct rt_journal *j, const char **ret_text)
 {
-    const struct rt_kafka *k = rt_kafka_of(j);
-    if (ret_text)
-        *ret_text = k->text[0] || able(k) ? k->text : k->ready ? another_text : reading_text;
-    return able(k);
+    struct rt_kafka *k = rt_kafka_of(j);
+    bool is_able = able(k);
+    if (!ret_text)
+        return is_able;
+    const char *view = k->text[0] || is_able ? NULL : rt_kafka_view_refusal(k);
+    *ret_text = k->text[0] || is_able ? k->text
+                : view                ? view
+                : k->ready            ? another_text
+                                      : reading_text;
+    return is_able;
 }
 
 static void go_down(struct rt_kafka *k)
@@ -130,7 +132,8 @@ static void check_age(struct rt_kafka *k)
     const struct rt_append *a = oldest(k);
     if ((a && now - a->handed_in > OUTAGE_NS) || (k->probe_at && now - k->probe_at > OUTAGE_NS))
         go_down(k);
-    if ((k->down || k->suspect) && !a && k->probe_at == 0 && k->producer && !k->fatal) {
+    if ((k->down || k->suspect) && !a && k->probe_at == 0 && k->producer && !k->fatal &&
+        rt_view_state(&k->view, now / 1000000) != RT_VIEW_CHANGED) {
         const struct rt_kafka_part *part = &k->parts[now % k->partitions];
         if (part->named && rt_kafka_append_marker(k, (uint32_t)(part - k->parts), &part->name,
                                                   part->tailed, true) == 0)
@@ -141,14 +144,17 @@ static void check_age(struct rt_kafka *k)
 /* ---- appending ---------------------------------------------------------------------------------------------- */
 
 /* Why nothing can be appended now; NULL: it can. */
-static const char *refusal(const struct rt_kafka *k, const struct rt_kafka_part *part, size_t cost)
+static const char *refusal(struct rt_kafka *k, const struct rt_kafka_part *part, size_t cost)
 {
+    const char *view = rt_kafka_view_refusal(k);
     if (!k->ready)
-        return reading_text;
+        return view ? view : reading_text;
     if (!k->producer || k->fatal)
         return "Kafka's producer is being replaced";
     if (k->down)
         return k->text[0] ? k->text : "Kafka does not answer";
+    if (view)
+        return view;
     if (!part->named)
         return another_text;
     if (k->records > 0 && (k->bytes + cost > k->max_bytes || k->records >= k->max_records))
@@ -304,6 +310,14 @@ static bool find_position(struct rt_kafka *k, struct rt_append *a, uint64_t posi
 
 static void answer(struct rt_kafka *k, struct rt_append *a)
 {
+    const char *why;
+    int verdict = a->status == RT_OK ? rt_kafka_view_verdict(k, a, &why) : RT_OK;
+    if (verdict == RT_EAGAIN) {
+        rt_list_push(&k->unsure, &a->task.link);
+        return;
+    }
+    if (verdict == RT_EUNKNOWN)
+        fail(a, verdict, why);
     unindex(k, a);
     k->records--;
     k->bytes -= a->task.bytes;
@@ -337,12 +351,24 @@ static void hold(struct rt_kafka *k, struct rt_append *a)
     rt_list_push(&k->held, &a->task.link);
 }
 
+void rt_kafka_answer_unsure(struct rt_kafka *k)
+{
+    struct rt_list waiting;
+    rt_list_init(&waiting);
+    rt_list_splice(&waiting, &k->unsure);
+    for (struct rt_list *node = rt_list_pop(&waiting); node; node = rt_list_pop(&waiting))
+        answer(k, RT_CONTAINER(node, struct rt_append, task.link));
+}
+
 static void settle(struct rt_kafka *k, struct rt_append *a, const struct rt_report *r)
 {
     bool known = true;
     rt_list_remove(&a->task.link);
     rt_metrics_observe(&k->produce, (double)(rt_mono_ns() - a->handed_in) / 1e9);
-    if (r->status == RT_OK) {
+    if (r->status == RT_OK && a->handed_in < k->view.began * 1000000) {
+        a->status = RT_OK; /* of a former view: answer() tells */
+        come_up(k);
+    } else if (r->status == RT_OK) {
         known = find_position(
             k, a, r->position); /* while it is indexed: the tail's copy gives way to it */
         a->status = RT_OK;      /* not before: in what is delivered this means that it is held */
@@ -466,6 +492,7 @@ static void finish_tail(struct rt_kafka *k)
         rt_thread_join(k->tail_thread);
     k->tail_thread = NULL;
     rt_kafka_take_batches(k);
+    rt_kafka_drop_batches(k);
 }
 
 /* The next step of closing. */
@@ -479,6 +506,13 @@ static void go_on_closing(struct rt_kafka *k)
     }
     if (!rt_list_empty(&k->held))
         return; /* the tail tells, or their time is over */
+    rt_kafka_answer_unsure(k);
+    if (k->count && !rt_count_ended(k->count)) {
+        rt_count_stop(k->count); /* it uses the tail's handle */
+        return;
+    }
+    rt_count_free(k->count);
+    k->count = NULL;
     rt_tail_stop(k->tail);
     if (!atomic_load(&k->tail_ended))
         return;
@@ -513,6 +547,7 @@ static void on_tick(struct rt_timer *timer)
     rt_timer_start(k->loop, &k->tick, TICK_MS, on_tick);
     check_age(k);
     give_up_held(k, k->closing ? LAST_HELD_NS : HELD_NS);
+    rt_kafka_view_tick(k);
     rt_kafka_order_tick(k);
     on_wake(k); /* last: it may close */
 }
@@ -563,12 +598,15 @@ static void stop_now(struct rt_kafka *k)
         rt_producer_free(k->producer);
     k->producer = NULL;
     give_up_in_flight(k);
+    rt_count_free(k->count);
+    k->count = NULL;
     if (k->tail)
         rt_tail_stop(k->tail);
     if (k->tail_thread)
         finish_tail(k);
     answer_resolved(k);
     give_up_held(k, 0);
+    rt_kafka_answer_unsure(k);
 }
 
 static void kafka_free(struct rt_journal *j)
@@ -589,58 +627,6 @@ static void kafka_free(struct rt_journal *j)
     rt_free(k);
 }
 
-static double read_waiting(void *arg)
-{
-    return (double)rt_sequencer_stats(((const struct rt_kafka *)arg)->sequencer).waiting;
-}
-
-static double read_overflowed(void *arg)
-{
-    return (double)rt_sequencer_stats(((const struct rt_kafka *)arg)->sequencer).dropped_as_full;
-}
-
-static const double second_bounds[] = {.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 5, 30};
-
-static struct rt_metric counter(const char *name, const char *help)
-{
-    return (struct rt_metric){.name = name, .help = help, .type = RT_COUNTER};
-}
-
-static void init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
-{
-    rt_journal_meter_init(&k->meter, metrics);
-    k->meter.queue_bytes.read = read_bytes;
-    k->meter.queue_bytes.arg = k;
-    k->meter.up.value = 0;
-    k->produce =
-        (struct rt_metric){.name = "kafka_produce_seconds",
-                           .help = "Time from append to report.",
-                           .type = RT_HISTOGRAM,
-                           .bounds = second_bounds,
-                           .bound_count = sizeof(second_bounds) / sizeof(second_bounds[0])};
-    k->tailed = counter("kafka_tail_records_total", "Records read from the log.");
-    k->skipped =
-        counter("kafka_skipped_total", "Records skipped: their idempotency key had been used.");
-    k->epochs =
-        counter("kafka_epoch_changes_total", "Partitions that were not the ones they had been.");
-    k->restarts = counter("kafka_producer_restarts_total", "Producers made after a fatal error.");
-    k->early = counter("kafka_early_records_total", "Records that other nodes brought early.");
-    k->waiting = (struct rt_metric){.name = "kafka_reorder_waiting",
-                                    .help = "Early records that wait for what is before them.",
-                                    .type = RT_GAUGE,
-                                    .read = read_waiting,
-                                    .arg = k};
-    k->overflowed =
-        counter("kafka_reorder_dropped_total",
-                "Early records given up because too many waited: the tail brings them.");
-    k->overflowed.read = read_overflowed;
-    k->overflowed.arg = k;
-    struct rt_metric *all[] = {&k->waiting, &k->overflowed, &k->produce,  &k->tailed,
-                               &k->skipped, &k->epochs,     &k->restarts, &k->early};
-    for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
-        rt_metrics_register(metrics, all[i]);
-}
-
 static void init(struct rt_kafka *k, const struct rt_kafka_options *options)
 {
     k->options = *options;
@@ -648,6 +634,8 @@ static void init(struct rt_kafka *k, const struct rt_kafka_options *options)
     rt_list_init(&k->in_flight);
     rt_list_init(&k->held);
     rt_list_init(&k->resolved);
+    rt_list_init(&k->unsure);
+    rt_list_init(&k->taken);
     rt_map_init(&k->by_id, id_of);
     rt_marks_init(&k->marks);
     atomic_init(&k->tail_ended, false);
@@ -673,7 +661,19 @@ static int open_producer(struct rt_kafka *k, struct rt_err *err)
                                          .partitions = o->partitions,
                                          .require_safe = o->require_safe_topic,
                                          .timeout_ms = o->connect_timeout};
-    return rt_kafka_topic_check(rt_producer_handle(k->producer), &topic, &k->partitions, err);
+    uint64_t asked_at = rt_mono_ms();
+    code = rt_kafka_topic_check(rt_producer_handle(k->producer), &topic, &k->partitions, err);
+    rt_view_init(&k->view, k->partitions, asked_at, rt_mono_ms());
+    return code;
+}
+
+static int open_count(struct rt_kafka *k, struct rt_err *err)
+{
+    const struct rt_count_options options = {.rk = rt_tail_handle(k->tail),
+                                             .topic = k->options.topic,
+                                             .wake = rt_waker_wake,
+                                             .arg = k->waker};
+    return rt_count_new(&options, &k->count, err);
 }
 
 static int open_tail(struct rt_kafka *k, struct rt_err *err)
@@ -705,7 +705,9 @@ static int open_all(struct rt_kafka *k, struct rt_err *err)
     code = open_producer(k, err);
     if (code == 0 && rt_kafka_order_init(k) < 0)
         code = rt_err_nomem(err);
-    return code == 0 ? open_tail(k, err) : code;
+    if (code == 0)
+        code = open_tail(k, err);
+    return code == 0 ? open_count(k, err) : code;
 }
 
 int rt_journal_kafka(const struct rt_kafka_options *options, struct rt_journal **ret_journal,
@@ -734,7 +736,7 @@ int rt_journal_kafka(const struct rt_kafka_options *options, struct rt_journal *
         kafka_free(&k->base);
         return code;
     }
-    init_metrics(k, options->journal.metrics);
+    rt_kafka_init_metrics(k, options->journal.metrics);
     rt_timer_start(k->loop, &k->tick, TICK_MS, on_tick);
     *ret_journal = &k->base;
     return 0;

@@ -16,6 +16,8 @@
  * Caps: librdkafka's queue (kafka.conf queue.buffering.max.kbytes and .messages; 64 MiB, 50,000): full -> RT_EAGAIN; congested from 80 % of either, relieved below half.
  * Positions: offset = Kafka's + 1 (ours begin at 1), epoch = "NAME.PARTITION" where NAME tells the incarnation of the partition (journal/kafka_epoch.h): a partition that was made anew or cut gets
  * another one, is alarmed in the log, and is read on from what is newer than what was delivered.
+ * Number of partitions: asked for again and again; without an answer for 8 s, or with another number, appends are RT_EAGAIN, and what is stored is RT_EUNKNOWN instead of RT_OK unless the
+ * number is confirmed in time. Another number is followed without a restart, with new epochs for all partitions (journal/kafka_view.h); moved() tells.
  * Tail: all partitions, from `warm` records before the end, or what the window of keys needs; deliver() gets these too, so that the hub is warm before ready().
  * This journal delivers by itself (rt_journal_delivers()): whatever is committed, by this node or another, comes through deliver() in the order of the partition. A message of this node comes
  * as the object that was appended (with its `except`), whoever brought it first. rt_journal_read() is RT_ENOENT: the store has what the hub has no more.
@@ -50,6 +52,8 @@ struct rt_kafka_options {
     void (*ready)(void *arg);
     /* Records of the partition were lost to this node (retention overtook it): what the hub keeps of its channels has a hole. May be NULL. */
     void (*gap)(void *arg, uint32_t partition);
+    /* From here on there are `partitions` partitions: channels have other homes, all epochs are new. Everything of before has been delivered. May be NULL. */
+    void (*moved)(void *arg, uint32_t partitions);
     void *arg;
 };
 

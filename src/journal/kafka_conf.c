@@ -27,6 +27,8 @@ static const struct setting producer[] = {
     {"linger.ms", "0"},
     {"compression.type", "lz4"},
     {"delivery.report.only.error", "false"},
+    /* Partitions that are added are known soon. */
+    {"topic.metadata.refresh.interval.ms", "3000"},
 };
 
 /* The tail: nothing is committed, an offset that is gone is told, transactions that were aborted are not seen. */
@@ -35,7 +37,7 @@ static const struct setting tail[] = {
     {"enable.partition.eof", "true"}, {"isolation.level", "read_committed"},
     {"fetch.wait.max.ms", "100"},     {"fetch.error.backoff.ms", "100"},
     {"queued.min.messages", "10000"}, {"queued.max.messages.kbytes", "8192"},
-    {"check.crcs", "true"},
+    {"check.crcs", "true"},           {"topic.metadata.refresh.interval.ms", "3000"},
 };
 
 /* A member of a group: offsets are committed by us, when the records are done. */

@@ -12,11 +12,14 @@
  *   - it names ours: confirmed at this position.
  *   - it names another one, though its producer had read (KNOWN) the last confirmation of ours: ours is void, the other one counts.
  *   - it names another one and its producer had not read so far: two nodes made up names at the same time, the first in the log counts.
+ * A name belongs to one number of partitions, that of the topic when the name was made: where a channel stands depends on it. Evidence says it, `NAME@KNOWN/COUNT`; names of
+ * versions that did not are NAME@KNOWN, and their number is not known. When partitions are added, each partition gets another name, in the log, by a marker (journal/kafka_view.h): what
+ * stands before it belongs to the old number, what comes behind it to the new one. A '+' behind the number says that messages of the partition's channels may stand under former names.
  * A node that begins to read in the middle may hold a name that was void for others for a few records; the next evidence corrects it, and the others follow when it
  * was first: all read the same log.
  * Not told apart: a log made anew in which records that were on their way take more positions than the old one had. They land above their KNOWN, and the old
  * name goes on.
- * An epoch as positions have it is "NAME.PARTITION".
+ * An epoch as positions have it is "NAME.PARTITION.COUNT", without a number "NAME.PARTITION".
  * Pure; used by the nodes' tail and by the sink alike. Thread: any. */
 #ifndef RT_JOURNAL_KAFKA_EPOCH_H
 #define RT_JOURNAL_KAFKA_EPOCH_H
@@ -24,11 +27,14 @@
 #include "base/str.h"
 
 #define RT_EPOCH_NAME    10                   /* characters, base64url */
-#define RT_EPOCH_TEXT    (RT_EPOCH_NAME + 12) /* of an epoch: name, '.', partition */
-#define RT_EVIDENCE_TEXT (RT_EPOCH_NAME + 1 + 20)
+#define RT_EPOCH_TEXT    (RT_EPOCH_NAME + 12) /* of an epoch */
+#define RT_EPOCH_COUNT   65535u               /* most partitions: numbers of five digits */
+#define RT_EVIDENCE_TEXT (RT_EPOCH_NAME + 1 + 20 + 1 + 10 + 1)
 
 struct rt_epoch_name {
     char text[RT_EPOCH_NAME + 1]; /* "" none */
+    uint32_t partitions;          /* that the topic has; 0: the name does not say */
+    bool moved;                   /* there may be messages of its channels under former names */
 };
 
 struct rt_epoch_fold {
@@ -42,15 +48,18 @@ enum rt_epoch_change {
     RT_EPOCH_BROKEN, /* the fold has no name any more: append a marker */
 };
 
-/* A new random name. */
-void rt_epoch_make(struct rt_epoch_name *ret_name);
+/* A new random name, for a topic of `partitions` (up to RT_EPOCH_COUNT). */
+void rt_epoch_make(struct rt_epoch_name *ret_name, uint32_t partitions, bool moved);
 /* Writes the header's value, returns its length. */
 size_t rt_epoch_evidence(const struct rt_epoch_name *name, uint64_t known,
                          char out[RT_EVIDENCE_TEXT + 1]);
 /* Takes the evidence of the record at `position` (from 1); none or unreadable: nothing changes. */
 enum rt_epoch_change rt_epoch_read(struct rt_epoch_fold *fold, struct rt_str evidence,
                                    uint64_t position);
+/* `partition` < RT_EPOCH_COUNT. */
 void rt_epoch_text(const struct rt_epoch_name *name, uint32_t partition,
                    char out[RT_EPOCH_TEXT + 1]);
+/* The name in the epoch's text, `moved` not set, and its partition. RT_EINVAL: it is none of ours. */
+int rt_epoch_parse(struct rt_str text, struct rt_epoch_name *ret_name, uint32_t *ret_partition);
 
 #endif

@@ -1,12 +1,15 @@
-/* The Kafka journal's own state, shared by kafka.c (appends, reports, life) and kafka_order.c (what the tail brings, delivery). Thread: the loop. */
+/* The Kafka journal's own state, shared by kafka.c (appends, reports, life), kafka_order.c (what the tail brings, delivery) and kafka_move.c (the number of
+ * partitions). Thread: the loop. */
 #ifndef RT_JOURNAL_KAFKA_INTERNAL_H
 #define RT_JOURNAL_KAFKA_INTERNAL_H
 
 #include "journal/kafka.h"
+#include "journal/kafka_count.h"
 #include "journal/kafka_dedupe.h"
 #include "journal/kafka_marks.h"
 #include "journal/kafka_retire.h"
 #include "journal/kafka_tail.h"
+#include "journal/kafka_view.h"
 #include "journal/meter.h"
 
 struct rt_kafka_part {
@@ -17,6 +20,9 @@ struct rt_kafka_part {
     uint64_t tailed;               /* position that the tail has brought last */
     uint64_t marker_known;         /* nameless: what the marker says that was read */
     uint64_t marker_at;            /* nameless: loop time of the last try, 0 none is needed */
+    struct rt_epoch_name
+        left;          /* its log goes on, or is, for another number of partitions; "" not */
+    uint64_t moved_at; /* when the last marker for another number was handed in, mono ms */
     struct rt_dedupe dedupe;
 };
 
@@ -40,14 +46,22 @@ struct rt_kafka {
     struct rt_sequencer *sequencer;
     struct rt_kafka_part *parts;
     uint32_t unnamed; /* of them */
+    struct rt_view view;
+    struct rt_count *count;
+    bool moved;           /* the log has been for another number: names say so */
+    uint32_t move_failed; /* no memory to go over to this number; 0 not */
+    char view_text[120];  /* why the view cannot be acted on */
+    struct rt_list taken; /* batches that wait for that, and the next entry of the first */
+    size_t taken_at;
     struct rt_buf scratch;
 
     struct rt_list in_flight; /* rt_append.task.link, oldest first */
     struct rt_list
         held; /* stored, status RT_OK, but where is not known yet, or whether it repeats a key; oldest first */
     struct rt_list resolved; /* of these, what can be answered */
-    struct rt_map by_id;     /* all three by id of their message */
-    size_t records, bytes;   /* of all three */
+    struct rt_list unsure;   /* stored, but the view is not confirmed; status RT_OK */
+    struct rt_map by_id;     /* all four by id of their message */
+    size_t records, bytes;   /* of all four */
     size_t max_records, max_bytes;
     struct rt_marks marks;
     bool congested;
@@ -63,7 +77,9 @@ struct rt_kafka {
     void *closed_arg;
 
     struct rt_journal_meter meter;
-    struct rt_metric produce, tailed, skipped, epochs, restarts, early, waiting, overflowed;
+    struct rt_metric produce, tailed, skipped, epochs, restarts, early, waiting, overflowed, moves,
+        partition_count;
+    uint64_t overflowed_before; /* by sequencers of former views */
 };
 
 static inline struct rt_kafka *rt_kafka_of(const struct rt_journal *j)
@@ -78,14 +94,38 @@ int rt_kafka_append_marker(struct rt_kafka *k, uint32_t partition, const struct 
 void rt_kafka_set_position(struct rt_position *position, const struct rt_kafka_part *part,
                            uint64_t offset);
 
+/* kafka_metrics.c. `metrics` may be NULL. */
+void rt_kafka_init_metrics(struct rt_kafka *k, struct rt_metrics *metrics);
+
 /* kafka_order.c */
 int rt_kafka_order_init(struct rt_kafka *k);
 void rt_kafka_order_deinit(struct rt_kafka *k);
+void rt_kafka_set_named(struct rt_kafka *k, struct rt_kafka_part *part, bool named);
 /* What the tail has posted; gives the batches back. */
 void rt_kafka_take_batches(struct rt_kafka *k);
+/* What was not taken: after the end. */
+void rt_kafka_drop_batches(struct rt_kafka *k);
 /* Markers that are due. */
 void rt_kafka_order_tick(struct rt_kafka *k);
 /* An own record was stored at `position`. */
 void rt_kafka_own_record(struct rt_kafka *k, struct rt_append *append, uint64_t position);
+
+/* kafka.c: answers what waits for the view to be confirmed, as far as it can be said now. */
+void rt_kafka_answer_unsure(struct rt_kafka *k);
+
+/* kafka_move.c */
+/* Why nothing may be appended in the present view; NULL: it may. */
+const char *rt_kafka_view_refusal(struct rt_kafka *k);
+/* The newest answer of the cluster, and what is due. */
+void rt_kafka_view_tick(struct rt_kafka *k);
+/* What a report of success means in the present view. RT_OK; RT_EUNKNOWN: another view has begun; RT_EAGAIN: not known yet. `*ret_why` for people. */
+int rt_kafka_view_verdict(const struct rt_kafka *k, const struct rt_append *a,
+                          const char **ret_why);
+/* The tail has left the partition. */
+void rt_kafka_take_left(struct rt_kafka *k, const struct rt_tail_entry *e);
+/* The tail goes by `partitions` from here on. RT_ENOMEM: nothing has changed. */
+int rt_kafka_take_moved(struct rt_kafka *k, uint32_t partitions);
+/* May a partition without a name get one? `*ret_moved` tells what kind. */
+bool rt_kafka_may_name(const struct rt_kafka *k, bool *ret_moved);
 
 #endif

@@ -67,24 +67,26 @@ static void start_other(struct rt_kafka *k, struct rt_kafka_part *part,
     part->tailed = e->position - 1;
 }
 
-static void set_named(struct rt_kafka *k, struct rt_kafka_part *part, bool named)
+void rt_kafka_set_named(struct rt_kafka *k, struct rt_kafka_part *part, bool named)
 {
     if (part->named != named)
         k->unnamed += named ? -1u : 1u;
     part->named = named;
+    part->left.text[0] = '\0';
 }
 
 static void take_start(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
     struct rt_kafka_part *part = &k->parts[e->partition];
     bool lost = false;
+    k->moved |= e->name.moved;
     if (strcmp(part->name.text, e->name.text) != 0) {
         start_other(k, part, e);
     } else if (e->position > part->tailed + 1) {
         part->tailed = e->position - 1;
         lost = true;
     }
-    set_named(k, part, true);
+    rt_kafka_set_named(k, part, true);
     part->marker_at = 0;
     rt_sequencer_start(k->sequencer, e->partition, e->position);
     /* Now that positions tell up to where. */
@@ -95,7 +97,7 @@ static void take_start(struct rt_kafka *k, const struct rt_tail_entry *e)
 static void take_nameless(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
     struct rt_kafka_part *part = &k->parts[e->partition];
-    set_named(k, part, false);
+    rt_kafka_set_named(k, part, false);
     part->marker_known = e->position;
     part->marker_at = 1; /* due */
 }
@@ -129,8 +131,11 @@ static void take_end(struct rt_kafka *k, const struct rt_tail_entry *e)
         check_ready(k);
 }
 
-static void take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
+/* RT_ENOMEM: to be tried again. */
+static int take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
+    if (e->kind == RT_TAIL_MOVED)
+        return rt_kafka_take_moved(k, e->partition);
     struct rt_kafka_part *part = &k->parts[e->partition];
     switch (e->kind) {
     case RT_TAIL_RECORD:
@@ -146,11 +151,11 @@ static void take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
         set_name(k, part, e);
         break;
     case RT_TAIL_LOST:
-        set_named(k, part, false);
+        rt_kafka_set_named(k, part, false);
         break;
     case RT_TAIL_GONE:
         for (uint32_t i = 0; i < k->partitions; i++)
-            set_named(k, &k->parts[i], false);
+            rt_kafka_set_named(k, &k->parts[i], false);
         break;
     case RT_TAIL_NAMELESS:
         take_nameless(k, e);
@@ -161,18 +166,45 @@ static void take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
     case RT_TAIL_END:
         take_end(k, e);
         break;
+    case RT_TAIL_LEFT:
+        rt_kafka_take_left(k, e);
+        break;
+    case RT_TAIL_MOVED: /* see above */
+        break;
     }
+    return 0;
+}
+
+/* False: without memory the next entry cannot be taken now. */
+static bool take_entries(struct rt_kafka *k, const struct rt_tail_batch *batch)
+{
+    for (; k->taken_at < batch->count; k->taken_at++)
+        if (take_entry(k, &batch->entries[k->taken_at]) < 0)
+            return false;
+    k->taken_at = 0;
+    return true;
 }
 
 void rt_kafka_take_batches(struct rt_kafka *k)
 {
-    struct rt_list taken;
-    rt_list_init(&taken);
-    rt_mailbox_take(k->batches, &taken);
-    for (struct rt_list *node = rt_list_pop(&taken); node; node = rt_list_pop(&taken)) {
+    rt_mailbox_take(k->batches, &k->taken);
+    while (!rt_list_empty(&k->taken)) {
+        struct rt_tail_batch *batch = RT_CONTAINER(k->taken.next, struct rt_tail_batch, task.link);
+        if (!take_entries(k, batch))
+            return;
+        rt_list_remove(&batch->task.link);
+        rt_tail_return(k->tail, batch);
+    }
+}
+
+void rt_kafka_drop_batches(struct rt_kafka *k)
+{
+    rt_mailbox_take(k->batches, &k->taken);
+    for (struct rt_list *node = rt_list_pop(&k->taken); node; node = rt_list_pop(&k->taken)) {
         struct rt_tail_batch *batch = RT_CONTAINER(node, struct rt_tail_batch, task.link);
-        for (size_t i = 0; i < batch->count; i++)
-            take_entry(k, &batch->entries[i]);
+        for (size_t i = k->taken_at; i < batch->count; i++)
+            rt_stored_unref(batch->entries[i].message);
+        k->taken_at = 0;
         rt_tail_return(k->tail, batch);
     }
 }
@@ -180,12 +212,15 @@ void rt_kafka_take_batches(struct rt_kafka *k)
 void rt_kafka_order_tick(struct rt_kafka *k)
 {
     uint64_t now = rt_loop_now(k->loop);
+    bool moved;
+    if (k->unnamed == 0 || !rt_kafka_may_name(k, &moved))
+        return;
     for (uint32_t i = 0; i < k->partitions; i++) {
         struct rt_kafka_part *part = &k->parts[i];
         if (part->marker_at == 0 || (part->marker_at > 1 && now < part->marker_at + MARKER_MS))
             continue;
         struct rt_epoch_name made;
-        rt_epoch_make(&made);
+        rt_epoch_make(&made, k->partitions, moved);
         if (rt_kafka_append_marker(k, i, &made, part->marker_known, false) == 0)
             part->marker_at = now > 1 ? now : 2;
     }
@@ -228,10 +263,11 @@ int rt_kafka_order_init(struct rt_kafka *k)
     const struct rt_sequencer_options options = {
         .partitions = k->partitions, .deliver = on_deliver, .arg = k};
     uint32_t entries = k->options.dedupe_entries ? k->options.dedupe_entries : RT_DEDUPE_ENTRIES;
+    k->sequencer = NULL;
     k->parts = rt_calloc(k->partitions, sizeof(*k->parts));
-    k->unnamed = k->partitions;
     if (!k->parts)
         return RT_ENOMEM;
+    k->unnamed = k->partitions;
     for (uint32_t i = 0; i < k->partitions; i++)
         rt_dedupe_init(&k->parts[i].dedupe, k->options.journal.idempotency_window, entries);
     return rt_sequencer_new(&options, &k->sequencer);

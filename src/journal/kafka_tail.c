@@ -20,6 +20,8 @@ enum state {
     LOCATING, /* not consumed: where does the log begin and end? */
     NAMING,   /* consumed for its evidence only */
     READING,
+    LEFT,    /* not consumed: its log goes on in another view, which is not complete */
+    RESUMED, /* not consumed: that view has come, it is to be read from `start` */
 };
 
 struct part {
@@ -28,14 +30,17 @@ struct part {
     bool consumed;
     int64_t expected; /* Kafka offset of the next record to look at */
     int64_t low, high;
-    int64_t naming; /* evidence is looked for from here */
-    int64_t start;  /* read from here when the name is the one we had */
-    int64_t anew;   /* or from here when it is another */
-    int64_t frozen; /* evidence below belongs to what NAMING has seen */
-    bool cut;       /* the end is before what was read: the old name cannot stay */
-    bool asked;     /* for a marker */
-    bool caught_up; /* END was told since START */
-    int64_t nudged; /* UNSURE was told here */
+    int64_t naming;            /* evidence is looked for from here */
+    int64_t start;             /* read from here when the name is the one we had */
+    int64_t anew;              /* or from here when it is another */
+    int64_t frozen;            /* evidence below belongs to what NAMING has seen */
+    bool cut;                  /* the end is before what was read: the old name cannot stay */
+    bool asked;                /* for a marker */
+    bool caught_up;            /* END was told since START */
+    int64_t nudged;            /* UNSURE was told here */
+    bool whole;                /* it was added: nothing of it may be passed over */
+    struct rt_epoch_name left; /* LEFT was told with this name; "" not */
+    int64_t left_at;           /* and up to this Kafka offset */
     struct rt_epoch_fold fold;
     struct rt_epoch_name told; /* what the loop knows */
     int64_t read;              /* Kafka offset behind the last record handed over; 0 none */
@@ -48,6 +53,7 @@ struct rt_tail {
     rd_kafka_queue_t *queue;
     char *name;
     uint32_t partitions, warm;
+    _Atomic uint32_t wanted; /* partitions, as the cluster says */
     uint64_t window;
     struct rt_mailbox *batches;
     void (*ended)(void *arg);
@@ -59,7 +65,7 @@ struct rt_tail {
     uint64_t unreadable;
     uint64_t check_at;
     uint32_t checked; /* partitions, one after another */
-    struct part parts[];
+    struct part *parts;
 };
 
 /* ---- batches ----------------------------------------------------------------------------------------------- */
@@ -139,6 +145,7 @@ static void relocate(struct rt_tail *t, uint32_t i, uint64_t delay_ms)
     struct part *p = &t->parts[i];
     stop_consuming(t, i);
     p->state = LOCATING;
+    p->left.text[0] = '\0';
     p->retry_at = rt_mono_ms() + delay_ms;
 }
 
@@ -185,7 +192,7 @@ static bool plan_start(struct rt_tail *t, uint32_t i)
         !offset_of_time(t, i, since < 0 ? 0 : since, p->high, &by_time))
         return false;
     int64_t start = p->high - (int64_t)t->warm;
-    p->start = clamp(start < by_time ? start : by_time, p->low, p->high);
+    p->start = p->whole ? p->low : clamp(start < by_time ? start : by_time, p->low, p->high);
     p->anew = p->start;
     p->cut = false;
     return true;
@@ -250,7 +257,7 @@ static void begin_reading(struct rt_tail *t, uint32_t i, int64_t end)
     struct part *p = &t->parts[i];
     bool other = !same_name(&p->fold.name, &p->told);
     int64_t from = other ? p->anew : p->start;
-    if (other && p->told.text[0])
+    if (other && p->told.text[0] && !p->left.text[0])
         rt_log(RT_LOG_ERROR, "kafka", "a partition is not the one it was: its positions begin anew",
                rt_kv_u64("partition", i), rt_kv_c("was", p->told.text),
                rt_kv_c("is", p->fold.name.text), rt_kv_i64("from", from));
@@ -262,8 +269,108 @@ static void begin_reading(struct rt_tail *t, uint32_t i, int64_t end)
     p->nudged = end;
     p->told = p->fold.name;
     p->read = from;
+    p->left.text[0] = '\0';
     (void)add_entry(t, RT_TAIL_START, i, from);
 }
+
+/* ---- another number of partitions --------------------------------------------------------------------------- */
+
+static bool is_other_view(const struct rt_tail *t, const struct rt_epoch_name *name)
+{
+    return name->partitions != 0 && name->partitions != t->partitions;
+}
+
+static void tell_left(struct rt_tail *t, uint32_t i, int64_t end)
+{
+    struct part *p = &t->parts[i];
+    if (same_name(&p->left, &p->fold.name) && p->left_at >= end)
+        return;
+    p->left = p->fold.name;
+    p->left_at = end;
+    (void)add_entry(t, RT_TAIL_LEFT, i, end - 1);
+}
+
+/* The marker at `offset` ends what this view has of the partition. */
+static void leave(struct rt_tail *t, uint32_t i, int64_t offset)
+{
+    struct part *p = &t->parts[i];
+    stop_consuming(t, i);
+    p->state = LEFT;
+    p->start = p->anew = offset;
+    p->read = offset + 1;
+    tell_left(t, i, offset + 1);
+}
+
+/* The number for which all partitions that stay have been left; 0: not all, or not the same. `*ret_held`: all of them at a marker. */
+static uint32_t left_for(const struct rt_tail *t, bool *ret_held)
+{
+    uint32_t count = t->parts[0].left.text[0] ? t->parts[0].left.partitions : 0;
+    *ret_held = true;
+    for (uint32_t i = 0; i < count && i < t->partitions; i++) {
+        const struct part *p = &t->parts[i];
+        if (!p->left.text[0] || p->left.partitions != count)
+            return 0;
+        *ret_held &= p->state == LEFT;
+    }
+    return count;
+}
+
+/* Not all nodes have come to the view for which these were left, and the number has changed again. */
+static void follow_on(struct rt_tail *t)
+{
+    uint32_t wanted = atomic_load(&t->wanted);
+    for (uint32_t i = 0; i < t->partitions && i < wanted; i++)
+        if (!t->parts[i].left.text[0])
+            return;
+    for (uint32_t i = 0; i < t->partitions; i++) {
+        struct part *p = &t->parts[i];
+        if (p->state != LEFT || p->left.partitions == wanted)
+            continue;
+        p->state = NAMING;
+        p->high = p->start + 1;
+        p->cut = false;
+        (void)consume(t, i, p->start + 1);
+    }
+}
+
+static void move(struct rt_tail *t, uint32_t count)
+{
+    for (uint32_t i = count; i < t->partitions; i++)
+        stop_consuming(t, i);
+    struct part *parts = rt_reallocarray(t->parts, count, sizeof(*parts));
+    if (!parts)
+        return; /* the next turn tries again */
+    t->parts = parts;
+    for (uint32_t i = t->partitions; i < count; i++)
+        parts[i] = (struct part){.state = LOCATING, .whole = true};
+    for (uint32_t i = 0; i < t->partitions && i < count; i++) {
+        stop_consuming(t, i);
+        parts[i].state = RESUMED;
+    }
+    t->partitions = count;
+    (void)add_entry(t, RT_TAIL_MOVED, 0, 0);
+    t->batch->entries[t->batch->count - 1].partition = count;
+}
+
+static void resume(struct rt_tail *t)
+{
+    for (uint32_t i = 0; i < t->partitions && !full(t); i++)
+        if (t->parts[i].state == RESUMED)
+            begin_reading(t, i, t->parts[i].start + 1);
+}
+
+static void move_due(struct rt_tail *t)
+{
+    bool held = false;
+    uint32_t count = left_for(t, &held);
+    if (count != 0 && count != t->partitions && (held || count == atomic_load(&t->wanted)))
+        move(t, count);
+    else
+        follow_on(t);
+    resume(t);
+}
+
+/* ---- naming, at its end -------------------------------------------------------------------------------------- */
 
 /* The end of what can tell a name. */
 static void named_or_asking(struct rt_tail *t, uint32_t i, int64_t end)
@@ -272,7 +379,9 @@ static void named_or_asking(struct rt_tail *t, uint32_t i, int64_t end)
     /* The evidence of a log that was cut is from before; it must not be called the same. */
     if (p->cut && same_name(&p->fold.name, &p->told))
         p->fold.name.text[0] = '\0';
-    if (p->fold.name.text[0]) {
+    if (p->fold.name.text[0] && is_other_view(t, &p->fold.name)) {
+        tell_left(t, i, end);
+    } else if (p->fold.name.text[0]) {
         begin_reading(t, i, end);
     } else if (!p->asked) {
         p->asked = true;
@@ -370,6 +479,10 @@ static int read_record(struct rt_tail *t, const rd_kafka_message_t *m,
         name_anew(p, m->offset);
         return 0;
     }
+    if (change == RT_EPOCH_NAMED && is_other_view(t, &p->fold.name)) {
+        leave(t, i, m->offset);
+        return 0;
+    }
     if (change == RT_EPOCH_NAMED) {
         (void)add_entry(t, RT_TAIL_NAMED, i, m->offset);
         p->told = p->fold.name;
@@ -380,16 +493,31 @@ static int read_record(struct rt_tail *t, const rd_kafka_message_t *m,
     return code;
 }
 
+/* What stands before a marker of another number belongs to a view that is over. */
+static void name_record(struct part *p, const struct rt_kafka_headers *h, int64_t offset)
+{
+    uint32_t before = p->fold.name.text[0] ? p->fold.name.partitions : 0;
+    bool had = p->fold.name.text[0] != '\0';
+    enum rt_epoch_change change =
+        rt_epoch_read(&p->fold, rt_kafka_evidence(h), (uint64_t)offset + 1);
+    if (change != RT_EPOCH_NAMED || !had || p->fold.name.partitions == before)
+        return;
+    if (p->start < offset)
+        p->start = offset;
+    if (p->anew < offset)
+        p->anew = offset;
+}
+
 static int take_record(struct rt_tail *t, const rd_kafka_message_t *m)
 {
     uint32_t i = (uint32_t)m->partition;
     struct part *p = &t->parts[i];
     struct rt_kafka_headers h;
-    if (p->state == LOCATING || m->offset < p->expected)
+    if ((p->state != NAMING && p->state != READING) || m->offset < p->expected)
         return 0; /* fetched before */
     rt_kafka_headers_read(m, &h);
     if (p->state == NAMING)
-        (void)rt_epoch_read(&p->fold, rt_kafka_evidence(&h), (uint64_t)m->offset + 1);
+        name_record(p, &h, m->offset);
     else if (read_record(t, m, &h) < 0)
         return RT_ENOMEM;
     p->expected = m->offset + 1;
@@ -398,6 +526,8 @@ static int take_record(struct rt_tail *t, const rd_kafka_message_t *m)
             named_or_asking(t, i, p->expected);
         return 0;
     }
+    if (p->state != READING)
+        return 0;
     if (!p->caught_up && p->expected >= p->frozen)
         tell_end(t, i);
     tell_unsure(t, i, m->offset);
@@ -408,7 +538,7 @@ static int take_record(struct rt_tail *t, const rd_kafka_message_t *m)
 static void take_end(struct rt_tail *t, uint32_t i, int64_t offset)
 {
     struct part *p = &t->parts[i];
-    if (p->state == LOCATING || offset < p->expected)
+    if ((p->state != NAMING && p->state != READING) || offset < p->expected)
         return;
     bool further = offset > p->expected;
     p->expected = offset;
@@ -532,6 +662,7 @@ void rt_tail_run(void *tail)
             continue;
         locate_due(t);
         check(t);
+        move_due(t);
         fill(t);
     }
     if (t->kept)
@@ -553,6 +684,16 @@ void rt_tail_return(struct rt_tail *t, struct rt_tail_batch *batch)
     rt_list_init(&batch->task.link);
     batch->task.bytes = 0;
     (void)rt_queue_push(t->returned, &batch->task); /* has room for all */
+}
+
+void rt_tail_want(struct rt_tail *t, uint32_t partitions)
+{
+    atomic_store(&t->wanted, partitions);
+}
+
+rd_kafka_t *rt_tail_handle(struct rt_tail *t)
+{
+    return t->rk;
 }
 
 void rt_tail_stop(struct rt_tail *t)
@@ -600,7 +741,7 @@ static int make_batches(struct rt_tail *t, struct rt_err *err)
 int rt_tail_new(const struct rt_tail_options *options, struct rt_tail **ret_tail,
                 struct rt_err *err)
 {
-    struct rt_tail *t = rt_calloc(1, sizeof(*t) + options->partitions * sizeof(struct part));
+    struct rt_tail *t = rt_calloc(1, sizeof(*t));
     if (!t)
         return rt_err_nomem(err);
     t->partitions = options->partitions;
@@ -610,8 +751,10 @@ int rt_tail_new(const struct rt_tail_options *options, struct rt_tail **ret_tail
     t->ended = options->ended;
     t->arg = options->arg;
     atomic_init(&t->stopping, false);
+    atomic_init(&t->wanted, options->partitions);
     t->name = rt_strdup(options->topic);
-    int code = t->name ? make_batches(t, err) : rt_err_nomem(err);
+    t->parts = rt_calloc(options->partitions, sizeof(*t->parts));
+    int code = t->name && t->parts ? make_batches(t, err) : rt_err_nomem(err);
     if (code == 0)
         code = open_consumer(t, options, err);
     if (code < 0) {
@@ -655,5 +798,6 @@ void rt_tail_free(struct rt_tail *t)
     if (t->rk)
         rd_kafka_destroy(t->rk);
     rt_free(t->name);
+    rt_free(t->parts);
     rt_free(t);
 }

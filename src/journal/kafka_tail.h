@@ -13,6 +13,10 @@
  * the loop gets then is START with another name, and records that are newer than what it got before (by their time, less RT_TAIL_SLACK).
  * Of a topic that was made anew this is all; of a log whose end was cut off, what came after the cut.
  *
+ * All partitions are read in one view of their number (kafka_view.h). A partition whose log goes over to another number (a marker's name says it) is left there: LEFT. When all have been
+ * left for the same number, the tail goes over itself: MOVED, then START of each partition behind its marker; a partition that is new is read from its beginning. In the log of
+ * another number that was not read before (this node starts), LEFT is told at its end, and again as the end moves on, until a marker comes.
+ *
  * Thread: new, stop, free on the loop; run is the thread's main. */
 #ifndef RT_JOURNAL_KAFKA_TAIL_H
 #define RT_JOURNAL_KAFKA_TAIL_H
@@ -37,6 +41,8 @@ enum rt_tail_kind {
     RT_TAIL_GONE,     /* the same of all partitions: the topic is not there */
     RT_TAIL_NAMELESS, /* a marker is needed: the log was read up to `position` and has no name */
     RT_TAIL_UNSURE, /* a marker with the name that it has would be good: nobody of ours has appended for long */
+    RT_TAIL_LEFT, /* up to `position` the log was read, or is not of our number; `name` says which number comes, or is there */
+    RT_TAIL_MOVED, /* from here on there are `partition` partitions; START of each will follow */
     RT_TAIL_END, /* nothing of the partition lies below `position` any more, and this was its end */
 };
 
@@ -75,6 +81,10 @@ int rt_tail_new(const struct rt_tail_options *options, struct rt_tail **ret_tail
                 struct rt_err *err);
 /* The thread's main. */
 void rt_tail_run(void *tail);
+/* The number of partitions that the cluster says; rt_tail_options has the first one. */
+void rt_tail_want(struct rt_tail *t, uint32_t partitions);
+/* Lives until run() ends. */
+rd_kafka_t *rt_tail_handle(struct rt_tail *t);
 /* The loop gives a batch back, its messages taken or unreferenced. */
 void rt_tail_return(struct rt_tail *t, struct rt_tail_batch *batch);
 /* Lets run() end soon (within about a second). */

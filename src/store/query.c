@@ -93,17 +93,16 @@ int rt_query_prepare(struct rt_pg *pg, const char *schema, uint32_t timeout, str
 /* Positions may come from clients: what cannot be an epoch of ours is one that nobody knows. */
 static struct rt_str epoch_of(const struct rt_query *q, int32_t *ret_partition)
 {
-    const char *dot = NULL;
     for (const char *p = q->epoch; *p; p++) {
         bool plain = (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') ||
                      (*p >= 'A' && *p <= 'Z') || *p == '-' || *p == '_' || *p == '.';
         if (!plain)
             return RT_STR("");
-        if (*p == '.')
-            dot = p;
     }
+    struct rt_str rest;
     uint64_t partition;
-    if (dot && rt_str_to_u64(rt_str_c(dot + 1), &partition) == 0 && partition <= INT32_MAX)
+    (void)rt_str_split(rt_str_c(q->epoch), '.', &rest);
+    if (rt_str_to_u64(rt_str_split(rest, '.', &rest), &partition) == 0 && partition <= INT32_MAX)
         *ret_partition = (int32_t)partition;
     return rt_str_c(q->epoch);
 }

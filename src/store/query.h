@@ -1,7 +1,7 @@
 /* One read of the history as one statement, so that progress and rows are of one snapshot.
  *
  * What it answers is in terms of rt_read: `complete` is progress.next - 1 while the epoch is the partition's, UINT64_MAX for an older one of which something is or was stored, 0 for one that
- * PostgreSQL does not know. The partition is the number behind the epoch's last dot.
+ * PostgreSQL does not know. The partition is the number behind the epoch's first dot (journal/kafka_epoch.h).
  * Thread: the reader's, with its connection; init and deinit any. */
 #ifndef RT_STORE_QUERY_H
 #define RT_STORE_QUERY_H

@@ -153,6 +153,11 @@ bool rt_sink_healthy(const struct rt_sink *s, const char **ret_text)
     return s->up;
 }
 
+void rt_sink_set_partitions(struct rt_sink *s, uint32_t partitions)
+{
+    atomic_store(&s->worker.wanted, partitions);
+}
+
 void rt_sink_close(struct rt_sink *s, void (*closed)(void *arg), void *arg)
 {
     if (s->closing)

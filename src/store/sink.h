@@ -38,6 +38,8 @@ int rt_sink_new(const struct rt_sink_options *options, struct rt_sink **ret_sink
                 struct rt_err *err);
 /* Connected and storing; `*ret_text` (may be NULL) says what is wrong, "" nothing. */
 bool rt_sink_healthy(const struct rt_sink *s, const char **ret_text);
+/* The topic has another number of partitions: the batch in hand is finished, locks are given back, and the thread begins anew with its share of the partitions that there are now. */
+void rt_sink_set_partitions(struct rt_sink *s, uint32_t partitions);
 /* The batch in hand is finished (for at most close_timeout), locks are given back, then `closed(arg)` is called on the loop, never from inside. */
 void rt_sink_close(struct rt_sink *s, void (*closed)(void *arg), void *arg);
 /* After closed(). NULL is fine. */

@@ -40,15 +40,12 @@ static void set_epoch(char to[RT_EPOCH_TEXT + 1], const char *from)
 int rt_sink_part_load(struct rt_sink_part *p, struct rt_str epoch, uint64_t epoch_at, uint64_t next,
                       uint64_t purged)
 {
-    struct rt_str rest;
-    uint64_t index;
-    struct rt_str name = rt_str_split(epoch, '.', &rest);
-    if (name.len != RT_EPOCH_NAME || rt_str_to_u64(rest, &index) < 0 || index != p->index ||
-        next == 0)
+    struct rt_epoch_name name;
+    uint32_t index;
+    if (rt_epoch_parse(epoch, &name, &index) < 0 || index != p->index || next == 0)
         return RT_EINVAL;
     forget(p);
-    memcpy(p->fold.name.text, name.ptr, RT_EPOCH_NAME);
-    p->fold.name.text[RT_EPOCH_NAME] = '\0';
+    p->fold.name = name;
     p->fold.at = epoch_at;
     /* Evidence was looked at further than records were stored while it was NAMING. */
     p->frozen = epoch_at + 1;
@@ -82,6 +79,13 @@ void rt_sink_part_name(struct rt_sink_part *p, uint64_t position)
     p->state = RT_SINK_NAMING;
 }
 
+/* Up to where nothing is stored of what begins at `position`. That is at least one position where messages of before may stand under former names: who asks from
+ * the beginning is told so. Position 1 of such a partition is its marker. */
+static uint64_t begins_at(const struct rt_epoch_name *name, uint64_t position)
+{
+    return name->moved && position == 1 ? 1 : position - 1;
+}
+
 static enum rt_sink_step look_for_name(struct rt_sink_part *p, struct rt_str evidence,
                                        uint64_t position)
 {
@@ -94,7 +98,7 @@ static enum rt_sink_step look_for_name(struct rt_sink_part *p, struct rt_str evi
     rt_epoch_text(&p->fold.name, p->index, p->epoch);
     rt_dedupe_clear(&p->dedupe);
     p->frozen = position + 1;
-    p->purged = p->begin - 1;
+    p->purged = begins_at(&p->fold.name, p->begin);
     p->barred.text[0] = '\0';
     rt_sink_part_read(p, p->begin);
     return RT_SINK_FOUND;
@@ -120,9 +124,11 @@ enum rt_sink_step rt_sink_part_look(struct rt_sink_part *p, struct rt_str eviden
 
 void rt_sink_part_adopt(struct rt_sink_part *p, uint64_t position)
 {
+    if (p->fold.name.partitions != p->changed.name.partitions)
+        rt_dedupe_clear(&p->dedupe); /* channels have other homes: keys begin anew */
     p->fold = p->changed;
     rt_epoch_text(&p->fold.name, p->index, p->epoch);
-    p->purged = position - 1;
+    p->purged = begins_at(&p->fold.name, position);
     p->expected = position + 1;
 }
 

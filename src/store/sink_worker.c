@@ -290,11 +290,11 @@ static void post_figures(struct rt_sink_worker *w)
         if (end >= 0 && (uint64_t)end + 1 > p->next)
             w->figures.lag += (uint64_t)end + 1 - (p->next ? p->next : 1);
     }
-    w->figures.rows = w->writer.rows;
-    w->figures.repeats = w->writer.repeats;
-    w->figures.dead = w->writer.dead;
-    w->figures.batches = w->writer.batches;
-    w->figures.fenced = w->owner.fenced;
+    w->figures.rows = w->before.rows + w->writer.rows;
+    w->figures.repeats = w->before.repeats + w->writer.repeats;
+    w->figures.dead = w->before.dead + w->writer.dead;
+    w->figures.batches = w->before.batches + w->writer.batches;
+    w->figures.fenced = w->before.fenced + w->owner.fenced;
     rt_sink_status_figures(w->status, &w->figures);
 }
 
@@ -536,11 +536,90 @@ static void fill(struct rt_sink_worker *w)
     }
 }
 
+/* ---- the partitions that there are ------------------------------------------------------------------------------ */
+
+static int init_parts(struct rt_sink_worker *w)
+{
+    uint32_t count = w->options.partitions;
+    w->parts = rt_calloc(count, sizeof(*w->parts));
+    for (uint32_t i = 0; w->parts && i < count; i++)
+        rt_sink_part_init(&w->parts[i], i, w->options.idempotency_window);
+    return w->parts ? 0 : RT_ENOMEM;
+}
+
+static void close_parts(struct rt_sink_worker *w)
+{
+    rt_sink_batch_deinit(&w->batch);
+    rt_sink_consumer_free(w->consumer);
+    w->consumer = NULL;
+    rt_sink_loader_deinit(&w->loader);
+    rt_sink_owner_deinit(&w->owner);
+    rt_sink_writer_deinit(&w->writer);
+    for (uint32_t i = 0; w->parts && i < w->options.partitions; i++)
+        rt_sink_part_deinit(&w->parts[i]);
+    rt_free(w->parts);
+    w->parts = NULL;
+    w->options.partitions = 0;
+}
+
+static int open_parts(struct rt_sink_worker *w, uint32_t partitions, struct rt_err *err)
+{
+    const struct rt_sink_options *o = &w->options;
+    const struct rt_sink_consumer_options consumer = {
+        .brokers = o->brokers, .topic = o->topic, .conf = o->kafka_conf, .partitions = partitions};
+    w->options.partitions = partitions;
+    bool ok =
+        init_parts(w) == 0 && rt_sink_batch_init(&w->batch, o->batch_rows) == 0 &&
+        rt_sink_writer_init(&w->writer, o->schema, o->topic, w->parts, partitions) == 0 &&
+        rt_sink_owner_init(&w->owner, o->schema, o->topic, o->node, w->parts, partitions) == 0 &&
+        rt_sink_loader_init(&w->loader, o->schema, o->topic) == 0;
+    w->writer.timeout = ANSWER_MS;
+    int code = ok ? rt_sink_consumer_new(&consumer, &w->consumer, err) : rt_err_nomem(err);
+    if (code < 0)
+        close_parts(w);
+    return code;
+}
+
 /* ---- the thread ---------------------------------------------------------------------------------------------- */
+
+static void give_all_back(struct rt_sink_worker *w)
+{
+    struct rt_err err = {0};
+    if (w->pg)
+        (void)flush(w);
+    /* The end of the session gives all locks back; the row tells the others at once. */
+    for (uint32_t i = 0; i < w->options.partitions && w->pg; i++)
+        if (w->parts[i].state != RT_SINK_AWAY && rt_sink_owner_give(&w->owner, i, &err) < 0)
+            break;
+    if (w->options.partitions > 0)
+        post_figures(w);
+    disconnect(w);
+}
+
+/* The topic has another number of partitions. */
+static void begin_again(struct rt_sink_worker *w, uint32_t partitions)
+{
+    struct rt_err err = {0};
+    uint32_t was = w->options.partitions;
+    give_all_back(w);
+    w->before = w->figures;
+    close_parts(w);
+    w->failures = 0;
+    if (open_parts(w, partitions, &err) < 0)
+        put_off(w, err.text);
+    else
+        rt_log(RT_LOG_INFO, "sink", "the topic has another number of partitions",
+               rt_kv_u64("partitions", partitions), rt_kv_u64("was", was));
+}
 
 static void turn(struct rt_sink_worker *w)
 {
     uint64_t now = rt_mono_ms();
+    uint32_t wanted = atomic_load(&w->wanted);
+    if (w->options.partitions != wanted && (now >= w->retry_at || w->options.partitions > 0)) {
+        begin_again(w, wanted);
+        return;
+    }
     if (w->pg)
         renew_due(w);
     if (now < w->retry_at) {
@@ -563,15 +642,7 @@ static void turn(struct rt_sink_worker *w)
 
 static void finish(struct rt_sink_worker *w)
 {
-    struct rt_err err = {0};
-    if (w->pg)
-        (void)flush(w);
-    /* The end of the session gives all locks back; the row tells the others at once. */
-    for (uint32_t i = 0; i < w->options.partitions && w->pg; i++)
-        if (w->parts[i].state != RT_SINK_AWAY && rt_sink_owner_give(&w->owner, i, &err) < 0)
-            break;
-    post_figures(w);
-    disconnect(w);
+    give_all_back(w);
     rt_sink_consumer_free(w->consumer);
     w->consumer = NULL;
 }
@@ -587,52 +658,21 @@ void rt_sink_worker_run(void *worker)
 
 /* ---- life ---------------------------------------------------------------------------------------------------- */
 
-static int init_parts(struct rt_sink_worker *w)
-{
-    uint32_t count = w->options.partitions;
-    w->parts = rt_calloc(count, sizeof(*w->parts));
-    for (uint32_t i = 0; w->parts && i < count; i++)
-        rt_sink_part_init(&w->parts[i], i, w->options.idempotency_window);
-    return w->parts ? 0 : RT_ENOMEM;
-}
-
 int rt_sink_worker_init(struct rt_sink_worker *w, const struct rt_sink_options *options,
                         struct rt_sink_status *status, struct rt_err *err)
 {
     memset(w, 0, sizeof(*w));
     w->options = *options;
     w->status = status;
+    atomic_init(&w->wanted, options->partitions);
     if (options->batch_rows == 0)
         w->options.batch_rows = 1000;
-    const struct rt_sink_consumer_options consumer = {.brokers = options->brokers,
-                                                      .topic = options->topic,
-                                                      .conf = options->kafka_conf,
-                                                      .partitions = options->partitions};
     if (options->partitions == 0)
         return rt_err_set(err, RT_EINVAL, "the topic has no partitions");
-    bool ok = init_parts(w) == 0 && rt_sink_batch_init(&w->batch, w->options.batch_rows) == 0 &&
-              rt_sink_writer_init(&w->writer, options->schema, options->topic, w->parts,
-                                  options->partitions) == 0 &&
-              rt_sink_owner_init(&w->owner, options->schema, options->topic, options->node,
-                                 w->parts, options->partitions) == 0 &&
-              rt_sink_loader_init(&w->loader, options->schema, options->topic) == 0;
-    w->writer.timeout = ANSWER_MS;
-    int code = ok ? rt_sink_consumer_new(&consumer, &w->consumer, err) : rt_err_nomem(err);
-    if (code < 0)
-        rt_sink_worker_deinit(w);
-    return code;
+    return open_parts(w, options->partitions, err);
 }
 
 void rt_sink_worker_deinit(struct rt_sink_worker *w)
 {
-    rt_sink_batch_deinit(&w->batch);
-    rt_sink_consumer_free(w->consumer);
-    w->consumer = NULL;
-    rt_sink_loader_deinit(&w->loader);
-    rt_sink_owner_deinit(&w->owner);
-    rt_sink_writer_deinit(&w->writer);
-    for (uint32_t i = 0; w->parts && i < w->options.partitions; i++)
-        rt_sink_part_deinit(&w->parts[i]);
-    rt_free(w->parts);
-    w->parts = NULL;
+    close_parts(w);
 }

@@ -2,7 +2,8 @@
  *
  *     connect -> [ renew, take or give partitions, locate, fill a batch, store it ]* -> give back
  *
- * Thread: as said; `stopping` and `abort` are set by the loop. */
+ * When the topic has another number of partitions (`wanted`) all is given back and begins anew with that number; rows say by their epochs to which number they belong.
+ * Thread: as said; `stopping`, `abort` and `wanted` are set by the loop. */
 #ifndef RT_STORE_SINK_WORKER_H
 #define RT_STORE_SINK_WORKER_H
 
@@ -17,8 +18,9 @@
 struct rt_sink_worker {
     struct rt_sink_options options;
     struct rt_sink_status *status;
-    _Atomic bool stopping; /* finish what is in hand */
-    _Atomic bool abort;    /* stop waiting for PostgreSQL */
+    _Atomic bool stopping;   /* finish what is in hand */
+    _Atomic bool abort;      /* stop waiting for PostgreSQL */
+    _Atomic uint32_t wanted; /* partitions; options.partitions is what there is now, 0 nothing */
     struct rt_sink_consumer *consumer;
     struct rt_pg *pg; /* NULL: not connected */
     struct rt_sink_part *parts;
@@ -30,7 +32,8 @@ struct rt_sink_worker {
     uint32_t failures;                     /* in a row */
     uint32_t checked;
     struct rt_sink_figures figures;
-    char trouble[160]; /* as pinned */
+    struct rt_sink_figures before; /* of what was there with another number of partitions */
+    char trouble[160];             /* as pinned */
 };
 
 /* On the loop, before and after the thread. */

@@ -143,6 +143,11 @@ int rt_store_new(const struct rt_store_options *options, struct rt_store **ret_s
     return RT_OK;
 }
 
+void rt_store_set_partitions(struct rt_store *s, uint32_t partitions)
+{
+    rt_sink_set_partitions(s->sink, partitions);
+}
+
 int rt_store_read(struct rt_store *s, struct rt_read *read)
 {
     return rt_history_read(s->history, read);

@@ -40,6 +40,8 @@ int rt_store_read(struct rt_store *s, struct rt_read *read);
 int rt_store_read_arg(void *store, struct rt_read *read);
 /* Reading was answered within the last seconds, and the sink stores; `*ret_text` (may be NULL) says what is wrong, "" nothing. */
 bool rt_store_healthy(const struct rt_store *s, const char **ret_text);
+/* The topic has another number of partitions: the sink begins anew, with its share of them. */
+void rt_store_set_partitions(struct rt_store *s, uint32_t partitions);
 /* What waits is answered, the batch in hand is finished, then `closed(arg)` on the loop, never from inside. Once. */
 void rt_store_close(struct rt_store *s, void (*closed)(void *arg), void *arg);
 /* After closed(). NULL is fine. */

@@ -14,11 +14,17 @@ export class EpochFold {
   constructor() {
     this.name = '';
     this.at = 0;
+    this.count = ''; // of partitions, behind a dot; '' where the name does not say it
+  }
+
+  // As positions have it.
+  epoch(partition) {
+    return `${this.name}.${partition}${this.count}`;
   }
 
   // True: the incarnation is another one than before.
   read(evidence, position) {
-    const match = /^([A-Za-z0-9_-]{10})@(\d+)$/.exec(evidence ?? '');
+    const match = /^([A-Za-z0-9_-]{10})@(\d+)(?:\/(\d+)\+?)?$/.exec(evidence ?? '');
     if (!match) return false;
     const [name, known] = [match[1], Number(match[2])];
     const ours = name === this.name;
@@ -27,6 +33,7 @@ export class EpochFold {
     const changed = this.name !== '' && !ours;
     this.name = name;
     this.at = position;
+    this.count = match[3] ? `.${match[3]}` : '';
     return changed;
   }
 }
@@ -52,7 +59,7 @@ function readRecord(line, partitions, changes) {
   if (partition.fold.read(headers['rt-epoch'], partition.next)) changes.push(`partition ${number}: another incarnation at offset ${offset}: ${headers['rt-epoch']}`);
   if ('rt-marker' in headers) return undefined;
   const hash = createHash('md5').update(value).digest('hex');
-  return `${channel}\t${partition.fold.name}.${number}\t${partition.next}\t${headers['rt-id']}\t${headers['rt-key']}\t${hash}\n`;
+  return `${channel}\t${partition.fold.epoch(number)}\t${partition.next}\t${headers['rt-id']}\t${headers['rt-key']}\t${hash}\n`;
 }
 
 // Writes `kafka` and `kafka.json`, of channels that begin with `prefix`. Payloads have no line breaks. Returns how many messages there are in all channels, repetitions

@@ -1,10 +1,11 @@
 // A Kafka producer that sends any bytes as key, value and headers, to a partition of its choice: kcat cannot. Produce version 7 with one record batch of version 2
-// (https://kafka.apache.org/protocol), to the one broker of a test.
+// (https://kafka.apache.org/protocol), to the one broker of a test. Also what an operator does to a topic: CreatePartitions version 0.
 import net from 'node:net';
 
 import { once, within } from './harness.mjs';
 
-const PRODUCE = 0, VERSION = 7;
+const PRODUCE = { key: 0, version: 7 };
+const CREATE_PARTITIONS = { key: 37, version: 0 };
 const ACKS_ALL = -1;
 const TIMEOUT = 30_000;
 
@@ -58,23 +59,36 @@ async function answerTo(socket) {
   throw new Error('Kafka has closed the connection');
 }
 
-// Appends records { key, value, headers: [[NAME, VALUE], ...] }, all at once; texts, bytes or null. Resolves with the offset of the first.
-export async function produce(brokers, topic, partition, records, timestamp = Date.now()) {
+// The answer's body, on a connection of its own.
+async function ask(brokers, { key, version }, body) {
   const [host, port] = brokers.split(':');
-  const batch = batchOf(records, timestamp);
-  const data = array([Buffer.concat([int32(partition), int32(batch.length), batch])]);
-  const request = Buffer.concat([int16(PRODUCE), int16(VERSION), int32(1), string('test'), int16(-1), int16(ACKS_ALL), int32(TIMEOUT), array([Buffer.concat([string(topic), data])])]);
+  const request = Buffer.concat([int16(key), int16(version), int32(1), string('test'), body]);
   const socket = net.connect(Number(port), host);
   try {
     await once(socket, 'connect', TIMEOUT);
     socket.write(Buffer.concat([int32(request.length), request]));
-    const answer = await within(TIMEOUT, 'Kafka answers', answerTo(socket));
-    // Correlation, one topic with its name, one partition: index, error, offset.
-    const at = 4 + 4 + 2 + topic.length + 4 + 4;
-    const error = answer.readInt16BE(at);
-    if (error !== 0) throw new Error(`Kafka refuses the records: error ${error}`);
-    return Number(answer.readBigInt64BE(at + 2));
+    return (await within(TIMEOUT, 'Kafka answers', answerTo(socket))).subarray(4); // behind the correlation
   } finally {
     socket.destroy();
   }
+}
+
+// Appends records { key, value, headers: [[NAME, VALUE], ...] }, all at once; texts, bytes or null. Resolves with the offset of the first.
+export async function produce(brokers, topic, partition, records, timestamp = Date.now()) {
+  const batch = batchOf(records, timestamp);
+  const data = array([Buffer.concat([int32(partition), int32(batch.length), batch])]);
+  const answer = await ask(brokers, PRODUCE, Buffer.concat([int16(-1), int16(ACKS_ALL), int32(TIMEOUT), array([Buffer.concat([string(topic), data])])]));
+  // One topic with its name, one partition: index, error, offset.
+  const at = 4 + 2 + topic.length + 4 + 4;
+  const error = answer.readInt16BE(at);
+  if (error !== 0) throw new Error(`Kafka refuses the records: error ${error}`);
+  return Number(answer.readBigInt64BE(at + 2));
+}
+
+// The topic has `count` partitions from now on.
+export async function addPartitions(brokers, topic, count) {
+  const more = Buffer.concat([string(topic), int32(count), int32(-1)]); // Kafka places them
+  const answer = await ask(brokers, CREATE_PARTITIONS, Buffer.concat([array([more]), int32(TIMEOUT), int8(0)]));
+  const error = answer.readInt16BE(4 + 4 + 2 + topic.length); // behind the throttle, one topic with its name
+  if (error !== 0) throw new Error(`Kafka refuses ${count} partitions: error ${error}`);
 }

@@ -85,7 +85,7 @@ static void build(const struct log_part *log, struct view *view)
 
 static uint32_t partition_of(const char *epoch)
 {
-    const char *dot = strrchr(epoch, '.');
+    const char *dot = strchr(epoch, '.');
     return dot && dot[1] >= '0' && dot[1] < (char)('0' + SIM_PARTS) ? (uint32_t)(dot[1] - '0')
                                                                     : UINT32_MAX;
 }

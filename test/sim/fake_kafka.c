@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "fake_log.h"
+#include "journal/kafka_count.h"
 #include "journal/kafka_producer.h"
 #include "journal/kafka_retire.h"
 #include "journal/kafka_topic.h"
@@ -392,6 +393,86 @@ int rt_kafka_conf_make(const struct rt_kafka_conf *c, enum rt_kafka_role role, b
     (void)err;
     *ret_conf = NULL;
     return 0;
+}
+
+/* ---- journal/kafka_count.h, without its thread ------------------------------------------------------------------- */
+
+struct rt_count {
+    struct rt_count_options options;
+    struct sim_host *host;
+    uint64_t number; /* a question of a former one is stale */
+    bool stopped, answered;
+    struct rt_count_answer answer;
+};
+
+static struct rt_count *counts[SIM_NODES]; /* of the hosts */
+
+struct question {
+    uint32_t host;
+    uint64_t number;
+    uint64_t asked_at; /* ms; 0: none yet */
+};
+
+static void ask(struct rt_count *c, uint64_t delay_ms, uint64_t asked_at);
+
+static void question_arrives(void *payload)
+{
+    const struct question *q = payload;
+    struct rt_count *c = counts[q->host];
+    if (!c || c->number != q->number || c->stopped)
+        return;
+    bool lost = fake_log.down || fake_log.gone || c->host->frozen || sim_fault(50);
+    if (!lost && q->asked_at > 0) {
+        c->answered = true;
+        c->answer = (struct rt_count_answer){q->asked_at, SIM_PARTS};
+        c->options.wake(c->options.arg);
+    }
+    ask(c, lost ? RT_COUNT_AGAIN_MS : RT_COUNT_MS, sim.now / SIM_MS);
+}
+
+static void ask(struct rt_count *c, uint64_t delay_ms, uint64_t asked_at)
+{
+    struct question *q = sim_post(delay_ms * SIM_MS, question_arrives, sizeof(*q));
+    *q = (struct question){c->host->index, c->number, asked_at};
+}
+
+int rt_count_new(const struct rt_count_options *options, struct rt_count **ret_count,
+                 struct rt_err *err)
+{
+    (void)err;
+    static uint64_t number;
+    struct rt_count *c = sim_alloc(sizeof(*c));
+    *c = (struct rt_count){.options = *options, .host = sim.host, .number = ++number};
+    counts[c->host->index] = c;
+    ask(c, 1, 0);
+    *ret_count = c;
+    return 0;
+}
+
+bool rt_count_take(struct rt_count *c, struct rt_count_answer *ret_answer)
+{
+    bool answered = c->answered;
+    if (answered)
+        *ret_answer = c->answer;
+    c->answered = false;
+    return answered;
+}
+
+void rt_count_stop(struct rt_count *c)
+{
+    c->stopped = true;
+}
+
+bool rt_count_ended(const struct rt_count *c)
+{
+    return c->stopped;
+}
+
+void rt_count_free(struct rt_count *c)
+{
+    if (c && counts[c->host->index] == c)
+        counts[c->host->index] = NULL;
+    free(c);
 }
 
 /* ---- consumer --------------------------------------------------------------------------------------------------- */

@@ -46,14 +46,38 @@ int rt_sio_places_new(const struct rt_journal *journal, struct rt_sio_places **r
     uint32_t count = rt_journal_partitions(journal);
     if (count == 0)
         return RT_EINVAL;
-    struct rt_sio_places *p = rt_calloc(1, sizeof(*p) + count * sizeof(p->used[0]));
+    struct rt_sio_places *p = rt_calloc(1, sizeof(*p));
     if (!p)
         return RT_ENOMEM;
+    p->used = rt_calloc(count, sizeof(*p->used));
+    if (!p->used) {
+        rt_free(p);
+        return RT_ENOMEM;
+    }
     p->journal = journal;
     p->count = count;
     p->base = BASE_LOW + (uint64_t)rt_random_below(BASE_SPAN) * 65536;
     *ret_places = p;
     return 0;
+}
+
+void rt_sio_places_free(struct rt_sio_places *p)
+{
+    if (p)
+        rt_free(p->used);
+    rt_free(p);
+}
+
+void rt_sio_places_recount(struct rt_sio_places *p)
+{
+    rt_free(p->used);
+    p->count = rt_journal_partitions(p->journal);
+    p->used = rt_calloc(p->count, sizeof(*p->used));
+}
+
+static bool is_used(const struct rt_sio_places *p, uint32_t partition)
+{
+    return !p->used || p->used[partition];
 }
 
 /* The same on every node. */
@@ -65,7 +89,8 @@ static uint32_t check_of(const char *epoch)
 
 void rt_sio_places_use(struct rt_sio_places *p, struct rt_str channel)
 {
-    p->used[rt_partition_of(channel, p->count)] = true;
+    if (p->used)
+        p->used[rt_partition_of(channel, p->count)] = true;
 }
 
 struct rt_sio_place rt_sio_places_of(const struct rt_sio_places *p, struct rt_str channel)
@@ -95,14 +120,14 @@ void rt_sio_places_write(const struct rt_sio_places *p, const uint64_t *offsets,
     uint32_t check = 0;
     char sep = '~';
     for (uint32_t i = 0; i < p->count; i++) {
-        if (offsets ? offsets[i] > 0 : p->used[i])
+        if (offsets ? offsets[i] > 0 : is_used(p, i))
             check = add_check(p, check, i);
     }
     size_t start = out->len;
     rt_buf_add_byte(out, '~');
     rt_sio_base36_write(out, check % CHECKS);
     for (uint32_t i = 0; i < p->count; i++) {
-        if (offsets ? offsets[i] == 0 : !p->used[i])
+        if (offsets ? offsets[i] == 0 : !is_used(p, i))
             continue;
         rt_buf_add_byte(out, (uint8_t)sep);
         rt_sio_base36_write(out, i);

@@ -16,11 +16,15 @@ struct rt_sio_places {
     const struct rt_journal *journal;
     uint64_t base; /* added to stamps: those of different processes are told apart */
     uint32_t count;
-    bool used[];
+    bool *used; /* NULL: there was no memory for it, all count as used */
 };
 
 /* RT_EINVAL: the journal has no partitions. */
 int rt_sio_places_new(const struct rt_journal *journal, struct rt_sio_places **ret_places);
+/* NULL is fine. */
+void rt_sio_places_free(struct rt_sio_places *p);
+/* The journal has another number of partitions: none is used, offsets of before are void. */
+void rt_sio_places_recount(struct rt_sio_places *p);
 /* A socket joins this channel. */
 void rt_sio_places_use(struct rt_sio_places *p, struct rt_str channel);
 /* Where the channel stands: its partition, offset and a check of its epoch. */

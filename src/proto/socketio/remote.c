@@ -450,7 +450,7 @@ void rt_sio_remote_stop(struct rt_sio_recovery *r)
         free_save(save);
     }
     r->cluster = NULL;
-    rt_free(r->places);
+    rt_sio_places_free(r->places);
     rt_buf_deinit(&r->state);
     rt_buf_deinit(&r->sealed);
 }

@@ -9,6 +9,7 @@
 #include "proto/socketio/once.h"
 #include "proto/socketio/remote.h"
 #include "proto/socketio/socket.h"
+#include "proto/socketio/socketio.h"
 
 #define WHOLE_MS  8000u
 #define BEHIND_MS 2000u /* for this node to deliver what the client has seen on another one */
@@ -626,4 +627,30 @@ void rt_sio_resume_drop_all(struct rt_sio_client *client)
         undo_socket(m);
         release(m);
     }
+}
+
+/* ---- another number of partitions ---- */
+
+/* Partitions that matter are those of channels with subscribers. */
+static void use_occupied(struct rt_sio_places *places, const struct rt_hub *hub)
+{
+    size_t pos = 0;
+    for (struct rt_channel *c = rt_hub_next_channel(hub, &pos); c;
+         c = rt_hub_next_channel(hub, &pos))
+        if (rt_channel_subscribers(c) > 0)
+            rt_sio_places_use(places, rt_channel_name(c));
+}
+
+void rt_socketio_log_moved(struct rt_socketio *s)
+{
+    struct rt_sio_recovery *r = s->recovery;
+    if (!r || !r->places)
+        return;
+    rt_list_for_safe(node, next, &r->resumes) {
+        struct rt_sio_resume *m = RT_CONTAINER(node, struct rt_sio_resume, link);
+        if (m->offsets)
+            fail(m);
+    }
+    rt_sio_places_recount(r->places);
+    use_occupied(r->places, s->hub);
 }

@@ -24,6 +24,9 @@ int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,
 /* This node has others beside it: ids reach sockets on all of them, and, where they share a log, sessions come back on any of them. After the journal was
  * set, before the first client. RT_ENOMEM. */
 int rt_socketio_join_cluster(struct rt_socketio *s, struct rt_cluster *cluster, struct rt_err *err);
+/* The log that nodes share has another number of partitions: tokens name the new ones from now on. Sessions that are being brought over from another node begin anew
+ * (`recovered: false`). */
+void rt_socketio_log_moved(struct rt_socketio *s);
 /* See rt_eio_drain(). */
 void rt_socketio_drain(struct rt_socketio *s, uint64_t jitter_ms, void (*drained)(void *arg),
                        void *arg);

@@ -46,7 +46,7 @@ struct node {
     struct rt_journal *journal;
     struct got *got;
     size_t count, cap;
-    unsigned answers, ready, relieved, gaps, committed;
+    unsigned answers, ready, relieved, gaps, committed, moves;
     bool closed;
     char error[600];
 };
@@ -158,6 +158,12 @@ UNUSED static void on_gap(void *arg, uint32_t partition)
     (void)partition;
     ((struct node *)arg)->gaps++;
 }
+UNUSED static void on_moved(void *arg, uint32_t partitions)
+{
+    struct node *n = arg;
+    n->moves++;
+    assert_int_equal(rt_journal_kafka_partitions(n->journal), partitions);
+}
 UNUSED static void on_relieved(void *arg)
 {
     ((struct node *)arg)->relieved++;
@@ -187,6 +193,7 @@ UNUSED static void node_init(struct node *n, const char *brokers)
         .committed = on_committed,
         .ready = on_ready,
         .gap = on_gap,
+        .moved = on_moved,
         .arg = n,
     };
 }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/err.h"
 #include "journal/kafka_epoch.h"
 
 #define A "aaaaaaaaaa"
@@ -42,12 +43,45 @@ static void test_unreadable(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "",        "@",      A,       A "@",          A "@x",
-        A "@-1",   "aaaa@1", A "a@1", "aaaaa aaaa@1", A "@18446744073709551616",
-        "@" A "@1"};
+        "",         "@",        A,        A "@",          A "@x",
+        A "@-1",    "aaaa@1",   A "a@1",  "aaaaa aaaa@1", A "@18446744073709551616",
+        "@" A "@1", A "@1/",    A "@1/+", A "@1/0",       A "@1/65536",
+        A "@1/x",   A "@1/2/3", A "@1/2-"};
     struct rt_epoch_fold fold = {0};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         expect_read(&fold, texts[i], 10, RT_EPOCH_SAME, "", 0);
+}
+
+/* The number of partitions is part of the name, in evidence and in the epoch's text. */
+static void test_number(void **state)
+{
+    (void)state;
+    struct rt_epoch_fold fold = {0};
+    struct rt_epoch_name name;
+    uint32_t partition = 0;
+    char evidence[RT_EVIDENCE_TEXT + 1], text[RT_EPOCH_TEXT + 1];
+    expect_read(&fold, A "@0", 1, RT_EPOCH_NAMED, A, 1);
+    assert_int_equal(fold.name.partitions, 0);
+    expect_read(&fold, B "@1/16", 2, RT_EPOCH_NAMED, B, 2);
+    assert_int_equal(fold.name.partitions, 16);
+    assert_false(fold.name.moved);
+    rt_epoch_make(&name, 65535, true);
+    assert_int_equal(rt_epoch_evidence(&name, UINT64_MAX - 1, evidence), RT_EPOCH_NAME + 28);
+    expect_read(&fold, evidence, UINT64_MAX, RT_EPOCH_NAMED, name.text, UINT64_MAX);
+    assert_int_equal(fold.name.partitions, 65535);
+    assert_true(fold.name.moved);
+    rt_epoch_text(&name, 65534, text);
+    assert_int_equal(rt_epoch_parse(rt_str_c(text), &name, &partition), 0);
+    assert_string_equal(name.text, fold.name.text);
+    assert_int_equal(name.partitions, 65535);
+    assert_int_equal(partition, 65534);
+    assert_int_equal(rt_epoch_parse(RT_STR(A ".7"), &name, &partition), 0);
+    assert_int_equal(name.partitions, 0);
+    assert_int_equal(partition, 7);
+    static const char *const wrong[] = {A,         A ".",      A ".x",  A ".1.",     A ".1.0",
+                                        A ".1.-1", A ".1.2.3", "a.1.2", A ".1.65536"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(rt_epoch_parse(rt_str_c(wrong[i]), &name, &partition), RT_EINVAL);
 }
 
 static void test_text(void **state)
@@ -56,8 +90,8 @@ static void test_text(void **state)
     struct rt_epoch_name name, other;
     char evidence[RT_EVIDENCE_TEXT + 1];
     char text[RT_EPOCH_TEXT + 1];
-    rt_epoch_make(&name);
-    rt_epoch_make(&other);
+    rt_epoch_make(&name, 0, false);
+    rt_epoch_make(&other, 0, false);
     assert_int_equal(strlen(name.text), RT_EPOCH_NAME);
     assert_string_not_equal(name.text, other.text);
     struct rt_epoch_fold fold = {0};
@@ -66,6 +100,10 @@ static void test_text(void **state)
     expect_read(&fold, evidence, UINT64_MAX, RT_EPOCH_NAMED, name.text, UINT64_MAX);
     rt_epoch_text(&name, UINT32_MAX, text);
     assert_int_equal(strlen(text), RT_EPOCH_NAME + 11);
+    name.partitions = RT_EPOCH_COUNT;
+    rt_epoch_text(&name, RT_EPOCH_COUNT - 1, text);
+    assert_int_equal(strlen(text), RT_EPOCH_TEXT);
+    name.partitions = 0;
     memcpy(name.text, A, sizeof(A));
     rt_epoch_text(&name, 7, text);
     assert_string_equal(text, A ".7");
@@ -106,7 +144,7 @@ static void catch_up(struct node *n, uint32_t most)
             n->asked = false;
     if (n->next > end && !n->fold.name.text[0] && !n->asked) {
         struct rt_epoch_name made;
-        rt_epoch_make(&made);
+        rt_epoch_make(&made, 4, false);
         append(n, &made);
         n->asked = true;
     }
@@ -176,11 +214,9 @@ static void test_cut_is_seen_by_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_unreadable),
-        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_nodes_agree),
-        cmocka_unit_test(test_cut_is_seen_by_all),
+        cmocka_unit_test(test_rules),       cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_text),        cmocka_unit_test(test_number),
+        cmocka_unit_test(test_nodes_agree), cmocka_unit_test(test_cut_is_seen_by_all),
     };
     return cmocka_run_group_tests_name("kafka_epoch", tests, NULL, NULL);
 }

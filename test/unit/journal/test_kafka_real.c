@@ -394,6 +394,149 @@ static void test_topic_made_anew(void **state)
     node_deinit(&b);
 }
 
+/* ---- partitions that are added ---------------------------------------------------------------------------------- */
+
+static void add_partitions(rd_kafka_t *rk, const char *topic, size_t total)
+{
+    char text[200];
+    size_t count = 0;
+    rd_kafka_NewPartitions_t *more = rd_kafka_NewPartitions_new(topic, total, text, sizeof(text));
+    assert_non_null(more);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_CreatePartitions(rk, &more, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
+    assert_non_null(event);
+    const rd_kafka_topic_result_t **results = rd_kafka_CreatePartitions_result_topics(
+        rd_kafka_event_CreatePartitions_result(event), &count);
+    assert_int_equal(count, 1);
+    assert_int_equal(rd_kafka_topic_result_error(results[0]), 0);
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_NewPartitions_destroy(more);
+}
+
+#define ROOMS 12u
+
+/* One message a room, each surely stored; `number` tells its place in the order of the room. */
+static void store_in_rooms(struct node *n, int number)
+{
+    for (unsigned i = 0; i < ROOMS; i++) {
+        char room[24], data[24];
+        snprintf(room, sizeof(room), "room%u", i);
+        snprintf(data, sizeof(data), "%u/%d", i, number);
+        store(n, room, data);
+    }
+}
+
+/* All of the rooms' messages from `first` to `last`, in the order in which they were acknowledged, each once. */
+static void expect_rooms(const struct node *n, int first, int last)
+{
+    int next[ROOMS];
+    for (unsigned i = 0; i < ROOMS; i++)
+        next[i] = first;
+    for (size_t k = 0; k < n->count; k++) {
+        unsigned room;
+        int number;
+        if (sscanf(n->got[k].data, "%u/%d", &room, &number) != 2)
+            continue;
+        assert_int_equal(number, next[room]);
+        next[room]++;
+    }
+    for (unsigned i = 0; i < ROOMS; i++)
+        assert_int_equal(next[i], last + 1);
+}
+
+#define WAIT_ALL(a, b, condition)                                                                \
+    do {                                                                                         \
+        uint64_t all_until = rt_mono_ms() + DEADLINE_MS;                                         \
+        while (!(condition)) {                                                                   \
+            rt_loop_turn((a)->loop, 5);                                                          \
+            rt_loop_turn((b)->loop, 5);                                                          \
+            if (rt_mono_ms() > all_until)                                                        \
+                fail_msg("%s:%d: never: %s (%s; %s)", __FILE__, __LINE__, #condition, health(a), \
+                         health(b));                                                             \
+        }                                                                                        \
+    } while (0)
+
+/* Nodes follow without a restart; nothing acknowledged is missing or out of order, and a node that starts then comes to the same. */
+static void test_partitions_added(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    struct node a, b;
+    struct pub p, late;
+    open_on(&a, "added", 2);
+    open_on(&b, "added", 2);
+    store_in_rooms(&a, 0);
+    store_in_rooms(&b, 1);
+    char epoch[RT_EPOCH_MAX + 1];
+    snprintf(epoch, sizeof(epoch), "%s", rt_journal_kafka_epoch(a.journal, 1));
+    rd_kafka_t *rk = client_new();
+    add_partitions(rk, "added", 5);
+    uint64_t began = rt_mono_ms();
+    /* Both see it within 10 s, refuse, and say why. */
+    WAIT_ALL(&a, &b, !healthy(&a) && !healthy(&b));
+    assert_true(rt_mono_ms() - began < 10000);
+    assert_non_null(strstr(health(&a), "5 partitions"));
+    append_text(&a, &p, "room1", "no");
+    assert_int_equal(p.returned, RT_EAGAIN);
+    assert_non_null(strstr(p.append.text, "still goes by 2"));
+    release(&p);
+    /* They follow, once nobody can go by the former number any more. */
+    WAIT_ALL(&a, &b, a.moves == 1 && b.moves == 1 && healthy(&a) && healthy(&b));
+    assert_true(rt_mono_ms() - began >= 15000);
+    assert_int_equal(rt_journal_kafka_partitions(a.journal), 5);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_string_equal(rt_journal_kafka_epoch(a.journal, i),
+                            rt_journal_kafka_epoch(b.journal, i));
+    assert_string_not_equal(rt_journal_kafka_epoch(a.journal, 1), epoch);
+    store_in_rooms(&b, 2);
+    store_in_rooms(&a, 3);
+    append_text(&a, &late, "room1", "last");
+    await(&late);
+    assert_int_equal(late.append.status, RT_OK);
+    WAIT_ALL(&a, &b, has(&a, "last") && has(&b, "last"));
+    release(&late);
+    expect_rooms(&a, 0, 3);
+    expect_rooms(&b, 0, 3);
+    assert_int_equal(a.gaps + b.gaps, 0);
+    /* Who starts now has what the new epochs have, and not what is of former ones. */
+    close_node(&b);
+    b.count = 0;
+    open_node(&b);
+    WAIT(&b, has(&b, "last"));
+    expect_rooms(&b, 2, 3);
+    assert_string_equal(rt_journal_kafka_epoch(a.journal, 4), rt_journal_kafka_epoch(b.journal, 4));
+    rd_kafka_destroy(rk);
+    node_deinit(&a);
+    node_deinit(&b);
+}
+
+/* They were added while no node ran: who starts waits until nobody can go by the former number, then begins new epochs. */
+static void test_partitions_added_before_start(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    struct node n;
+    open_on(&n, "added.before", 2);
+    store_in_rooms(&n, 0);
+    close_node(&n);
+    rd_kafka_t *rk = client_new();
+    add_partitions(rk, "added.before", 3);
+    rd_kafka_destroy(rk);
+    n.count = 0;
+    uint64_t began = rt_mono_ms();
+    open_node(&n);
+    assert_true(rt_mono_ms() - began >= 15000);
+    WAIT(&n, healthy(&n));
+    store_in_rooms(&n, 1);
+    WAIT(&n, n.count == ROOMS);
+    expect_rooms(&n, 1, 1);
+    for (size_t i = 0; i < n.count; i++)
+        assert_true(n.got[i].offset > 1); /* at 1 is what was there, or the marker */
+    node_deinit(&n);
+}
+
 static void delete_records(rd_kafka_t *rk, const char *topic, int64_t before)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
@@ -482,10 +625,16 @@ static void test_topic_gone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_topic_at_boot),          cmocka_unit_test(test_many_and_restart),
-        cmocka_unit_test(test_other_producers),        cmocka_unit_test(test_broker_killed),
-        cmocka_unit_test(test_broker_frozen),          cmocka_unit_test(test_topic_made_anew),
-        cmocka_unit_test(test_overtaken_by_retention), cmocka_unit_test(test_topic_gone),
+        cmocka_unit_test(test_topic_at_boot),
+        cmocka_unit_test(test_many_and_restart),
+        cmocka_unit_test(test_other_producers),
+        cmocka_unit_test(test_broker_killed),
+        cmocka_unit_test(test_broker_frozen),
+        cmocka_unit_test(test_topic_made_anew),
+        cmocka_unit_test(test_overtaken_by_retention),
+        cmocka_unit_test(test_topic_gone),
+        cmocka_unit_test(test_partitions_added),
+        cmocka_unit_test(test_partitions_added_before_start),
     };
     return cmocka_run_group_tests_name("kafka_real", tests, start_kafka, stop_kafka);
 }

@@ -16,12 +16,13 @@ struct fake {
     struct rt_journal base;
     const char *epochs[PARTITIONS];
     uint64_t offsets[PARTITIONS];
+    uint32_t partitions; /* 0: PARTITIONS */
 };
 
 static uint32_t partitions(const struct rt_journal *j)
 {
-    (void)j;
-    return PARTITIONS;
+    const struct fake *f = RT_CONTAINER(j, struct fake, base);
+    return f->partitions ? f->partitions : PARTITIONS;
 }
 
 static const char *delivered(const struct rt_journal *j, uint32_t partition, uint64_t *ret_offset)
@@ -74,8 +75,8 @@ static void there_and_back(void **state)
     assert_true(other->base != p->base);
     f.epochs[3] = "e.3";
     assert_false(rt_sio_places_read(other, rt_buf_str(&out), got));
-    rt_free(other);
-    rt_free(p);
+    rt_sio_places_free(other);
+    rt_sio_places_free(p);
     rt_buf_deinit(&out);
 }
 
@@ -91,8 +92,41 @@ static void given_offsets(void **state)
     assert_true(rt_glob_match(RT_STR("~*~1-7.3-z"), rt_buf_str(&out)));
     assert_true(rt_sio_places_read(p, rt_buf_str(&out), got));
     assert_memory_equal(got, offsets, sizeof(got));
-    rt_free(p);
+    rt_sio_places_free(p);
     rt_buf_deinit(&out);
+}
+
+/* Partitions are added: tokens of before say nothing any more, those of now name the new ones; without memory they name all. */
+static void partitions_change(void **state)
+{
+    (void)state;
+    struct fake f;
+    struct rt_sio_places *p;
+    struct rt_buf old = RT_BUF_INIT, now = RT_BUF_INIT;
+    uint64_t got[PARTITIONS] = {0};
+    start(&f, &p);
+    f.partitions = 2;
+    rt_sio_places_recount(p);
+    p->used[1] = true;
+    text_of(p, NULL, &old);
+    f.partitions = PARTITIONS;
+    f.epochs[1] = "x.1.4";
+    f.epochs[3] = "x.3.4";
+    rt_sio_places_recount(p);
+    assert_int_equal(p->count, PARTITIONS);
+    text_of(p, NULL, &now);
+    assert_int_equal(now.len, 0);
+    assert_false(rt_sio_places_read(p, rt_buf_str(&old), got));
+    rt_alloc_fail_at(1, 0);
+    rt_sio_places_recount(p);
+    rt_alloc_fail_at(0, 0);
+    rt_sio_places_use(p, RT_STR("room"));
+    text_of(p, NULL, &now);
+    assert_true(rt_glob_match(RT_STR("~*~0-a.1-0.2-rs.3-1000"), rt_buf_str(&now)));
+    assert_true(rt_sio_places_read(p, rt_buf_str(&now), got));
+    rt_sio_places_free(p);
+    rt_buf_deinit(&old);
+    rt_buf_deinit(&now);
 }
 
 static void what_is_no_place(void **state)
@@ -111,7 +145,7 @@ static void what_is_no_place(void **state)
     }
     uint64_t got[PARTITIONS] = {0};
     assert_true(rt_sio_places_read(p, RT_STR_NONE, got));
-    rt_free(p);
+    rt_sio_places_free(p);
     f.base.ops = &alone;
     assert_int_equal(rt_sio_places_new(&f.base, &p), RT_EINVAL);
 }
@@ -176,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(given_offsets),
+        cmocka_unit_test(partitions_change),
         cmocka_unit_test(what_is_no_place),
         cmocka_unit_test(tokens),
         cmocka_unit_test(ids),

@@ -62,6 +62,33 @@ static void test_other_name_and_broken(void **state)
     rt_sink_part_deinit(&p);
 }
 
+/* The topic has got another number of partitions: keys begin anew, and who asks from the beginning of the new epoch is told that there may have been more. */
+static void test_other_number(void **state)
+{
+    (void)state;
+    struct rt_sink_part p;
+    uint64_t first = 0;
+    const struct rt_message m = {.offset = 9, .time = 1000, .key = RT_STR("k")};
+    rt_sink_part_init(&p, 3, 1000);
+    assert_int_equal(rt_sink_part_load(&p, RT_STR(A ".3.16"), 5, 10, 2), 0);
+    assert_int_equal(p.fold.name.partitions, 16);
+    assert_false(rt_dedupe_record(&p.dedupe, RT_STR("c"), &m, &first));
+    rt_sink_part_read(&p, 10);
+    assert_int_equal(look(&p, A "@9/16", 10), RT_SINK_TAKEN);
+    assert_int_equal(look(&p, B "@10/32+", 11), RT_SINK_NAMED);
+    rt_sink_part_adopt(&p, 11);
+    assert_string_equal(p.epoch, B ".3.32");
+    assert_int_equal(p.purged, 10);
+    assert_false(rt_dedupe_find(&p.dedupe, RT_STR("c"), &m, &first));
+    /* A partition that was added begins with its marker. */
+    rt_sink_part_load_nothing(&p);
+    rt_sink_part_name(&p, 1);
+    assert_int_equal(look(&p, A "@0/32+", 1), RT_SINK_FOUND);
+    assert_string_equal(p.epoch, A ".3.32");
+    assert_int_equal(p.purged, 1);
+    rt_sink_part_deinit(&p);
+}
+
 static void test_load_refuses(void **state)
 {
     (void)state;
@@ -79,6 +106,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_named_from_the_beginning),
         cmocka_unit_test(test_other_name_and_broken),
+        cmocka_unit_test(test_other_number),
         cmocka_unit_test(test_load_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,74 @@
+/* What /metrics says of the Kafka journal. */
+#include "journal/kafka_internal.h"
+
+static double read_bytes(void *arg)
+{
+    return (double)((const struct rt_kafka *)arg)->bytes;
+}
+
+static double read_waiting(void *arg)
+{
+    return (double)rt_sequencer_stats(((const struct rt_kafka *)arg)->sequencer).waiting;
+}
+
+static double read_overflowed(void *arg)
+{
+    const struct rt_kafka *k = arg;
+    return (double)(k->overflowed_before + rt_sequencer_stats(k->sequencer).dropped_as_full);
+}
+
+static double read_partitions(void *arg)
+{
+    return ((const struct rt_kafka *)arg)->partitions;
+}
+
+static const double second_bounds[] = {.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 5, 30};
+
+static struct rt_metric counter(const char *name, const char *help)
+{
+    return (struct rt_metric){.name = name, .help = help, .type = RT_COUNTER};
+}
+
+void rt_kafka_init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
+{
+    rt_journal_meter_init(&k->meter, metrics);
+    k->meter.queue_bytes.read = read_bytes;
+    k->meter.queue_bytes.arg = k;
+    k->meter.up.value = 0;
+    k->produce =
+        (struct rt_metric){.name = "kafka_produce_seconds",
+                           .help = "Time from append to report.",
+                           .type = RT_HISTOGRAM,
+                           .bounds = second_bounds,
+                           .bound_count = sizeof(second_bounds) / sizeof(second_bounds[0])};
+    k->tailed = counter("kafka_tail_records_total", "Records read from the log.");
+    k->skipped =
+        counter("kafka_skipped_total", "Records skipped: their idempotency key had been used.");
+    k->epochs =
+        counter("kafka_epoch_changes_total", "Partitions that were not the ones they had been.");
+    k->restarts = counter("kafka_producer_restarts_total", "Producers made after a fatal error.");
+    k->early = counter("kafka_early_records_total", "Records that other nodes brought early.");
+    k->waiting = (struct rt_metric){.name = "kafka_reorder_waiting",
+                                    .help = "Early records that wait for what is before them.",
+                                    .type = RT_GAUGE,
+                                    .read = read_waiting,
+                                    .arg = k};
+    k->overflowed =
+        counter("kafka_reorder_dropped_total",
+                "Early records given up because too many waited: the tail brings them.");
+    k->overflowed.read = read_overflowed;
+    k->overflowed.arg = k;
+    k->moves = counter("kafka_partition_changes_total",
+                       "Changes of the topic's number of partitions that this node has followed.");
+    k->partition_count =
+        (struct rt_metric){.name = "kafka_partitions",
+                           .help = "Partitions of the topic, as this node goes by.",
+                           .type = RT_GAUGE,
+                           .read = read_partitions,
+                           .arg = k};
+    struct rt_metric *all[] = {&k->waiting, &k->overflowed,     &k->produce,  &k->tailed,
+                               &k->skipped, &k->epochs,         &k->restarts, &k->early,
+                               &k->moves,   &k->partition_count};
+    for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
+        rt_metrics_register(metrics, all[i]);
+}

@@ -1,0 +1,142 @@
+// What operators do to the log of a running cluster (docs/kafka.md): partitions added, records of other programs.
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before } from 'node:test';
+
+import { PATIENCE, shareCluster } from './cluster.mjs';
+import { configPath, defer, test, until } from './harness.mjs';
+import { addPartitions } from './producer.mjs';
+import { connect } from './socketio.mjs';
+
+const MINUTES = { timeout: 300_000 };
+const NODES = ['n1', 'n2', 'n3'];
+const ROOMS = [...Array(6).keys()].map((i) => `room:${i}`);
+const FROZEN = 4; // the rooms from here on are published to on the node that is frozen
+const MORE = 32;
+const shared = shareCluster({ before, after }, { nodes: 3, without: ['nginx'], config: configPath('cluster_operator.yaml') });
+
+// Publishes to one room, each message after the one before was acknowledged, on one of the nodes after the other; `acknowledged` has { data, epoch, offset }.
+class Publisher {
+  constructor(room, nodes) {
+    this.room = room;
+    this.nodes = nodes;
+    this.acknowledged = [];
+    this.answers = { ok: 0, retry: 0, unknown: 0 };
+    this.stopped = false;
+    this.ended = this.run();
+    this.ended.catch(() => {}); // stop() tells
+  }
+
+  async run() {
+    const { cluster } = shared;
+    for (let i = 0; !this.stopped; i++) {
+      const data = `${this.room}#${i}`, key = randomUUID();
+      for (let tries = 0; !this.stopped; tries++) {
+        const response = await fetch(`${cluster.nodeUrl(this.nodes[(i + tries) % this.nodes.length])}/api/publish`, {
+          method: 'POST',
+          headers: { 'x-api-key': cluster.env.RT_API_KEY },
+          body: JSON.stringify({ channel: this.room, data, idempotency_key: key }),
+          signal: AbortSignal.timeout(60_000),
+        });
+        const body = await response.json();
+        const status = response.ok ? 'ok' : body.code;
+        assert.ok(status in this.answers, `${data}: ${JSON.stringify(body)}`);
+        this.answers[status]++;
+        if (status === 'ok') {
+          this.acknowledged.push({ data, ...body.result });
+          break;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 100)); // as Retry-After asks, but sooner
+      }
+    }
+  }
+
+  stop() {
+    this.stopped = true;
+    return this.ended;
+  }
+}
+
+// What was acknowledged, in its order, each once; what was answered `unknown` may be there once more.
+function assertDelivered(seen, acknowledged, who) {
+  const first = [...new Set(seen)];
+  const wanted = acknowledged.map((m) => m.data);
+  assert.deepEqual(first.filter((data) => wanted.includes(data)), wanted, who);
+}
+
+test('partitions are added under load, one node is frozen meanwhile: every node follows by itself, nothing acknowledged is missing or out of order', MINUTES, async (t) => {
+  const { cluster } = shared;
+  const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = cluster.env;
+  const streams = [];
+  for (const name of NODES) for (const room of ROOMS) streams.push({ name, room, seen: await cluster.listen(t, name, room) });
+  const socket = await connect(t, cluster.nodeUrl('n2'));
+  for (const room of ROOMS) assert.equal(await socket.emitWithAck('join', room), 'joined');
+  const publishers = ROOMS.map((room, i) => new Publisher(room, i < FROZEN ? ['n1', 'n2'] : ['n3']));
+  defer(t, () => publishers.forEach((p) => p.stop().catch(() => {}))); // of a test that has failed
+  const enough = (n) => until(`${n} more are acknowledged in each room`, () => publishers.every((p) => p.acknowledged.length >= p.mark + n), PATIENCE);
+  const mark = () => publishers.forEach((p) => (p.mark = p.acknowledged.length));
+  mark();
+  await enough(20);
+  const before = publishers.map((p) => p.acknowledged.at(-1));
+
+  const began = performance.now();
+  await cluster.act('pause', 'n3'); // it believes in 16 when it wakes, with messages on their way
+  await addPartitions(brokers, topic, MORE);
+  await Promise.all(['n1', 'n2'].map((name) => until(`${name} has seen it`, async () => {
+    const ready = await cluster.ready(name);
+    return ready.status === 503 && /the topic has 32 partitions now, this node still goes by 16/.test(ready.backends.log.last_error);
+  }, PATIENCE)));
+  assert.ok(performance.now() - began < 10_000, 'seen within 10 s');
+  const follows = (name) => until(`${name} follows`, async () => (await cluster.metric(name, 'kafka_partitions')) === MORE && (await cluster.ready(name)).status === 200, 60_000);
+  await Promise.all(['n1', 'n2'].map(follows));
+  await cluster.act('resume', 'n3');
+  await follows('n3');
+  mark();
+  await enough(20);
+  for (const p of publishers) await p.stop();
+
+  // Homes have moved, positions have new epochs, each room has one at a time.
+  for (const [i, p] of publishers.entries()) {
+    const epochs = [...new Set(p.acknowledged.filter((m) => m.offset > 0).map((m) => m.epoch))];
+    assert.equal(epochs.length, 2, `${p.room}: ${epochs}`);
+    assert.ok(epochs[0].endsWith('.16') && epochs[1].endsWith('.32'), `${epochs}`);
+    assert.equal(before[i].epoch, epochs[0]);
+    if (i < FROZEN) assert.ok(p.answers.retry > 0);
+  }
+  assert.ok(publishers.some((p) => p.acknowledged[0].epoch.split('.')[1] !== p.acknowledged.at(-1).epoch.split('.')[1]), 'no room has moved: other names are needed');
+
+  // Who stayed connected has everything in order, on every node.
+  for (const { name, room, seen } of streams) {
+    const { acknowledged } = publishers[ROOMS.indexOf(room)];
+    await until(`${name} has delivered ${room}`, () => seen.got.some((m) => m.data === acknowledged.at(-1).data), PATIENCE);
+    assertDelivered(seen.got.map((m) => m.data), acknowledged, `${room} on ${name}`);
+    assert.equal(seen.gaps, 0);
+  }
+  assert.ok(socket.connected);
+  for (const p of publishers) {
+    const got = () => socket.of('message').map((args) => args[0]).filter((data) => data?.startsWith?.(`${p.room}#`));
+    await until(`the socket has ${p.room}`, () => got().includes(p.acknowledged.at(-1).data), PATIENCE);
+    assertDelivered(got(), p.acknowledged, `${p.room} of the socket`);
+  }
+
+  // Everything acknowledged is a row, under the epoch that was said; older positions are told to be of another epoch, and the beginning not to be all.
+  const all = publishers.flatMap((p) => p.acknowledged.filter((m) => m.offset > 0).map((m) => `${p.room}\t${m.epoch}\t${m.offset}`));
+  await until('PostgreSQL has all of it', async () => {
+    const rows = new Set((await cluster.rows('SELECT channel, epoch, "offset" FROM rtbroker.message')).map((row) => row.join('\t')));
+    return all.every((row) => rows.has(row));
+  }, 2 * PATIENCE);
+  await cluster.act('kill', 'n3');
+  await cluster.act('start', 'n3');
+  for (const name of ['n1', 'n3']) {
+    for (const [i, room] of ROOMS.entries()) {
+      const { epoch, offset } = before[i];
+      await assert.rejects(cluster.api(name, 'history', { channel: room, limit: 10, since: { epoch, offset } }), /416.*epoch/);
+      const page = await cluster.api(name, 'history', { channel: room, limit: 1000, since: { offset: 0 } });
+      assert.equal(page.gap, true, `${room} on ${name}: what is of a former epoch is not hidden`);
+      const now = publishers[i].acknowledged.filter((m) => m.epoch === page.epoch);
+      assertDelivered(page.publications.map((m) => m.data), now, `history of ${room} on ${name}`);
+      const rest = await cluster.api(name, 'history', { channel: room, limit: 1000, since: { epoch: page.epoch, offset: now[0].offset } });
+      assert.ok(!rest.gap, 'from a position of this epoch nothing is missing');
+    }
+  }
+});
