@@ -19,14 +19,34 @@ static int refuse(const struct rt_check *c, const struct rt_mark *mark, const ch
     return 0;
 }
 
+/* Whoever can write to Redis speaks for the log and to all clients. */
+static void check_secret(const struct rt_check *c, const struct rt_redis_url *url)
+{
+    const struct rt_config *config = c->config;
+    /* A file that cannot be read has been named already. */
+    if (c->errors->count > 0 && rt_tree_at(c->root, RT_STR("cluster.secret_file")))
+        return;
+    if (config->cluster.secret[0] != '\0' || config->cluster.insecure || rt_redis_url_is_local(url))
+        return;
+    rt_conf_error(
+        c->errors, rt_check_place(c, "cluster.secret"),
+        "cluster.secret is missing: redis.url is on another machine (%s), and whoever can "
+        "write to that Redis would speak to all clients and for the log; set the same "
+        "secret on all nodes (cluster.secret_file), or cluster.insecure: true to accept it",
+        url->host);
+}
+
 static int check_redis(const struct rt_check *c)
 {
     struct rt_redis_url url;
     struct rt_err err = {0};
     const char *text = c->config->redis.url;
-    if (text[0] == '\0' || rt_redis_url_usable(rt_str_c(text), &url, &err) == 0)
+    if (text[0] == '\0')
         return 0;
-    return refuse(c, rt_check_place(c, "redis.url"), "redis.url: ", &err);
+    if (rt_redis_url_usable(rt_str_c(text), &url, &err))
+        return refuse(c, rt_check_place(c, "redis.url"), "redis.url: ", &err);
+    check_secret(c, &url);
+    return 0;
 }
 
 /* Settings of one list; `path` is its own in the file. */

@@ -1,6 +1,8 @@
 /* See redis_url.h. */
 #include "cluster/redis_url.h"
 
+#include <arpa/inet.h>
+
 #include "base/codec.h"
 
 #define DEFAULT_PORT 6379u
@@ -141,4 +143,15 @@ int rt_redis_url_usable(struct rt_str url, struct rt_redis_url *ret_url, struct 
     if (status == 0)
         *ret_url = u;
     return status;
+}
+
+bool rt_redis_url_is_local(const struct rt_redis_url *url)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (url->path[0] != '\0' || rt_str_eq_nocase(rt_str_c(url->host), RT_STR("localhost")))
+        return true;
+    if (inet_pton(AF_INET, url->host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    return inet_pton(AF_INET6, url->host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }

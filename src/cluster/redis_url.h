@@ -20,5 +20,7 @@ struct rt_redis_url {
 int rt_redis_url_parse(struct rt_str url, struct rt_redis_url *ret_url, struct rt_err *err);
 /* The same, but what this build cannot connect to (TLS) is RT_EINVAL too. */
 int rt_redis_url_usable(struct rt_str url, struct rt_redis_url *ret_url, struct rt_err *err);
+/* Only this machine reaches it, as far as the URL says: a UNIX socket, 127.0.0.0/8, ::1, localhost. */
+bool rt_redis_url_is_local(const struct rt_redis_url *url);
 
 #endif

@@ -286,6 +286,23 @@ test('a file with secrets that everybody can read is warned of', (t) => {
   assert.doesNotMatch(run(['check', '--config', file]).err, /secret/);
 });
 
+test('a Redis on another machine needs a secret, or the word that none is wanted', (t) => {
+  const yaml = (url, more = '') => tempFile(t, 'c.yaml', `redis: {url: "${url}"}\n${more}http: {listen: ["127.0.0.1:0"]}\n`);
+  for (const command of ['check', 'serve'])
+    for (const url of ['redis://10.0.0.5', 'redis://:p@redis:6379/2', 'redis://[fd00::1]:6379', 'redis://128.0.0.1']) {
+      const { code, err } = run([command, '--config', yaml(url)]);
+      assert.equal(code, 2, url);
+      assert.match(err, /cluster\.secret is missing: .*cluster\.insecure: true/);
+    }
+  for (const url of ['redis://127.0.0.1', 'redis://127.1.2.3:1', 'redis://localhost/3', 'redis://[::1]', 'unix:///run/redis.sock'])
+    assert.equal(run(['check', '--config', yaml(url)]).code, 0, url);
+  for (const more of ['secret: s', 'insecure: true', 'secret: s, second_secret: t'])
+    assert.equal(run(['check', '--config', yaml('redis://10.0.0.5', `cluster: {${more}}\n`)]).code, 0, more);
+  assert.match(run(['check', '--config', yaml('redis://10.0.0.5', 'cluster: {second_secret: t, insecure: true}\n')]).err, /second_secret: needs cluster\.secret/);
+  for (const name of ['a:b', 'x y', '..', 'n'.repeat(65)])
+    assert.match(run(['check', '--config', yaml('redis://127.0.0.1', `cluster: {name: "${name}"}\n`)]).err, /cluster\.name: got/);
+});
+
 test('a key in a file opens the API', async (t) => {
   const keyFile = tempFile(t, 'key', 'file-key\n');
   const broker = await startBroker(t, { text: `http: {listen: ["127.0.0.1:0"]}\napi: {keys: [{name: a, key_file: ${keyFile}}]}\n` });
