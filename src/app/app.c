@@ -2,6 +2,7 @@
 #include "app/app.h"
 
 #include <signal.h>
+#include <stdio.h>
 
 #include "admin/admin.h"
 #include "admin/consume.h"
@@ -17,6 +18,8 @@
 #include "worker/trimmer.h"
 
 #define EXIT_LOG_FAILED 70
+#define EXIT_NAME_TAKEN 1
+#define NAME_MAX_MS     2000u  /* start serving although Redis has not said who is there */
 #define WARM_MAX        30000u /* ms: start serving although the log has not been read back */
 
 /* One way only: each stage begins when the former is through. */
@@ -46,6 +49,7 @@ struct rt_app {
     struct rt_timer timer; /* deadline of the stage, or its next look */
     uint64_t deadline;
     int exit_code;
+    char name_taken[256]; /* "" nobody else has this node's name */
 };
 
 static const char REFUSAL[] =
@@ -375,6 +379,12 @@ static void describe_node(void *arg, struct rt_buf *out)
         rt_admin_describe(app->admin, out);
 }
 
+static uint64_t log_identity(void *arg)
+{
+    const struct rt_app *app = arg;
+    return app->kafka ? rt_journal_kafka_identity(app->kafka) : 0;
+}
+
 static void each_node(void *arg, void (*fn)(void *fn_arg, struct rt_str name, struct rt_str json),
                       void *fn_arg)
 {
@@ -389,6 +399,32 @@ static bool redis_up(void *arg, const char **ret_text)
     return rt_redis_up(redis);
 }
 
+/* At start rt_app_new() fails with it; while serving, clients are led away as at any end. */
+static void name_taken(void *arg, const char *text)
+{
+    struct rt_app *app = arg;
+    if (app->name_taken[0] != '\0')
+        return;
+    (void)snprintf(app->name_taken, sizeof(app->name_taken), "%s", text);
+    if (app->listener_count == 0)
+        return;
+    rt_log(RT_LOG_ERROR, "app", "another node has this one's name, the broker stops",
+           rt_kv_c("err", text));
+    app->exit_code = EXIT_NAME_TAKEN;
+    rt_app_stop(app);
+}
+
+/* Who has this name already says so within moments. Without Redis nobody can. */
+static int await_name(struct rt_app *app, struct rt_err *err)
+{
+    uint64_t deadline = rt_loop_now(app->loop) + NAME_MAX_MS;
+    const struct rt_redis *redis = rt_cluster_redis(app->cluster);
+    while (!rt_cluster_settled(app->cluster) && app->name_taken[0] == '\0' &&
+           rt_redis_error(redis)[0] == '\0' && rt_loop_now(app->loop) < deadline)
+        rt_loop_turn(app->loop, 10);
+    return app->name_taken[0] ? rt_err_set(err, RT_EEXIST, "%s", app->name_taken) : 0;
+}
+
 static int open_cluster(struct rt_app *app, struct rt_err *err)
 {
     const struct rt_config *config = app->config;
@@ -399,12 +435,16 @@ static int open_cluster(struct rt_app *app, struct rt_err *err)
                                          .metrics = &app->metrics,
                                          .redis_url = config->redis.url,
                                          .prefix = config->redis.prefix,
+                                         .name = config->cluster.name,
                                          .node = config->node.name,
                                          .secret = config->cluster.secret,
+                                         .second_secret = config->cluster.second_secret,
                                          .topic = app->kafka ? config->kafka.topic : "",
                                          .partitions = partitions,
                                          .early = early_record,
                                          .deliver = relayed,
+                                         .log_identity = log_identity,
+                                         .name_taken = name_taken,
                                          .describe = describe_node,
                                          .arg = app};
     struct rt_broker_relay relay = {
@@ -529,6 +569,8 @@ static int start(struct rt_app *app, struct rt_err *err)
         status = open_protocols(app, err);
     if (status == 0 && app->kafka)
         warm_up(app);
+    if (status == 0 && app->cluster)
+        status = await_name(app, err);
     if (status == 0)
         status = open_consume(app, err);
     if (status == 0)

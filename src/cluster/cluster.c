@@ -1,41 +1,68 @@
 /* See cluster.h. */
 #include "cluster/cluster.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "cluster/envelope.h"
-#include "json/scan.h"
+#include "cluster/members.h"
 
-#define GONE_MS   10000u
-#define NODES_MAX 1000u
+#define SOON_MS      20u /* between two announcements, at least */
+#define LOG_EVERY_MS 60000u
+#define SETTLED_MS   200u /* for an answer to the first announcement, once that has come back */
 
-/* Another node, as it announced itself. */
-struct node {
-    struct rt_list link; /* oldest announcement first */
-    uint64_t heard;      /* loop time */
-    size_t name_len, json_len;
-    char text[]; /* name, then JSON */
+enum reason { MALFORMED, VERSION, MAC, CLUSTER, PLACE, STRANGER, UNPROVEN, REPLAYED, REASONS };
+
+/* With what to change; in the order of the enum. */
+static const struct {
+    const char *labels, *text;
+} reasons[REASONS] = {
+    {"reason=\"malformed\"", "it is malformed: something else writes to this cluster's channels; "
+                             "set a redis.prefix or cluster.name of its own"},
+    {"reason=\"version\"", "it comes from a node of another version, which is to be updated too"},
+    {"reason=\"mac\"",
+     "its MAC is missing or wrong: cluster.secret is not the same on all nodes, or "
+     "somebody else writes to Redis"},
+    {"reason=\"cluster\"", "it is of another cluster: redis.prefix and cluster.name run into each "
+                           "other; set another cluster.name"},
+    {"reason=\"place\"", "it is not for the channel or key that it was found on"},
+    {"reason=\"log\"", "its sender has another log in Kafka: set another cluster.name for each "
+                       "cluster on this Redis"},
+    {"reason=\"unproven\"", "its sender is not known to be alive yet"},
+    {"reason=\"replay\"", "it was taken already: somebody repeats what was sent"},
 };
 
 struct rt_cluster {
     struct rt_cluster_options options;
     struct rt_redis *redis;
-    struct rt_mac *mac; /* NULL: there is no secret */
-    struct rt_map nodes;
-    struct rt_list by_age;
+    struct rt_parcel_keys keys;
+    struct rt_members members;
     struct rt_timer announce;
-    bool closing;
+    uint64_t announced, sequence; /* loop time; of the last envelope */
+    uint64_t came_back;           /* loop time at which our first announcement did; 0: not yet */
+    bool closing, yielded;
+    char prefix[160];
     struct rt_buf out, name;
-    struct rt_metric rejected, node_count;
+    struct rt_metric rejected[REASONS];
+    uint64_t rejection_logged[REASONS]; /* loop time */
     void (*on_mail)(void *arg, struct rt_str from, const struct rt_cluster_mail *mail);
     void *mail_arg;
 };
 
-static struct rt_str key_of_node(const void *value)
+/* Counted always, logged once a minute for each reason. */
+static void reject(struct rt_cluster *c, enum reason reason, const char *what, struct rt_str from)
 {
-    const struct node *n = value;
-    return rt_str_of(n->text, n->name_len);
+    uint64_t now = rt_loop_now(c->options.loop);
+    c->rejected[reason].value++;
+    if (c->rejected[reason].value > 1 && now - c->rejection_logged[reason] < LOG_EVERY_MS)
+        return;
+    c->rejection_logged[reason] = now;
+    rt_log(reason == UNPROVEN ? RT_LOG_INFO : RT_LOG_WARN, "cluster",
+           "a message from Redis was not taken", rt_kv_c("err", reasons[reason].text),
+           rt_kv_c("what", what), rt_kv_str("peer", from),
+           rt_kv_u64("so_far", c->rejected[reason].value));
 }
 
 /* ---- sending ---- */
@@ -58,10 +85,14 @@ static struct rt_str ephemeral_channel(struct rt_cluster *c, struct rt_str chann
     return rt_buf_str(&c->name);
 }
 
-static int send_parcel(struct rt_cluster *c, struct rt_str to, const struct rt_parcel *parcel)
+static int send_parcel(struct rt_cluster *c, struct rt_str to, struct rt_parcel *parcel)
 {
     rt_buf_clear(&c->out);
-    rt_parcel_encode(&c->out, c->mac, parcel);
+    parcel->instance = c->members.instance;
+    parcel->sequence = ++c->sequence;
+    parcel->cluster = rt_str_c(c->options.name);
+    parcel->node = rt_cluster_node(c);
+    rt_parcel_encode(&c->out, &c->keys, to, parcel);
     if (!rt_buf_ok(&c->out) || !rt_buf_ok(&c->name))
         return RT_ENOMEM;
     return rt_redis_publish(c->redis, to, rt_buf_str(&c->out));
@@ -69,9 +100,8 @@ static int send_parcel(struct rt_cluster *c, struct rt_str to, const struct rt_p
 
 void rt_cluster_committed(struct rt_cluster *c, const struct rt_record *record, struct rt_str epoch)
 {
-    struct rt_parcel parcel = {.node = rt_str_c(c->options.node),
+    struct rt_parcel parcel = {.purpose = RT_FOR_RECORD,
                                .channel = record->channel,
-                               .logged = true,
                                .partition = record->partition,
                                .epoch = epoch,
                                .message = record->message->m};
@@ -82,8 +112,7 @@ void rt_cluster_committed(struct rt_cluster *c, const struct rt_record *record, 
 int rt_cluster_publish(struct rt_cluster *c, struct rt_str channel,
                        const struct rt_message *message)
 {
-    struct rt_parcel parcel = {
-        .node = rt_str_c(c->options.node), .channel = channel, .message = *message};
+    struct rt_parcel parcel = {.purpose = RT_FOR_RELAY, .channel = channel, .message = *message};
     return send_parcel(c, ephemeral_channel(c, channel), &parcel);
 }
 
@@ -110,7 +139,7 @@ static struct rt_str mailbox(struct rt_cluster *c, struct rt_str node)
 int rt_cluster_send(struct rt_cluster *c, struct rt_str node, const struct rt_cluster_mail *mail)
 {
     struct rt_parcel parcel = {
-        .node = rt_cluster_node(c), .channel = mail->subject, .message = *mail->message};
+        .purpose = RT_FOR_MAIL, .channel = mail->subject, .message = *mail->message};
     return send_parcel(c, mailbox(c, node), &parcel);
 }
 
@@ -130,115 +159,130 @@ struct rt_str rt_cluster_node(const struct rt_cluster *c)
 
 /* ---- membership ---- */
 
-static void forget_node(struct rt_cluster *c, struct node *n)
-{
-    rt_map_remove(&c->nodes, key_of_node(n));
-    rt_list_remove(&n->link);
-    rt_free(n);
-}
-
-static void expire_nodes(struct rt_cluster *c)
-{
-    uint64_t now = rt_loop_now(c->options.loop);
-    while (!rt_list_empty(&c->by_age)) {
-        struct node *n = RT_CONTAINER(c->by_age.next, struct node, link);
-        if (now - n->heard < GONE_MS)
-            return;
-        rt_log(RT_LOG_WARN, "cluster", "a node is no longer heard",
-               rt_kv_str("peer", key_of_node(n)));
-        forget_node(c, n);
-    }
-}
-
 static void announce(struct rt_timer *timer)
 {
     struct rt_cluster *c = RT_CONTAINER(timer, struct rt_cluster, announce);
-    struct rt_buf text = RT_BUF_INIT;
+    struct rt_buf text = RT_BUF_INIT, hello = RT_BUF_INIT;
+    rt_members_expire(&c->members, rt_loop_now(c->options.loop));
+    c->members.established = rt_cluster_settled(c);
+    uint64_t log = c->options.log_identity ? c->options.log_identity(c->options.arg) : 0;
+    if (log != 0) /* once known it stays: a producer that is replaced knows nothing for a moment */
+        c->members.log = log;
     rt_buf_add_byte(&text, '{');
     c->options.describe(c->options.arg, &text);
     rt_buf_add_byte(&text, '}');
-    struct rt_parcel parcel = {
-        .node = rt_str_c(c->options.node),
-        .message = {.data = rt_buf_str(&text), .kind = RT_KIND_JSON},
-    };
-    if (rt_buf_ok(&text) && rt_redis_up(c->redis))
+    rt_members_write(&c->members, &hello);
+    struct rt_parcel parcel = {.purpose = RT_FOR_NODES,
+                               .message = {.data = rt_buf_str(&text),
+                                           .key = rt_buf_str(&hello),
+                                           .time = rt_wall_ms(),
+                                           .kind = RT_KIND_JSON}};
+    if (rt_buf_ok(&text) && rt_buf_ok(&hello) && rt_redis_up(c->redis) && !c->yielded)
         (void)send_parcel(c, RT_STR("nodes"), &parcel);
     rt_buf_deinit(&text);
-    expire_nodes(c);
+    rt_buf_deinit(&hello);
+    c->announced = rt_loop_now(c->options.loop);
     rt_timer_start(c->options.loop, timer, RT_CLUSTER_ANNOUNCE_MS, announce);
+}
+
+/* Somebody waits for it: not more often than that whoever repeats old announcements could make us busy. */
+static void announce_soon(struct rt_cluster *c)
+{
+    if (!c->closing)
+        rt_timer_start_at(c->options.loop, &c->announce, c->announced + SOON_MS, announce);
+}
+
+bool rt_cluster_settled(const struct rt_cluster *c)
+{
+    return c->came_back != 0 && rt_loop_now(c->options.loop) - c->came_back >= SETTLED_MS;
 }
 
 /* The others need not wait until they miss us. */
 static void say_goodbye(struct rt_cluster *c)
 {
-    struct rt_parcel parcel = {.node = rt_str_c(c->options.node),
-                               .message = {.kind = RT_KIND_JSON}};
+    struct rt_parcel parcel = {.purpose = RT_FOR_NODES, .message = {.kind = RT_KIND_JSON}};
     if (rt_redis_up(c->redis))
         (void)send_parcel(c, RT_STR("nodes"), &parcel);
-}
-
-static void heard(struct rt_cluster *c, const struct rt_parcel *p)
-{
-    struct rt_str json = p->message.data;
-    struct node *old = rt_map_get(&c->nodes, p->node);
-    if (json.len == 0 && old) {
-        rt_log(RT_LOG_INFO, "cluster", "a node left", rt_kv_str("peer", p->node));
-        forget_node(c, old);
-        return;
-    }
-    if (rt_json_check(json, RT_JSON_ENVELOPE, &json, NULL) || rt_json_kind(json) != RT_JSON_OBJECT)
-        return;
-    if (old)
-        forget_node(c, old);
-    if (c->nodes.count >= NODES_MAX)
-        return;
-    struct node *n = rt_malloc(sizeof(*n) + p->node.len + json.len);
-    if (!n)
-        return; /* it announces itself again */
-    *n = (struct node){
-        .heard = rt_loop_now(c->options.loop), .name_len = p->node.len, .json_len = json.len};
-    memcpy(n->text, p->node.ptr, p->node.len);
-    memcpy(n->text + p->node.len, json.ptr, json.len);
-    if (rt_map_put(&c->nodes, n)) {
-        rt_free(n);
-        return;
-    }
-    rt_list_push(&c->by_age, &n->link);
-    if (!old)
-        rt_log(RT_LOG_INFO, "cluster", "a node joined", rt_kv_str("peer", p->node));
 }
 
 void rt_cluster_each_node(const struct rt_cluster *c,
                           void (*fn)(void *arg, struct rt_str name, struct rt_str json), void *arg)
 {
-    rt_list_for(node, &c->by_age) {
-        const struct node *n = RT_CONTAINER(node, struct node, link);
-        fn(arg, rt_str_of(n->text, n->name_len), rt_str_of(n->text + n->name_len, n->json_len));
+    rt_members_each(&c->members, fn, arg);
+}
+
+static void name_taken(struct rt_cluster *c)
+{
+    char text[256];
+    c->yielded = true; /* it ends, and has nobody to ask to go any more */
+    (void)snprintf(
+        text, sizeof(text),
+        "node.name: \"%s\" is the name of another node that is running in cluster \"%s\"; "
+        "set one of its own for each (empty: the host's name)",
+        c->options.node, c->options.name);
+    c->options.name_taken(c->options.arg, text);
+}
+
+static void hear(struct rt_cluster *c, const struct rt_parcel *p)
+{
+    switch (rt_members_hear(&c->members, p, rt_loop_now(c->options.loop))) {
+    case RT_HEARD:
+        break;
+    case RT_HEARD_NEWS:
+        announce_soon(c);
+        break;
+    case RT_HEARD_TAKEN:
+        name_taken(c);
+        break;
+    case RT_HEARD_AGAIN:
+        reject(c, REPLAYED, "nodes", p->node);
+        break;
+    case RT_HEARD_NOTHING:
+        reject(c, MALFORMED, "nodes", p->node);
     }
 }
 
-void rt_cluster_seal(struct rt_cluster *c, struct rt_str subject, struct rt_str text,
+/* Our own announcement has come back. One with a number that we have not come to is not ours: this process was copied while it ran. */
+static void hear_ourselves(struct rt_cluster *c, const struct rt_parcel *p)
+{
+    if (p->sequence > c->sequence)
+        name_taken(c);
+    else if (c->came_back == 0)
+        c->came_back = rt_loop_now(c->options.loop);
+}
+
+/* ---- what is kept in Redis ---- */
+
+void rt_cluster_seal(struct rt_cluster *c, struct rt_str key, struct rt_str text,
                      struct rt_buf *out)
 {
-    struct rt_parcel parcel = {
-        .node = rt_cluster_node(c), .channel = subject, .message = {.data = text}};
-    rt_parcel_encode(out, c->mac, &parcel);
+    struct rt_parcel parcel = {.purpose = RT_FOR_STATE,
+                               .instance = c->members.instance,
+                               .cluster = rt_str_c(c->options.name),
+                               .node = rt_cluster_node(c),
+                               .channel = key,
+                               .message = {.data = text}};
+    rt_parcel_encode(out, &c->keys, key, &parcel);
 }
 
-struct rt_str rt_cluster_unseal(struct rt_cluster *c, struct rt_str subject, struct rt_str sealed)
+static enum reason reason_of(int code)
+{
+    return code == RT_EPERM ? MAC : code == RT_ENOENT ? VERSION : MALFORMED;
+}
+
+struct rt_str rt_cluster_unseal(struct rt_cluster *c, struct rt_str key, struct rt_str sealed)
 {
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
-    struct rt_parcel parcel;
-    if (rt_parcel_decode(sealed, c->mac, attachments, &parcel, NULL) ||
-        !rt_str_eq(parcel.channel, subject))
-        return RT_STR_NONE;
-    return parcel.message.data;
-}
-
-uint64_t rt_cluster_silence(const struct rt_cluster *c, struct rt_str node)
-{
-    const struct node *n = rt_map_get(&c->nodes, node);
-    return n ? rt_loop_now(c->options.loop) - n->heard : UINT64_MAX;
+    struct rt_parcel p;
+    int status = rt_parcel_decode(sealed, &c->keys, key, attachments, &p, NULL);
+    if (status)
+        reject(c, reason_of(status), "what is kept in Redis", RT_STR_NONE);
+    else if (!rt_str_eq(p.channel, key) || p.purpose != RT_FOR_STATE ||
+             !rt_str_eq(p.cluster, rt_str_c(c->options.name)))
+        reject(c, PLACE, "what is kept in Redis", p.node);
+    else
+        return p.message.data;
+    return RT_STR_NONE;
 }
 
 /* ---- receiving ---- */
@@ -262,28 +306,81 @@ static void receive_record(struct rt_cluster *c, const struct rt_parcel *p)
         c->options.early(c->options.arg, &record, p->epoch);
 }
 
+/* What a channel carries. */
+static enum rt_purpose purpose_of(struct rt_str channel)
+{
+    if (rt_str_eq(channel, RT_STR("nodes")))
+        return RT_FOR_NODES;
+    return rt_str_starts(channel, RT_STR("n:"))   ? RT_FOR_MAIL
+           : rt_str_starts(channel, RT_STR("p:")) ? RT_FOR_RECORD
+                                                  : RT_FOR_RELAY;
+}
+
+static bool admit(struct rt_cluster *c, struct rt_str channel, const struct rt_parcel *p)
+{
+    static const enum reason of[] = {
+        [RT_UNPROVEN] = UNPROVEN, [RT_REPLAYED] = REPLAYED, [RT_STRANGER] = STRANGER};
+    static const char *const kinds[] = {[RT_FOR_RECORD] = "records of the log",
+                                        [RT_FOR_RELAY] = "channels with log: false",
+                                        [RT_FOR_NODES] = "nodes",
+                                        [RT_FOR_MAIL] = "mail",
+                                        [RT_FOR_STATE] = "what is kept in Redis"};
+    if (!rt_str_eq(p->cluster, rt_str_c(c->options.name))) {
+        reject(c, CLUSTER, kinds[p->purpose], p->node);
+        return false;
+    }
+    if (p->purpose != purpose_of(channel)) {
+        reject(c, PLACE, kinds[p->purpose], p->node);
+        return false;
+    }
+    if (p->purpose == RT_FOR_NODES)
+        return true; /* looked at by the members themselves */
+    enum rt_admission admission = rt_members_admit(&c->members, p, c->keys.mac != NULL);
+    if (admission != RT_ADMITTED)
+        reject(c, of[admission], kinds[p->purpose], p->node);
+    return admission == RT_ADMITTED;
+}
+
+static void take(struct rt_cluster *c, const struct rt_parcel *p)
+{
+    switch (p->purpose) {
+    case RT_FOR_RECORD:
+        receive_record(c, p);
+        break;
+    case RT_FOR_RELAY: {
+        struct rt_message message = p->message;
+        c->options.deliver(c->options.arg, p->channel, &message);
+        break;
+    }
+    case RT_FOR_NODES:
+        hear(c, p);
+        break;
+    case RT_FOR_MAIL:
+        receive_mail(c, p);
+        break;
+    case RT_FOR_STATE:
+        break; /* on no channel */
+    }
+}
+
 static void on_message(void *arg, struct rt_str channel, struct rt_str payload)
 {
     struct rt_cluster *c = arg;
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_parcel parcel;
     struct rt_err err = {0};
-    if (rt_str_eq(rt_parcel_sender(payload), rt_cluster_node(c)))
-        return; /* our own */
-    if (rt_parcel_decode(payload, c->mac, attachments, &parcel, &err)) {
-        c->rejected.value++;
-        rt_log(RT_LOG_WARN, "cluster", "a message from Redis was refused",
-               rt_kv_c("err", err.text));
+    bool own = rt_parcel_instance(payload) == c->members.instance;
+    if (own && !rt_str_eq(channel, RT_STR("nodes")))
         return;
-    }
-    if (rt_str_eq(channel, RT_STR("nodes")))
-        heard(c, &parcel);
-    else if (rt_str_starts(channel, RT_STR("n:")))
-        receive_mail(c, &parcel);
-    else if (parcel.logged)
-        receive_record(c, &parcel);
+    int status = rt_parcel_decode(payload, &c->keys, channel, attachments, &parcel, &err);
+    if (status)
+        reject(c, reason_of(status), err.text, RT_STR_NONE);
+    else if (!admit(c, channel, &parcel))
+        return;
+    else if (own)
+        hear_ourselves(c, &parcel);
     else
-        c->options.deliver(c->options.arg, parcel.channel, &parcel.message);
+        take(c, &parcel);
 }
 
 /* ---- life ---- */
@@ -292,30 +389,29 @@ static void on_message(void *arg, struct rt_str channel, struct rt_str payload)
 static void on_state(void *arg, bool up)
 {
     struct rt_cluster *c = arg;
+    c->came_back = 0;
     if (up && !c->closing)
         rt_timer_start(c->options.loop, &c->announce, 0, announce);
 }
 
-static double count_nodes(void *arg)
-{
-    return (double)((const struct rt_cluster *)arg)->nodes.count + 1;
-}
-
 static void register_metrics(struct rt_cluster *c)
 {
-    c->rejected = (struct rt_metric){.name = "cluster_rejected_total",
-                                     .help = "Messages from Redis that were malformed or had a "
-                                             "wrong MAC.",
-                                     .type = RT_COUNTER};
-    c->node_count = (struct rt_metric){.name = "cluster_nodes",
-                                       .help = "Nodes that are heard, this one included.",
-                                       .type = RT_GAUGE,
-                                       .read = count_nodes,
-                                       .arg = c};
-    if (!c->options.metrics)
-        return;
-    rt_metrics_register(c->options.metrics, &c->rejected);
-    rt_metrics_register(c->options.metrics, &c->node_count);
+    for (int i = 0; i < REASONS; i++) {
+        c->rejected[i] =
+            (struct rt_metric){.name = "cluster_rejected_total",
+                               .help = "Messages from Redis that were not taken, by reason.",
+                               .labels = reasons[i].labels,
+                               .type = RT_COUNTER};
+        if (c->options.metrics)
+            rt_metrics_register(c->options.metrics, &c->rejected[i]);
+    }
+    if (c->options.metrics)
+        rt_members_register(&c->members, c->options.metrics);
+}
+
+static int make_key(const char *secret, struct rt_mac **ret_mac)
+{
+    return *secret ? rt_mac_new(rt_str_c(secret), ret_mac) : 0;
 }
 
 static int subscribe_partitions(struct rt_cluster *c)
@@ -349,19 +445,20 @@ int rt_cluster_new(const struct rt_cluster_options *options, struct rt_cluster *
     if (!c)
         return rt_err_nomem(err);
     c->options = *options;
-    rt_map_init(&c->nodes, key_of_node);
-    rt_list_init(&c->by_age);
+    rt_members_init(&c->members, options->node, rt_wall_ms());
+    (void)snprintf(c->prefix, sizeof(c->prefix), "%s%s:", options->prefix, options->name);
     struct rt_redis_options redis = {.loop = options->loop,
                                      .url = options->redis_url,
                                      .node = options->node,
-                                     .prefix = options->prefix,
+                                     .prefix = c->prefix,
                                      .metrics = options->metrics,
                                      .on_message = on_message,
                                      .on_state = on_state,
                                      .arg = c};
     int status = rt_redis_new(&redis, &c->redis, err);
-    if (status == 0 && ((*options->secret && rt_mac_new(rt_str_c(options->secret), &c->mac)) ||
-                        subscribe_partitions(c)))
+    if (status == 0 &&
+        (make_key(options->secret, &c->keys.mac) ||
+         make_key(options->second_secret, &c->keys.second) || subscribe_partitions(c)))
         status = rt_err_nomem(err);
     if (status) {
         rt_cluster_free(c);
@@ -392,10 +489,9 @@ void rt_cluster_free(struct rt_cluster *c)
         return;
     rt_timer_stop(c->options.loop, &c->announce);
     rt_redis_free(c->redis);
-    rt_mac_free(c->mac);
-    while (!rt_list_empty(&c->by_age))
-        forget_node(c, RT_CONTAINER(c->by_age.next, struct node, link));
-    rt_map_deinit(&c->nodes);
+    rt_mac_free(c->keys.mac);
+    rt_mac_free(c->keys.second);
+    rt_members_deinit(&c->members);
     rt_buf_deinit(&c->out);
     rt_buf_deinit(&c->name);
     rt_free(c);

@@ -1,9 +1,10 @@
 /* What nodes do together over Redis: records of the log early, ephemeral channels, and knowing of each other.
  *
- * Redis channels (behind redis.prefix): "p:<topic>:<partition>" carries committed records; every node subscribes to all partitions. "c:<channel>" carries
+ * Redis channels (behind redis.prefix, cluster.name and a colon): "p:<topic>:<partition>" carries committed records; every node subscribes to all partitions. "c:<channel>" carries
  * one ephemeral channel (log: false), subscribed only while somebody listens on this node. "n:<node>" is a node's mailbox, "n:" the one of all. "nodes" carries each node's
- * announcement, every 3 s, an empty one when it leaves; a node that has not
- * been heard for 10 s is gone.
+ * announcement, every 3 s, an empty one when it leaves (cluster/members.h); a node that has not been heard for 10 s is gone.
+ * What is not taken is counted by reason (cluster_rejected_total), and logged with what to change. With a secret nothing is taken that was recorded: neither from the
+ * past of a process that is gone, nor twice, nor on another channel.
  * Losing Redis costs latency on logged channels, since the tail of the log brings everything, and messages on ephemeral ones, which are counted (redis_dropped_total).
  * Thread: the loop. */
 #ifndef RT_CLUSTER_CLUSTER_H
@@ -20,14 +21,20 @@ struct rt_cluster_options {
     struct rt_metrics *metrics;
     const char *redis_url;
     const char *prefix;
-    const char *node;   /* unique in the cluster */
-    const char *secret; /* "" none: envelopes have no MAC */
+    const char *name;          /* of the cluster: others on the same Redis have other ones */
+    const char *node;          /* unique in the cluster */
+    const char *secret;        /* "" none: envelopes have no MAC */
+    const char *second_secret; /* accepted beside it; "" none */
     const char *topic;
     uint32_t partitions; /* 0: no log is shared */
     /* Another node's committed record. Takes over the reference in record->message. */
     void (*early)(void *arg, const struct rt_record *record, struct rt_str epoch);
     /* Another node's message on an ephemeral channel: a view, valid during the call. */
     void (*deliver)(void *arg, struct rt_str channel, struct rt_message *message);
+    /* Which log this node has, a number that is the same on all nodes of a cluster; 0 none, or not known yet. NULL: none. */
+    uint64_t (*log_identity)(void *arg);
+    /* Another living process has this node's name, and this one has to stop: `text` says so, valid during the call. May come more than once. */
+    void (*name_taken)(void *arg, const char *text);
     /* This node's announcement: a JSON object's members without braces, e.g. `"num_clients":3`. */
     void (*describe)(void *arg, struct rt_buf *out);
     void *arg;
@@ -59,14 +66,14 @@ void rt_cluster_on_mail(struct rt_cluster *c,
                         void (*fn)(void *arg, struct rt_str from,
                                    const struct rt_cluster_mail *mail),
                         void *arg);
-/* Seals text that is kept in Redis (MAC as in envelopes, bound to `subject`), appended to `out`. */
-void rt_cluster_seal(struct rt_cluster *c, struct rt_str subject, struct rt_str text,
+/* Seals text that is kept in Redis under `key` (MAC as in envelopes, bound to the key), appended to `out`. */
+void rt_cluster_seal(struct rt_cluster *c, struct rt_str key, struct rt_str text,
                      struct rt_buf *out);
-/* The text inside, a slice; none: not ours, or of another subject. */
-struct rt_str rt_cluster_unseal(struct rt_cluster *c, struct rt_str subject, struct rt_str sealed);
-/* ms since the node was heard last; UINT64_MAX: it is not known, or gone. */
-uint64_t rt_cluster_silence(const struct rt_cluster *c, struct rt_str node);
+/* The text inside, a slice; none: it was not sealed, or for another key (counted). */
+struct rt_str rt_cluster_unseal(struct rt_cluster *c, struct rt_str key, struct rt_str sealed);
 #define RT_CLUSTER_ANNOUNCE_MS 3000u /* a living node is heard about as often */
+/* Has this node been in the cluster for so long that an owner of its name would have answered? */
+bool rt_cluster_settled(const struct rt_cluster *c);
 struct rt_str rt_cluster_node(const struct rt_cluster *c); /* this node's name */
 
 /* Calls `fn` for every other node that is alive, with its name and announcement (JSON object). */

@@ -1,68 +1,52 @@
 /* See envelope.h. */
 #include "cluster/envelope.h"
 
-#define MAGIC    "RT1"
-#define FLAG_LOG 1u
-#define FLAG_MAC 2u
+#include "cluster/wire.h"
+
+#define MAGIC    "RT2"
+#define FLAG_MAC 1u
 #define ID_LEN   16u
+#define HEAD_LEN 21u /* up to the first text */
 
 /* ---- writing ---- */
-
-static void add_u32(struct rt_buf *out, uint32_t value)
-{
-    uint8_t b[4] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8),
-                    (uint8_t)value};
-    rt_buf_add(out, b, sizeof(b));
-}
-
-static void add_u64(struct rt_buf *out, uint64_t value)
-{
-    add_u32(out, (uint32_t)(value >> 32));
-    add_u32(out, (uint32_t)value);
-}
-
-static void add_text(struct rt_buf *out, struct rt_str s)
-{
-    if (s.len > UINT32_MAX) {
-        out->failed = true;
-        return;
-    }
-    add_u32(out, (uint32_t)s.len);
-    rt_buf_add_str(out, s);
-}
 
 static void add_message(struct rt_buf *out, const struct rt_message *m)
 {
     rt_buf_add(out, m->id, ID_LEN);
-    add_u64(out, m->time);
+    rt_wire_add_u64(out, m->time);
     rt_buf_add_byte(out, m->kind);
     rt_buf_add_byte(out, m->flags);
-    add_text(out, m->event);
-    add_text(out, m->publisher);
-    add_text(out, m->key);
-    add_text(out, m->data);
+    rt_wire_add_text(out, m->event);
+    rt_wire_add_text(out, m->publisher);
+    rt_wire_add_text(out, m->key);
+    rt_wire_add_text(out, m->data);
     rt_buf_add_byte(out, m->attachment_count);
     for (uint8_t i = 0; i < m->attachment_count; i++)
-        add_text(out, m->attachments[i]);
+        rt_wire_add_text(out, m->attachments[i]);
 }
 
-void rt_parcel_encode(struct rt_buf *out, struct rt_mac *mac, const struct rt_parcel *p)
+void rt_parcel_encode(struct rt_buf *out, const struct rt_parcel_keys *keys, struct rt_str place,
+                      const struct rt_parcel *p)
 {
     size_t start = out->len;
     uint8_t code[RT_MAC_LEN];
     rt_buf_add_c(out, MAGIC);
-    rt_buf_add_byte(out, (uint8_t)((p->logged ? FLAG_LOG : 0) | (mac ? FLAG_MAC : 0)));
-    add_text(out, p->node);
-    add_text(out, p->channel);
-    if (p->logged) {
-        add_u32(out, p->partition);
-        add_u64(out, p->message.offset);
-        add_text(out, p->epoch);
+    rt_buf_add_byte(out, keys->mac ? FLAG_MAC : 0);
+    rt_buf_add_byte(out, (uint8_t)p->purpose);
+    rt_wire_add_u64(out, p->instance);
+    rt_wire_add_u64(out, p->sequence);
+    rt_wire_add_text(out, p->cluster);
+    rt_wire_add_text(out, p->node);
+    rt_wire_add_text(out, p->channel);
+    if (p->purpose == RT_FOR_RECORD) {
+        rt_wire_add_u32(out, p->partition);
+        rt_wire_add_u64(out, p->message.offset);
+        rt_wire_add_text(out, p->epoch);
     }
     add_message(out, &p->message);
-    if (!mac || !rt_buf_ok(out))
+    if (!keys->mac || !rt_buf_ok(out))
         return;
-    if (rt_mac_make(mac, rt_str_of(out->data + start, out->len - start), code))
+    if (rt_mac_make(keys->mac, rt_str_of(out->data + start, out->len - start), place, code))
         rt_buf_add(out, code, sizeof(code));
     else
         out->failed = true;
@@ -70,118 +54,98 @@ void rt_parcel_encode(struct rt_buf *out, struct rt_mac *mac, const struct rt_pa
 
 /* ---- reading ---- */
 
-/* What is left; `bad` once something was missing. */
-struct reader {
-    const uint8_t *at;
-    size_t left;
-    bool bad;
-};
-
-static const uint8_t *take(struct reader *r, size_t len)
+static void read_message(struct rt_wire *r, struct rt_str *attachments, struct rt_message *m)
 {
-    if (r->bad || r->left < len) {
-        r->bad = true;
-        return NULL;
-    }
-    const uint8_t *p = r->at;
-    r->at += len;
-    r->left -= len;
-    return p;
-}
-
-static uint8_t read_u8(struct reader *r)
-{
-    const uint8_t *p = take(r, 1);
-    return p ? *p : 0;
-}
-
-static uint32_t read_u32(struct reader *r)
-{
-    const uint8_t *p = take(r, 4);
-    return p ? (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3] : 0;
-}
-
-static uint64_t read_u64(struct reader *r)
-{
-    uint64_t high = read_u32(r);
-    return high << 32 | read_u32(r);
-}
-
-static struct rt_str read_text(struct reader *r)
-{
-    uint32_t len = read_u32(r);
-    const uint8_t *p = take(r, len);
-    return p && len > 0 ? rt_str_of(p, len) : RT_STR_NONE;
-}
-
-static void read_message(struct reader *r, struct rt_str *attachments, struct rt_message *m)
-{
-    const uint8_t *id = take(r, ID_LEN);
+    const uint8_t *id = rt_wire_take(r, ID_LEN);
     if (id)
         memcpy(m->id, id, ID_LEN);
-    m->time = read_u64(r);
-    m->kind = read_u8(r);
-    m->flags = read_u8(r);
-    m->event = read_text(r);
-    m->publisher = read_text(r);
-    m->key = read_text(r);
-    m->data = read_text(r);
-    m->attachment_count = read_u8(r);
+    m->time = rt_wire_read_u64(r);
+    m->kind = rt_wire_read_u8(r);
+    m->flags = rt_wire_read_u8(r);
+    m->event = rt_wire_read_text(r);
+    m->publisher = rt_wire_read_text(r);
+    m->key = rt_wire_read_text(r);
+    m->data = rt_wire_read_text(r);
+    m->attachment_count = rt_wire_read_u8(r);
     if (m->kind > RT_KIND_BYTES || m->attachment_count > RT_MAX_ATTACHMENTS)
         r->bad = true;
     for (uint8_t i = 0; !r->bad && i < m->attachment_count; i++)
-        attachments[i] = read_text(r);
+        attachments[i] = rt_wire_read_text(r);
     m->attachments = m->attachment_count > 0 ? attachments : NULL;
 }
 
-/* The content without its MAC, once that is right. */
-static int check_mac(struct rt_str *bytes, struct rt_mac *mac, struct rt_err *err)
+static bool is_code_of(struct rt_mac *mac, struct rt_str content, struct rt_str place,
+                       struct rt_str code)
 {
-    bool has = bytes->len > 3 && ((uint8_t)bytes->ptr[3] & FLAG_MAC);
-    uint8_t code[RT_MAC_LEN];
-    if (!has && mac)
+    uint8_t right[RT_MAC_LEN];
+    return mac && rt_mac_make(mac, content, place, right) &&
+           rt_str_eq_secret(rt_str_of(right, sizeof(right)), code);
+}
+
+/* The content without its MAC, once that is right. */
+static int check_mac(struct rt_str *bytes, const struct rt_parcel_keys *keys, struct rt_str place,
+                     struct rt_err *err)
+{
+    bool has = (uint8_t)bytes->ptr[3] & FLAG_MAC;
+    if (!has && keys->mac)
         return rt_err_set(err, RT_EPERM, "the envelope has no MAC");
     if (!has)
         return 0;
-    if (bytes->len < RT_MAC_LEN + 4)
+    if (bytes->len < HEAD_LEN + RT_MAC_LEN)
         return rt_err_set(err, RT_EINVAL, "the envelope is cut short");
     bytes->len -= RT_MAC_LEN;
-    if (!mac)
+    if (!keys->mac)
         return 0; /* a node that has a secret talks to one that has none: it may */
-    if (!rt_mac_make(mac, *bytes, code) ||
-        !rt_str_eq_secret(rt_str_of(code, sizeof(code)),
-                          rt_str_of(bytes->ptr + bytes->len, RT_MAC_LEN)))
-        return rt_err_set(err, RT_EPERM, "the envelope's MAC is wrong");
-    return 0;
+    struct rt_str code = rt_str_of(bytes->ptr + bytes->len, RT_MAC_LEN);
+    if (is_code_of(keys->mac, *bytes, place, code) || is_code_of(keys->second, *bytes, place, code))
+        return 0;
+    return rt_err_set(err, RT_EPERM, "the envelope's MAC is wrong");
 }
 
-struct rt_str rt_parcel_sender(struct rt_str bytes)
+uint64_t rt_parcel_instance(struct rt_str bytes)
 {
-    struct reader r = {.at = (const uint8_t *)bytes.ptr, .left = bytes.len};
-    (void)take(&r, sizeof(MAGIC)); /* and the flags */
-    return read_text(&r);
+    struct rt_wire r = rt_wire_of(bytes);
+    (void)rt_wire_take(&r, sizeof(MAGIC) + 1); /* flags and purpose too */
+    uint64_t instance = rt_wire_read_u64(&r);
+    return r.bad ? 0 : instance;
 }
 
-int rt_parcel_decode(struct rt_str bytes, struct rt_mac *mac,
+static void read_head(struct rt_wire *r, struct rt_parcel *p)
+{
+    (void)rt_wire_take(r, sizeof(MAGIC)); /* and the flags */
+    uint8_t purpose = rt_wire_read_u8(r);
+    if (purpose < RT_FOR_RECORD || purpose > RT_FOR_STATE)
+        r->bad = true;
+    p->purpose = (enum rt_purpose)purpose;
+    p->instance = rt_wire_read_u64(r);
+    p->sequence = rt_wire_read_u64(r);
+    p->cluster = rt_wire_read_text(r);
+    p->node = rt_wire_read_text(r);
+    p->channel = rt_wire_read_text(r);
+}
+
+int rt_parcel_decode(struct rt_str bytes, const struct rt_parcel_keys *keys, struct rt_str place,
                      struct rt_str attachments[RT_MAX_ATTACHMENTS], struct rt_parcel *ret_parcel,
                      struct rt_err *err)
 {
+    if (bytes.len < HEAD_LEN)
+        return rt_err_set(err, RT_EINVAL, "the envelope is cut short");
     if (!rt_str_starts(bytes, RT_STR(MAGIC)))
-        return rt_err_set(err, RT_EINVAL, "no envelope of this version");
-    int status = check_mac(&bytes, mac, err);
+        return rt_err_set(err, rt_str_starts(bytes, RT_STR("RT")) ? RT_ENOENT : RT_EINVAL,
+                          "no envelope of this version");
+    int status = check_mac(&bytes, keys, place, err);
     if (status)
         return status;
-    struct reader r = {.at = (const uint8_t *)bytes.ptr + 3, .left = bytes.len - 3};
-    struct rt_parcel p = {.logged = (read_u8(&r) & FLAG_LOG) != 0};
-    p.node = read_text(&r);
-    p.channel = read_text(&r);
-    if (p.logged) {
-        p.partition = read_u32(&r);
-        p.message.offset = read_u64(&r);
-        p.epoch = read_text(&r);
+    struct rt_wire r = rt_wire_of(bytes);
+    struct rt_parcel p = {.partition = 0};
+    read_head(&r, &p);
+    if (p.purpose == RT_FOR_RECORD) {
+        p.partition = rt_wire_read_u32(&r);
+        p.message.offset = rt_wire_read_u64(&r);
+        p.epoch = rt_wire_read_text(&r);
     }
     read_message(&r, attachments, &p.message);
-    if (r.bad || r.left > 0)
+    if (r.bad || r.left > 0 || p.instance == 0)
         return rt_err_set(err, RT_EINVAL, "the envelope is malformed");
     *ret_parcel = p;
     return 0;

@@ -41,10 +41,12 @@ void rt_mac_free(struct rt_mac *mac)
     rt_free(mac);
 }
 
-bool rt_mac_make(struct rt_mac *mac, struct rt_str data, uint8_t out[RT_MAC_LEN])
+bool rt_mac_make(struct rt_mac *mac, struct rt_str data, struct rt_str context,
+                 uint8_t out[RT_MAC_LEN])
 {
     size_t len = 0;
     return EVP_MAC_init(mac->context, NULL, 0, NULL) == 1 &&
            EVP_MAC_update(mac->context, (const unsigned char *)data.ptr, data.len) == 1 &&
+           EVP_MAC_update(mac->context, (const unsigned char *)context.ptr, context.len) == 1 &&
            EVP_MAC_final(mac->context, out, &len, RT_MAC_LEN) == 1 && len == RT_MAC_LEN;
 }

@@ -15,7 +15,8 @@ struct rt_mac;
 int rt_mac_new(struct rt_str secret, struct rt_mac **ret_mac);
 /* NULL is fine. The key is wiped. */
 void rt_mac_free(struct rt_mac *mac);
-/* False: the library failed; `out` is not to be used. */
-bool rt_mac_make(struct rt_mac *mac, struct rt_str data, uint8_t out[RT_MAC_LEN]);
+/* Over `data` and, behind it, `context` (may be none). False: the library failed; `out` is not to be used. */
+bool rt_mac_make(struct rt_mac *mac, struct rt_str data, struct rt_str context,
+                 uint8_t out[RT_MAC_LEN]);
 
 #endif

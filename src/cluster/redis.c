@@ -26,6 +26,8 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/rand.h"
+#include "cluster/beat.h"
+#include "cluster/redis_metrics.h"
 #include "cluster/redis_url.h"
 #include "net/resolve.h"
 #include "net/watch.h"
@@ -93,16 +95,15 @@ struct rt_redis {
     size_t commands; /* their number */
     struct rt_list calls;
     size_t call_count;
-    char beat_channel[160];
+    struct rt_beat beats;
+    char beat_channel[256];
     struct rt_buf command;
     char error[256];
     bool closing;
     uint64_t close_deadline;
     void (*closed)(void *arg);
     void *closed_arg;
-    struct {
-        struct rt_metric up, reconnects, published, received, dropped, unanswered, output, rtt;
-    } metrics;
+    struct rt_redis_metrics metrics;
 };
 
 static void fail(struct rt_redis *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -272,6 +273,10 @@ static void on_message(struct rt_redis *r, struct rt_str channel, struct rt_str 
 {
     size_t prefix = strlen(r->options.prefix);
     if (rt_str_eq(channel, rt_str_c(r->beat_channel))) {
+        if (!rt_beat_take(&r->beats, payload)) {
+            r->metrics.foreign_beats.value++;
+            return;
+        }
         r->last_beat = rt_loop_now(r->options.loop);
         rt_metrics_observe(&r->metrics.rtt, (double)(r->last_beat - r->beat_sent) / 1000);
         return;
@@ -527,8 +532,11 @@ static void beat(struct rt_timer *timer);
 static void send_beat(struct rt_redis *r, uint64_t left)
 {
     uint64_t next = r->state == UP ? PROBE_MS : FIRST_PROBE_MS;
+    uint8_t payload[RT_BEAT_LEN];
+    rt_beat_write(&r->beats, payload);
     r->beat_sent = rt_loop_now(r->options.loop);
-    if (publish(r, on_beat_sent, RT_STR_NONE, rt_str_c(r->beat_channel), RT_STR("beat")))
+    if (publish(r, on_beat_sent, RT_STR_NONE, rt_str_c(r->beat_channel),
+                rt_str_of(payload, sizeof(payload))))
         fail(r, "cannot send a heartbeat: out of memory");
     rt_timer_start(r->options.loop, &r->timer, next < left ? next : left, beat);
 }
@@ -712,43 +720,6 @@ static void on_broken(struct rt_timer *timer)
 
 /* ---- life ---- */
 
-static double read_output(void *arg)
-{
-    return (double)((const struct rt_redis *)arg)->output;
-}
-
-static void add_metric(struct rt_redis *r, struct rt_metric *m, const char *name, const char *help,
-                       enum rt_metric_type type)
-{
-    *m = (struct rt_metric){.name = name, .help = help, .type = type};
-    if (r->options.metrics)
-        rt_metrics_register(r->options.metrics, m);
-}
-
-static void register_metrics(struct rt_redis *r)
-{
-    static const double bounds[] = {0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 3};
-    add_metric(r, &r->metrics.up, "redis_up", "Heartbeats come back through Redis.", RT_GAUGE);
-    add_metric(r, &r->metrics.reconnects, "redis_reconnects_total", "Attempts after a failure.",
-               RT_COUNTER);
-    add_metric(r, &r->metrics.published, "redis_published_total", "Messages handed to Redis.",
-               RT_COUNTER);
-    add_metric(r, &r->metrics.received, "redis_received_total", "Messages from Redis.", RT_COUNTER);
-    add_metric(r, &r->metrics.dropped, "redis_dropped_total",
-               "Messages not handed over: the link was down or full.", RT_COUNTER);
-    add_metric(r, &r->metrics.unanswered, "redis_unanswered_total",
-               "Messages handed over without an answer when the link went: they may be lost.",
-               RT_COUNTER);
-    add_metric(r, &r->metrics.output, "redis_output_bytes", "Commands without an answer.",
-               RT_GAUGE);
-    r->metrics.output.read = read_output;
-    r->metrics.output.arg = r;
-    add_metric(r, &r->metrics.rtt, "redis_heartbeat_seconds",
-               "Time of a heartbeat through both connections.", RT_HISTOGRAM);
-    r->metrics.rtt.bounds = bounds;
-    r->metrics.rtt.bound_count = sizeof(bounds) / sizeof(bounds[0]);
-}
-
 int rt_redis_new(const struct rt_redis_options *options, struct rt_redis **ret_redis,
                  struct rt_err *err)
 {
@@ -777,7 +748,8 @@ int rt_redis_new(const struct rt_redis_options *options, struct rt_redis **ret_r
     rt_list_init(&r->calls);
     rt_buf_init(&r->command);
     r->backoff = BACKOFF_FIRST_MS;
-    register_metrics(r);
+    rt_beat_init(&r->beats);
+    rt_redis_metrics_init(&r->metrics, &r->output, options->metrics);
     rt_timer_start(options->loop, &r->timer, 0, begin);
     *ret_redis = r;
     return 0;

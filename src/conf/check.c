@@ -577,6 +577,16 @@ static void check_consume(const struct rt_check *c, size_t i)
                           consume->brokers.items[j]);
 }
 
+/* It stands between colons in the names of keys and channels. */
+static void check_cluster_name(const struct rt_check *c)
+{
+    const char *name = c->config->cluster.name;
+    if (!is_topic(name) || strlen(name) > 64)
+        rt_conf_error(c->errors, rt_check_place(c, "cluster.name"),
+                      "cluster.name: got \"%.80s\"; allowed: up to 64 letters, digits, ., _ and -",
+                      name);
+}
+
 static void check_redis(const struct rt_check *c)
 {
     const struct rt_config *config = c->config;
@@ -592,6 +602,10 @@ static void check_redis(const struct rt_check *c)
         rt_conf_error(c->errors, rt_check_place(c, "redis.prefix"),
                       "redis.prefix: has %zu bytes; allowed: at most 64",
                       strlen(config->redis.prefix));
+    check_cluster_name(c);
+    if (config->cluster.second_secret[0] != '\0' && config->cluster.secret[0] == '\0')
+        rt_conf_error(c->errors, rt_check_place(c, "cluster.second_secret"),
+                      "cluster.second_secret: needs cluster.secret, beside which it is accepted");
     check_shared_log(c);
 }
 

@@ -170,7 +170,10 @@ struct rt_config {
         uint64_t retention; /* 0: never */
     } postgres;
     struct {
+        const char *name;   /* in front of every key and channel in Redis, behind redis.prefix */
         const char *secret; /* "": envelopes between nodes have no MAC */
+        const char *second_secret; /* accepted beside it; "" none */
+        bool insecure;             /* without a secret though others can reach Redis */
     } cluster;
     struct {
         uint32_t connections; /* 0: derived from the descriptor limit */

@@ -296,8 +296,9 @@ static const struct rt_option_table consume_table = {
 
 static const struct rt_option rows[] = {
     TOP(STRING, "node.name", node.name, NULL,
-        "Prefix of session ids: unique among the nodes behind one address. Letters, digits, `_` "
-        "and `-`; others become `-`. Empty: the system's host name."),
+        "Name of this process, one of its own in a cluster: a second one does not start. Prefix of "
+        "session ids, so unique among the nodes behind one address. Letters, digits, `_` and `-`; "
+        "others become `-`. Empty: the system's host name."),
 
     TOP(STRINGS, "http.listen", http.listen, "127.0.0.1:8000",
         "Addresses: `HOST:PORT`, `[::1]:PORT`, `*:PORT` (all), `unix:/path`. `--listen` replaces "
@@ -394,8 +395,8 @@ static const struct rt_option rows[] = {
         "Redis that joins several nodes: `redis://[[user]:password@]host[:port][/db]` or "
         "`unix:///path[?db=N]`. Empty: this node is alone.",
         .secret = true),
-    TOP(STRING, "redis.prefix", redis.prefix,
-        "rtb:", "Stands in front of every Redis channel; the same on all nodes of a cluster."),
+    TOP(STRING, "redis.prefix", redis.prefix, "rtb:",
+        "Stands in front of every Redis key and channel; the same on all nodes of a cluster."),
     TOP(STRINGS, "kafka.brokers", kafka.brokers, NULL,
         "Brokers of the Kafka cluster that is the log, `HOST:PORT`. Empty: the log is in memory, or "
         "in `storage.path`."),
@@ -429,10 +430,22 @@ static const struct rt_option rows[] = {
         "How long a batch waits for more rows.", RANGE(0, 10 * SECOND)),
     TOP(DURATION, "postgres.retention", postgres.retention, "30d",
         "Age at which stored messages go, by whole days; 0: never.", RANGE(0, 3650 * DAY)),
+    TOP(STRING, "cluster.name", cluster.name, "rtbroker",
+        "Names the cluster; the same on all its nodes. Stands behind `redis.prefix` in every Redis key "
+        "and channel: several clusters on one Redis need names of their own, since database numbers "
+        "do not separate channels. Letters, digits, `.`, `_` and `-`.",
+        .min = 1),
     TOP(STRING, "cluster.secret", cluster.secret, NULL,
-        "Signs what nodes send each other through Redis, so that nobody else can speak to clients; "
-        "the same on all nodes.",
+        "Signs what nodes send each other through Redis and keep there, so that nobody else can "
+        "speak to clients or for the log; the same on all nodes. Required when Redis is on another "
+        "machine.",
         .secret = true),
+    TOP(STRING, "cluster.second_secret", cluster.second_secret, NULL,
+        "Accepted beside `cluster.secret`, while one secret is replaced by another.",
+        .secret = true),
+    TOP(BOOL, "cluster.insecure", cluster.insecure, "false",
+        "Accept a Redis on another machine without `cluster.secret`: whoever can write to it speaks "
+        "to all clients and for the log."),
 
     TOP(INT, "limits.connections", limits.connections, "0",
         "Connections at once, more get 503; 0: as many as the descriptor limit allows.",

@@ -753,6 +753,12 @@ const char *rt_journal_kafka_epoch(const struct rt_journal *j, uint32_t partitio
     return partition < k->partitions ? k->parts[partition].epoch : "";
 }
 
+uint64_t rt_journal_kafka_identity(const struct rt_journal *j)
+{
+    const struct rt_kafka *k = rt_kafka_of(j);
+    return k->producer ? rt_producer_log_identity(k->producer) : 0;
+}
+
 bool rt_journal_kafka_ready(const struct rt_journal *j)
 {
     return rt_kafka_of(j)->ready;

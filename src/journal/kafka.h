@@ -71,6 +71,8 @@ void rt_journal_kafka_early(struct rt_journal *j, struct rt_str epoch,
 uint32_t rt_journal_kafka_partitions(const struct rt_journal *j);
 /* Epoch of a partition; "" until it is known. */
 const char *rt_journal_kafka_epoch(const struct rt_journal *j, uint32_t partition);
+/* Which log it is: a number that is the same on all nodes which share it, 0 while it is not known. */
+uint64_t rt_journal_kafka_identity(const struct rt_journal *j);
 /* The tail has caught up once: see ready(). Appends are RT_EAGAIN before. */
 bool rt_journal_kafka_ready(const struct rt_journal *j);
 

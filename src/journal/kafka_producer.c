@@ -1,6 +1,8 @@
 #include "journal/kafka_producer.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
+#include "base/map.h"
 
 #define PURGE_MS 5000
 
@@ -71,6 +73,19 @@ int rt_producer_new(const struct rt_producer_options *options, struct rt_produce
 rd_kafka_t *rt_producer_handle(struct rt_producer *p)
 {
     return p->rk;
+}
+
+uint64_t rt_producer_log_identity(const struct rt_producer *p)
+{
+    static const uint64_t key[2] = {0x6c6f672069640000u, 0x6b61666b61u}; /* the same on all nodes */
+    struct rt_buf text = RT_BUF_INIT;
+    char *cluster = rd_kafka_clusterid(p->rk, 0);
+    rt_buf_printf(&text, "%s\n%s", cluster ? cluster : "", rd_kafka_topic_name(p->topic));
+    uint64_t identity = cluster && rt_buf_ok(&text) ? rt_siphash13(key, rt_buf_str(&text)) : 0;
+    if (cluster)
+        rd_kafka_mem_free(p->rk, cluster);
+    rt_buf_deinit(&text);
+    return identity;
 }
 
 size_t rt_producer_max_bytes(const struct rt_producer *p)

@@ -23,6 +23,8 @@ struct rt_producer_options {
 int rt_producer_new(const struct rt_producer_options *options, struct rt_producer **ret_producer,
                     struct rt_err *err);
 rd_kafka_t *rt_producer_handle(struct rt_producer *p);
+/* A number made of the Kafka cluster's own id and the topic, the same wherever it is asked; 0 until the cluster has told. Does not wait. */
+uint64_t rt_producer_log_identity(const struct rt_producer *p);
 /* Caps of what waits, as set. */
 size_t rt_producer_max_bytes(const struct rt_producer *p);
 uint32_t rt_producer_max_records(const struct rt_producer *p);

@@ -1,11 +1,13 @@
 // Redis goes away, freezes, or becomes unreachable without a word, while all nodes publish (rows 13 and 16 of the failure matrix in docs/guarantees.md). How
 // quickly things happen is told; only what must come out is asserted. test/chaos/outage.mjs holds the times, for longer.
+// And who else is on that Redis: other clusters, and processes that use a name twice.
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import { after, before } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { PATIENCE, shareCluster } from './cluster.mjs';
-import { configPath, defer, test, until } from './harness.mjs';
+import { configPath, defer, startBroker, test, until } from './harness.mjs';
 import { connect } from './socketio.mjs';
 
 const NODES = ['n1', 'n2', 'n3'];
@@ -160,4 +162,71 @@ test('Redis is frozen: the same', MINUTES, (t) =>
 test('the link of one node is half-open: noticed, logged messages go on, other nodes notice nothing, it heals', MINUTES, (t) => {
   const proxy = shared.cluster.proxies.n2;
   return outage(t, { name: 'half-open', begin: () => proxy.hush(), end: () => proxy.hush(false), cut: ['n2'], sender: 'n2' });
+});
+
+// ---- who else is there -----------------------------------------------------------------------------------------------
+
+// Another process with a name and settings of its own on the cluster's Redis.
+function another(t, name, set = {}, options = {}) {
+  const { cluster } = shared;
+  const { RT_REDIS_URL, RT_KAFKA_BROKERS, RT_KAFKA_TOPIC } = cluster.env;
+  const services = { 'redis.url': RT_REDIS_URL, 'kafka.brokers': RT_KAFKA_BROKERS, 'kafka.topic': RT_KAFKA_TOPIC };
+  const secret = { 'cluster.secret_file': path.join(cluster.dir, 'secret') };
+  return startBroker(t, { config: configPath('cluster.yaml'), set: { 'node.name': name, ...services, ...secret, ...set }, ...options });
+}
+
+test('clusters on one Redis are told apart by their names, not by database numbers', async (t) => {
+  const ephemeral = 'channels: [{match: "live:*", log: false, subscribe: anyone, publish: nobody}]\n' +
+    'socketio: {on_connect: [{do: [{join: ["live:all"]}]}], events: [{event: live, do: [{publish: {channel: "live:all", event: live, data: $1}}]}]}\n';
+  const node = (name, db, cluster) => startBroker(t, { text: ephemeral, set: { 'node.name': name, 'redis.url': `${shared.cluster.env.RT_REDIS_URL}/${db}`, 'cluster.name': cluster } });
+  const [a1, a2, b1] = await Promise.all([node('a1', 1, 'a'), node('a2', 1, 'a'), node('b1', 2, 'b')]);
+  const [one, two, other] = await Promise.all([a1, a2, b1].map(({ url }) => connect(t, url)));
+  let sent = 0;
+  await until('live messages cross within a cluster', () => {
+    one.emit('live', ++sent);
+    return two.of('live').length > 0;
+  }, PATIENCE);
+  one.emit('live', 'end');
+  await until('the last one too', () => two.of('live').flat().includes('end'), PATIENCE);
+  other.emit('live', 'own');
+  await until('its own cluster has it', () => other.of('live').length > 0, PATIENCE);
+  assert.deepEqual(other.of('live'), [['own']]);
+  assert.ok(!two.of('live').flat().includes('own'));
+});
+
+test('a name that a living node has: the second process does not start, and says why', async (t) => {
+  await whole();
+  await assert.rejects(another(t, 'n1', {}, { exit: null }), /the broker ended at its start[^]*node\.name: \\?"n1\\?" is the name of another node/);
+  assert.equal((await shared.cluster.ready('n1')).status, 200);
+});
+
+test('a node that is killed and started at once has its name again', MINUTES, async () => {
+  const { cluster } = shared;
+  const conflicts = () => cluster.metric('n1', 'cluster_name_conflicts_total');
+  const before = await conflicts();
+  for (let i = 0; i < 3; i++) {
+    await cluster.act('kill', 'n3');
+    await cluster.act('start', 'n3');
+  }
+  assert.equal(await conflicts(), before);
+  await whole();
+});
+
+test('a node that wakes up when another process has taken its name: one of them ends', MINUTES, async (t) => {
+  const { cluster } = shared;
+  await cluster.act('pause', 'n3');
+  const second = await another(t, 'n3', {}, { exit: null });
+  await cluster.act('resume', 'n3');
+  const ended = () => /"msg":"stopped"/.test(cluster.log('n3').split('"msg":"listening"').at(-1));
+  await until('one of them ends', () => second.stopped || ended(), PATIENCE);
+  if (second.stopped) {
+    assert.deepEqual(await second.exit, { code: 1, signal: null });
+    assert.equal((await cluster.ready('n3')).status, 200);
+  } else {
+    assert.match(cluster.log('n3'), /another node has this one's name/);
+    assert.equal((await fetch(`${second.url}/readyz`)).status, 200);
+    await second.stop();
+    await cluster.act('start', 'n3');
+  }
+  await whole();
 });

@@ -95,12 +95,13 @@ WRAP(bool, rt_channel_covers_offset, const struct rt_channel *c, uint64_t offset
     return __real_rt_channel_covers_offset(c, offset) || BUG(MEMORY_TRUSTED);
 }
 
-WRAP(int, rt_parcel_decode, struct rt_str bytes, struct rt_mac *mac,
-     struct rt_str attachments[RT_MAX_ATTACHMENTS], struct rt_parcel *ret_parcel,
-     struct rt_err *err)
+WRAP(int, rt_parcel_decode, struct rt_str bytes, const struct rt_parcel_keys *keys,
+     struct rt_str place, struct rt_str attachments[RT_MAX_ATTACHMENTS],
+     struct rt_parcel *ret_parcel, struct rt_err *err)
 {
-    return __real_rt_parcel_decode(bytes, BUG(MAC_UNCHECKED) ? NULL : mac, attachments, ret_parcel,
-                                   err);
+    static const struct rt_parcel_keys none = {.mac = NULL};
+    return __real_rt_parcel_decode(bytes, BUG(MAC_UNCHECKED) ? &none : keys, place, attachments,
+                                   ret_parcel, err);
 }
 
 WRAP(void, rt_journal_kafka_early, struct rt_journal *j, struct rt_str epoch,

@@ -214,6 +214,12 @@ rd_kafka_t *rt_producer_handle(struct rt_producer *p)
     return NULL;
 }
 
+uint64_t rt_producer_log_identity(const struct rt_producer *p)
+{
+    (void)p;
+    return 0;
+}
+
 size_t rt_producer_max_bytes(const struct rt_producer *p)
 {
     (void)p;

@@ -27,6 +27,7 @@ static struct {
         struct rt_str channel, payload;
     } kept[KEPT];
     size_t kept_count;
+    uint64_t overheard; /* the instance that was the last to publish */
 } redis;
 
 struct delivery {
@@ -124,6 +125,7 @@ int rt_redis_publish(struct rt_redis *r, struct rt_str channel, struct rt_str pa
 {
     if (cut(r->host->index))
         return RT_EAGAIN;
+    redis.overheard = rt_parcel_instance(payload);
     broadcast(channel, payload);
     if (sim_fault(100))
         keep_for_later(channel, payload);
@@ -203,19 +205,23 @@ void fake_redis_forge(const char *epoch, uint32_t partition, uint64_t offset, st
 {
     struct rt_buf out = RT_BUF_INIT;
     char to[32];
+    /* It has listened: it speaks for a process that is known, and in its cluster. */
     struct rt_parcel parcel = {
+        .purpose = RT_FOR_RECORD,
+        .instance = redis.overheard,
+        .sequence = UINT64_C(1) << 40 | sim_below(1u << 30),
+        .cluster = RT_STR("sim"),
         .node = RT_STR("intruder"),
         .channel = channel,
-        .logged = true,
         .partition = partition,
         .epoch = rt_str_c(epoch),
         .message = {.data = RT_STR("FORGED"), .kind = RT_KIND_TEXT, .offset = offset}};
-    struct rt_mac *guess = NULL;
-    if (sim_chance(500) && rt_mac_new(RT_STR("a guess"), &guess))
+    struct rt_parcel_keys guess = {.mac = NULL};
+    if (sim_chance(500) && rt_mac_new(RT_STR("a guess"), &guess.mac))
         abort();
-    rt_parcel_encode(&out, guess, &parcel);
-    rt_mac_free(guess);
     snprintf(to, sizeof(to), "p:sim:%u", partition);
+    rt_parcel_encode(&out, &guess, rt_str_c(to), &parcel);
+    rt_mac_free(guess.mac);
     for (uint32_t i = 0; i < SIM_NODES; i++)
         send_to(i, sim_below(2000), rt_str_c(to), rt_buf_str(&out));
     rt_buf_deinit(&out);

@@ -60,6 +60,11 @@ static void relayed(void *arg, struct rt_str channel, struct rt_message *message
     rt_broker_relayed(((const struct sim_node *)arg)->broker, channel, message);
 }
 
+static void name_taken(void *arg, const char *text)
+{
+    sim_fail("n%u: %s", ((const struct sim_node *)arg)->host.index, text);
+}
+
 static void describe(void *arg, struct rt_buf *out)
 {
     (void)arg;
@@ -104,12 +109,15 @@ static int open_cluster(struct sim_node *n)
                                          .metrics = &n->metrics,
                                          .redis_url = "redis://sim",
                                          .prefix = "",
+                                         .name = "sim",
                                          .node = n->name,
                                          .secret = SIM_SECRET,
+                                         .second_secret = "",
                                          .topic = "sim",
                                          .partitions = SIM_PARTS,
                                          .early = early,
                                          .deliver = relayed,
+                                         .name_taken = name_taken,
                                          .describe = describe,
                                          .arg = n};
     return rt_cluster_new(&options, &n->cluster, &err);

@@ -9,6 +9,10 @@
 
 static struct rt_str parts[] = {{"\0\1", 2}, {NULL, 0}, {"three", 5}};
 
+#define PLACE RT_STR("p:rtbroker:7")
+
+static const struct rt_parcel_keys none = {.mac = NULL};
+
 static struct rt_mac *key_of(const char *secret)
 {
     struct rt_mac *mac = NULL;
@@ -16,11 +20,21 @@ static struct rt_mac *key_of(const char *secret)
     return mac;
 }
 
+static int decode(const struct rt_buf *bytes, const struct rt_parcel_keys *keys,
+                  struct rt_str place, struct rt_parcel *ret)
+{
+    static struct rt_str attachments[RT_MAX_ATTACHMENTS];
+    return rt_parcel_decode(rt_buf_str(bytes), keys, place, attachments, ret, NULL);
+}
+
 static struct rt_parcel sample(void)
 {
-    struct rt_parcel p = {.node = RT_STR("n1"),
+    struct rt_parcel p = {.purpose = RT_FOR_RECORD,
+                          .instance = UINT64_C(0x8000000000000001),
+                          .sequence = UINT64_C(1) << 33,
+                          .cluster = RT_STR("rtbroker"),
+                          .node = RT_STR("n1"),
                           .channel = RT_STR("chat:lobby"),
-                          .logged = true,
                           .partition = 7,
                           .epoch = RT_STR("e1.7"),
                           .message = {.event = RT_STR("message"),
@@ -42,7 +56,9 @@ static void expect_sample(const struct rt_parcel *p)
     struct rt_parcel s = sample();
     assert_true(rt_str_eq(p->node, s.node));
     assert_true(rt_str_eq(p->channel, s.channel));
-    assert_true(p->logged);
+    assert_int_equal(p->purpose, RT_FOR_RECORD);
+    assert_true(rt_str_eq(p->cluster, s.cluster));
+    assert_true(p->instance == s.instance && p->sequence == s.sequence);
     assert_int_equal(p->partition, 7);
     assert_true(rt_str_eq(p->epoch, s.epoch));
     assert_true(rt_str_eq(p->message.event, s.message.event));
@@ -62,17 +78,16 @@ static void what_was_sent_arrives(void **state)
 {
     (void)state;
     for (int secret = 0; secret < 2; secret++) {
-        struct rt_mac *key = secret ? key_of("secret") : NULL;
+        struct rt_parcel_keys keys = {.mac = secret ? key_of("secret") : NULL};
         struct rt_parcel in = sample(), out;
-        struct rt_str attachments[RT_MAX_ATTACHMENTS];
         struct rt_buf bytes = RT_BUF_INIT;
-        rt_parcel_encode(&bytes, key, &in);
+        rt_parcel_encode(&bytes, &keys, PLACE, &in);
         assert_true(rt_buf_ok(&bytes));
-        assert_int_equal(rt_parcel_decode(rt_buf_str(&bytes), key, attachments, &out, NULL), 0);
+        assert_int_equal(decode(&bytes, &keys, PLACE, &out), 0);
         expect_sample(&out);
-        assert_true(rt_str_eq(rt_parcel_sender(rt_buf_str(&bytes)), in.node));
+        assert_true(rt_parcel_instance(rt_buf_str(&bytes)) == in.instance);
         rt_buf_deinit(&bytes);
-        rt_mac_free(key);
+        rt_mac_free(keys.mac);
     }
 }
 
@@ -80,12 +95,11 @@ static void an_ephemeral_message_has_no_position(void **state)
 {
     (void)state;
     struct rt_parcel in = sample(), out;
-    struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_buf bytes = RT_BUF_INIT;
-    in.logged = false;
-    rt_parcel_encode(&bytes, NULL, &in);
-    assert_int_equal(rt_parcel_decode(rt_buf_str(&bytes), NULL, attachments, &out, NULL), 0);
-    assert_false(out.logged);
+    in.purpose = RT_FOR_RELAY;
+    rt_parcel_encode(&bytes, &none, PLACE, &in);
+    assert_int_equal(decode(&bytes, &none, PLACE, &out), 0);
+    assert_int_equal(out.purpose, RT_FOR_RELAY);
     assert_true(out.message.offset == 0);
     assert_true(rt_str_eq(out.message.data, in.message.data));
     rt_buf_deinit(&bytes);
@@ -95,28 +109,84 @@ static void a_secret_keeps_strangers_out(void **state)
 {
     (void)state;
     struct rt_parcel in = sample(), out;
-    struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_buf plain = RT_BUF_INIT, other = RT_BUF_INIT, good = RT_BUF_INIT;
-    rt_parcel_encode(&plain, NULL, &in);
-    struct rt_mac *another = key_of("another"), *secret = key_of("secret");
-    rt_parcel_encode(&other, another, &in);
-    rt_parcel_encode(&good, secret, &in);
-    assert_int_equal(rt_parcel_decode(rt_buf_str(&plain), secret, attachments, &out, NULL),
-                     RT_EPERM);
-    assert_int_equal(rt_parcel_decode(rt_buf_str(&other), secret, attachments, &out, NULL),
-                     RT_EPERM);
-    for (size_t i = 4; i < good.len; i++) { /* any changed byte */
+    struct rt_parcel_keys another = {.mac = key_of("another")}, secret = {.mac = key_of("secret")};
+    rt_parcel_encode(&plain, &none, PLACE, &in);
+    rt_parcel_encode(&other, &another, PLACE, &in);
+    rt_parcel_encode(&good, &secret, PLACE, &in);
+    assert_int_equal(decode(&plain, &secret, PLACE, &out), RT_EPERM);
+    assert_int_equal(decode(&other, &secret, PLACE, &out), RT_EPERM);
+    for (size_t i = 4; i < good.len; i++) { /* any changed byte, the purpose among them */
         good.data[i] ^= 1;
-        assert_int_equal(rt_parcel_decode(rt_buf_str(&good), secret, attachments, &out, NULL),
-                         RT_EPERM);
+        assert_int_equal(decode(&good, &secret, PLACE, &out), RT_EPERM);
         good.data[i] ^= 1;
     }
-    assert_int_equal(rt_parcel_decode(rt_buf_str(&good), secret, attachments, &out, NULL), 0);
+    assert_int_equal(decode(&good, &secret, PLACE, &out), 0);
     rt_buf_deinit(&plain);
     rt_buf_deinit(&other);
     rt_buf_deinit(&good);
-    rt_mac_free(another);
-    rt_mac_free(secret);
+    rt_mac_free(another.mac);
+    rt_mac_free(secret.mac);
+}
+
+/* On another channel, or under another key; and no bytes can be moved from the place into the envelope or back. */
+static void an_envelope_is_for_one_place(void **state)
+{
+    (void)state;
+    struct rt_parcel in = sample(), out;
+    struct rt_parcel_keys keys = {.mac = key_of("secret")};
+    struct rt_buf bytes = RT_BUF_INIT, shifted = RT_BUF_INIT;
+    in.message.attachment_count = 0;
+    rt_parcel_encode(&bytes, &keys, RT_STR("p:a:1"), &in);
+    assert_int_equal(decode(&bytes, &keys, RT_STR("p:a:1"), &out), 0);
+    static const char *const others[] = {"p:a:2", "p:a:", "p:a:11", "c:p:a:1", ""};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_int_equal(decode(&bytes, &keys, rt_str_c(others[i]), &out), RT_EPERM);
+    size_t content = bytes.len - RT_MAC_LEN;
+    rt_buf_add(&shifted, bytes.data, content);
+    rt_buf_add_c(&shifted, "p:");
+    rt_buf_add(&shifted, bytes.data + content, RT_MAC_LEN);
+    assert_int_equal(decode(&shifted, &keys, RT_STR("a:1"), &out), RT_EINVAL); /* the MAC fits */
+    rt_buf_deinit(&bytes);
+    rt_buf_deinit(&shifted);
+    rt_mac_free(keys.mac);
+}
+
+static void two_secrets_are_good_while_one_is_replaced(void **state)
+{
+    (void)state;
+    struct rt_parcel in = sample(), out;
+    struct rt_mac *former = key_of("former"), *next = key_of("next");
+    struct rt_parcel_keys before = {.mac = former, .second = next};
+    struct rt_parcel_keys after = {.mac = next, .second = former}, last = {.mac = next};
+    struct rt_buf old = RT_BUF_INIT, new = RT_BUF_INIT;
+    rt_parcel_encode(&old, &before, PLACE, &in);
+    rt_parcel_encode(&new, &after, PLACE, &in);
+    assert_int_equal(decode(&old, &after, PLACE, &out), 0);
+    assert_int_equal(decode(&new, &before, PLACE, &out), 0);
+    assert_int_equal(decode(&new, &last, PLACE, &out), 0);
+    assert_int_equal(decode(&old, &last, PLACE, &out), RT_EPERM);
+    rt_buf_deinit(&old);
+    rt_buf_deinit(&new);
+    rt_mac_free(former);
+    rt_mac_free(next);
+}
+
+static void other_versions_are_told_from_rubbish(void **state)
+{
+    (void)state;
+    struct rt_parcel in = sample(), out;
+    struct rt_buf bytes = RT_BUF_INIT;
+    rt_parcel_encode(&bytes, &none, PLACE, &in);
+    bytes.data[2] = '1';
+    assert_int_equal(decode(&bytes, &none, PLACE, &out), RT_ENOENT);
+    bytes.data[0] = 'X';
+    assert_int_equal(decode(&bytes, &none, PLACE, &out), RT_EINVAL);
+    bytes.data[0] = 'R';
+    bytes.data[2] = '2';
+    bytes.data[4] = RT_FOR_STATE + 1; /* no such purpose */
+    assert_int_equal(decode(&bytes, &none, PLACE, &out), RT_EINVAL);
+    rt_buf_deinit(&bytes);
 }
 
 /* RFC 4231, cases 1 to 3 and 6; again and again with one key, as a node does. */
@@ -144,7 +214,11 @@ static void the_mac_is_hmac_sha256(void **state)
         uint8_t code[RT_MAC_LEN];
         assert_int_equal(rt_mac_new(cases[i].key, &mac), 0);
         for (int again = 0; again < 3; again++) {
-            assert_true(rt_mac_make(mac, cases[i].data, code));
+            assert_true(rt_mac_make(mac, cases[i].data, RT_STR_NONE, code));
+            assert_memory_equal(code, cases[i].start, 8);
+            struct rt_str head = rt_str_of(cases[i].data.ptr, 5);
+            struct rt_str rest = rt_str_of(head.ptr + 5, cases[i].data.len - 5);
+            assert_true(rt_mac_make(mac, head, rest, code));
             assert_memory_equal(code, cases[i].start, 8);
         }
         rt_mac_free(mac);
@@ -157,19 +231,18 @@ static void whatever_is_cut_or_longer_is_malformed(void **state)
     struct rt_parcel in = sample(), out;
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_buf bytes = RT_BUF_INIT;
-    rt_parcel_encode(&bytes, NULL, &in);
+    rt_parcel_encode(&bytes, &none, PLACE, &in);
     for (size_t len = 0; len < bytes.len; len++) {
         /* A copy of exactly this size, so that a read past it is seen. */
         struct rt_bytes *cut = rt_bytes_copy(bytes.data, len);
         assert_non_null(cut);
-        assert_int_equal(rt_parcel_decode(rt_bytes_str(cut), NULL, attachments, &out, NULL),
+        assert_int_equal(rt_parcel_decode(rt_bytes_str(cut), &none, PLACE, attachments, &out, NULL),
                          RT_EINVAL);
-        (void)rt_parcel_sender(rt_bytes_str(cut)); /* reads nothing behind it either */
+        (void)rt_parcel_instance(rt_bytes_str(cut)); /* reads nothing behind it either */
         rt_bytes_unref(cut);
     }
     rt_buf_add_byte(&bytes, 0);
-    assert_int_equal(rt_parcel_decode(rt_buf_str(&bytes), NULL, attachments, &out, NULL),
-                     RT_EINVAL);
+    assert_int_equal(decode(&bytes, &none, PLACE, &out), RT_EINVAL);
     rt_buf_deinit(&bytes);
 }
 
@@ -180,6 +253,9 @@ int main(void)
         cmocka_unit_test(an_ephemeral_message_has_no_position),
         cmocka_unit_test(the_mac_is_hmac_sha256),
         cmocka_unit_test(a_secret_keeps_strangers_out),
+        cmocka_unit_test(an_envelope_is_for_one_place),
+        cmocka_unit_test(two_secrets_are_good_while_one_is_replaced),
+        cmocka_unit_test(other_versions_are_told_from_rubbish),
         cmocka_unit_test(whatever_is_cut_or_longer_is_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
