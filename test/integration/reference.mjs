@@ -96,6 +96,7 @@ function onConnection(socket) {
   });
   on('kick', () => socket.disconnect());
   on('kick-close', () => socket.disconnect(true));
+  on('close', () => socket.conn.close());
   on('quiet', () => {});
   on('volatile', (a) => socket.volatile.emit('volatile', ...a));
   on('handshake', (_a, ack) => ack(socket.handshake));

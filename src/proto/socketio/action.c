@@ -281,16 +281,17 @@ static bool compile_when(struct rt_sio_compile *c, const struct rt_node *node,
     return good;
 }
 
-static bool compile_drop(struct rt_sio_compile *c, const struct rt_node *node)
+/* Actions without settings: `text` says so. */
+static bool compile_true(struct rt_sio_compile *c, const struct rt_node *node, const char *text)
 {
     bool value = false;
     if (!rt_node_bool(node, &value) || !value)
-        return wrong(c, node, "`drop` is true");
+        return wrong(c, node, text);
     return true;
 }
 
-static const char *const action_names[] = {"join", "leave",      "publish", "emit", "ack",
-                                           "drop", "disconnect", "refuse",  "when", NULL};
+static const char *const action_names[] = {"join",       "leave", "publish", "emit", "ack", "drop",
+                                           "disconnect", "close", "refuse",  "when", NULL};
 
 static bool compile_kind(struct rt_sio_compile *c, const struct rt_node *key,
                          const struct rt_node *node, struct rt_sio_action *a)
@@ -311,7 +312,9 @@ static bool compile_kind(struct rt_sio_compile *c, const struct rt_node *key,
         }
         return compile_args(c, node, "ack", &a->answer);
     case RT_SIO_DO_DROP:
-        return compile_drop(c, node);
+        return compile_true(c, node, "`drop` is true");
+    case RT_SIO_DO_CLOSE:
+        return compile_true(c, node, "`close` is true");
     case RT_SIO_DO_DISCONNECT:
         return compile_disconnect(c, node, &a->disconnect.close);
     case RT_SIO_DO_REFUSE:
@@ -354,7 +357,7 @@ static bool compile_action(struct rt_sio_compile *c, const struct rt_node *node,
     char seen[64];
     rt_conf_error(c->errors, &key->mark,
                   "unknown action %s%s%s%s; there are join leave publish emit ack drop disconnect "
-                  "refuse when",
+                  "close refuse when",
                   rt_node_seen(key, seen), near ? ": did you mean " : "", near ? near : "",
                   near ? "?" : "");
     return false;

@@ -15,6 +15,7 @@ enum rt_sio_action_kind {
     RT_SIO_DO_ANSWER, /* `ack` */
     RT_SIO_DO_DROP,
     RT_SIO_DO_DISCONNECT,
+    RT_SIO_DO_CLOSE,
     RT_SIO_DO_REFUSE,
     RT_SIO_DO_WHEN,
 };

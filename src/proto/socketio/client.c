@@ -10,28 +10,12 @@ static struct rt_socketio *endpoint(struct rt_sio_client *client)
     return rt_eio_arg(rt_sio_session(client));
 }
 
-static void close_client(struct rt_sio_client *client, enum rt_eio_reason reason)
-{
-    client->closing = true;
-    rt_eio_close(rt_sio_session(client), reason, 0);
-}
-
-/* What was published before is written before the close. */
-static void catch_up(struct rt_sio_client *client)
-{
-    rt_list_for(node, &client->sockets) {
-        struct rt_sio_socket *socket = RT_CONTAINER(node, struct rt_sio_socket, link);
-        rt_hub_catch_up(endpoint(client)->hub, &socket->client.subscriber);
-    }
-}
-
 /* `option`: what would allow it, NULL nothing. */
 static void breach_of(struct rt_sio_client *client, const char *what, const char *option)
 {
     endpoint(client)->metrics.invalid.value++;
     rt_sio_refused(endpoint(client), RT_REFUSED_PROTOCOL, RT_STR_NONE, what, option);
-    catch_up(client);
-    close_client(client, RT_EIO_PARSE_ERROR);
+    rt_sio_client_close(client, RT_EIO_PARSE_ERROR);
 }
 
 static void breach(struct rt_sio_client *client, const char *what)
@@ -117,7 +101,7 @@ static void on_text(struct rt_sio_client *client, struct rt_str text)
     } else {
         client->assembly = rt_sio_assembly_new(text, &packet);
         if (!client->assembly)
-            close_client(client, RT_EIO_TRANSPORT_ERROR);
+            rt_sio_client_close(client, RT_EIO_TRANSPORT_ERROR);
     }
 }
 
@@ -139,7 +123,7 @@ static void on_binary(struct rt_sio_client *client, struct rt_str bytes)
     } else if (r == RT_ERANGE) {
         breach_of(client, "attachments are too large", "protocols.socketio.max_payload");
     } else {
-        close_client(client, RT_EIO_TRANSPORT_ERROR);
+        rt_sio_client_close(client, RT_EIO_TRANSPORT_ERROR);
     }
     rt_sio_assembly_free(assembly);
 }
@@ -160,7 +144,7 @@ static void not_joined(struct rt_timer *timer)
 {
     struct rt_sio_client *client = RT_CONTAINER(timer, struct rt_sio_client, timer);
     rt_sio_refused(endpoint(client), RT_REFUSED_SILENT, RT_STR_NONE, NULL, NULL);
-    close_client(client, RT_EIO_FORCED_CLOSE);
+    rt_sio_client_close(client, RT_EIO_FORCED_CLOSE);
 }
 
 static int on_open(struct rt_eio_session *session)

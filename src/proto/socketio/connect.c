@@ -94,7 +94,9 @@ static void act_on(struct rt_sio_socket *socket, enum rt_sio_verdict verdict, st
         return;
     }
     welcome(socket);
-    if (verdict != RT_SIO_WELCOME)
+    if (verdict == RT_SIO_CLOSE)
+        rt_sio_client_close(socket->owner, RT_EIO_FORCED_CLOSE);
+    else if (verdict != RT_SIO_WELCOME)
         rt_sio_socket_disconnect(socket, verdict == RT_SIO_SEND_AWAY_WHOLLY);
 }
 

@@ -125,7 +125,7 @@ struct rt_str rt_sio_channel_of(const struct rt_sio_nsp *nsp, struct rt_str room
                                 struct rt_buf *out)
 {
     rt_buf_clear(out);
-    if (nsp->name.len > 1) {
+    if (nsp->name.len > 1 || room.len == 0 || room.ptr[0] == '/') {
         rt_buf_add_str(out, nsp->name);
         rt_buf_add_byte(out, '#');
     }
@@ -138,7 +138,7 @@ struct rt_str rt_sio_room_of(const struct rt_sio_nsp *nsp, struct rt_str channel
     struct rt_str name = nsp->name;
     if (rt_str_eq(channel, name))
         return RT_STR_NONE;
-    if (name.len == 1)
+    if (name.len == 1 && !rt_str_starts(channel, RT_STR("/#")))
         return channel;
     bool own =
         rt_str_starts(channel, name) && channel.len > name.len && channel.ptr[name.len] == '#';

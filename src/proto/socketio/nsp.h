@@ -17,8 +17,9 @@ void rt_sio_nsp_unref(struct rt_sio_nsp *nsp);
  * more. */
 void rt_sio_nsp_free_all(struct rt_socketio *s);
 
-/* The channel of a room, written to `out` (cleared before): of namespace "/" the room's name, of
- * "/n" "/n#room". */
+/* The channel of a room, written to `out` (cleared before): of namespace "/n" "/n#room", of "/" the
+ * room's name, or "/#room" where that is empty or begins with "/" as the channels of namespaces
+ * do. */
 struct rt_str rt_sio_channel_of(const struct rt_sio_nsp *nsp, struct rt_str room,
                                 struct rt_buf *out);
 /* The room whose channel it is; none when it is the namespace's own channel or not of this

@@ -167,7 +167,7 @@ static int each_room(struct rt_sio_run *run, struct rt_str name, void *arg)
     struct job *job = arg;
     struct rt_buf *list = &run->s->buf.targets;
     struct rt_err err;
-    if (rt_sio_socket_check_room(run->socket, name, &err) != 0) {
+    if (rt_sio_room_check(name, &err) != 0) {
         rt_sio_run_failed(run, RT_PUBLISH_REFUSED, err.text);
         return 0;
     }

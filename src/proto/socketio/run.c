@@ -49,6 +49,8 @@ static void end(struct rt_sio_run *run)
 {
     struct rt_socketio *s = run->s;
     rt_sio_reply_unref(run->reply);
+    if (run->closes && run->socket->state != RT_SIO_DEAD)
+        rt_sio_client_close(run->socket->owner, RT_EIO_FORCED_CLOSE);
     rt_sio_socket_unref(run->socket);
     shrink(&s->buf.event);
     shrink(&s->buf.args);
@@ -127,7 +129,7 @@ static int each_item(struct rt_sio_run *run, struct rt_str json,
         rt_json_unescape(buf, json);
     else
         rt_json_add_compact(buf, json);
-    return rt_buf_ok(buf) ? each(run, rt_buf_str(buf), arg) : RT_ENOMEM;
+    return rt_buf_ok(buf) ? each(run, buf->len ? rt_buf_str(buf) : RT_STR(""), arg) : RT_ENOMEM;
 }
 
 /* No more than a socket could be in: one packet shall not set off thousands of publishes. */
@@ -154,16 +156,19 @@ static int each_of_template(struct rt_sio_run *run, const struct rt_sio_template
                             void *arg)
 {
     struct rt_buf *buf = &run->s->buf.name;
-    struct rt_str name;
+    struct rt_str name, json = RT_STR_NONE;
     if (rt_sio_template_constant(t, &name))
-        return each(run, name, arg);
-    if (rt_sio_template_variable(t, &run->values, &run->s->buf.a, &name) &&
-        rt_json_kind(name) == RT_JSON_ARRAY) {
-        return each_of_list(run, name, each, arg);
-    }
+        return each(run, name.len ? name : RT_STR(""), arg);
+    bool variable = rt_sio_template_variable(t, &run->values, &run->s->buf.a, &json);
+    if (variable && rt_json_kind(json) == RT_JSON_ARRAY)
+        return each_of_list(run, json, each, arg);
+    bool sent = variable && rt_json_kind(json) == RT_JSON_STRING;
     rt_buf_clear(buf);
     rt_sio_template_eval(t, &run->values, NULL, buf);
-    return rt_buf_ok(buf) ? each(run, rt_buf_str(buf), arg) : RT_ENOMEM;
+    if (!rt_buf_ok(buf))
+        return RT_ENOMEM;
+    name = sent ? RT_STR("") : RT_STR_NONE; /* when it is empty */
+    return each(run, buf->len ? rt_buf_str(buf) : name, arg);
 }
 
 int rt_sio_run_names(struct rt_sio_run *run, const struct rt_sio_names *names,
@@ -329,6 +334,14 @@ static enum flow run_disconnect(struct rt_sio_run *run, bool close)
     return FLOW_STOP;
 }
 
+/* The answer that the event may still get goes first. */
+static enum flow run_close(struct rt_sio_run *run)
+{
+    run->verdict = RT_SIO_CLOSE;
+    run->closes = !run->connecting;
+    return FLOW_STOP;
+}
+
 static enum flow run_refuse(struct rt_sio_run *run, const struct rt_sio_refuse *refuse)
 {
     struct rt_buf *buf = &run->s->buf.args, *text = &run->s->buf.name;
@@ -381,6 +394,8 @@ static enum flow run_action(struct rt_sio_run *run, const struct rt_sio_action *
         return FLOW_STOP;
     case RT_SIO_DO_DISCONNECT:
         return run_disconnect(run, action->disconnect.close);
+    case RT_SIO_DO_CLOSE:
+        return run_close(run);
     case RT_SIO_DO_REFUSE:
         return run_refuse(run, &action->refuse);
     case RT_SIO_DO_WHEN:

@@ -19,10 +19,16 @@ void rt_sio_run_answer(struct rt_sio_socket *socket, const struct rt_sio_packet 
                        const struct rt_str *attachments);
 
 /* What on_connect decided. */
-enum rt_sio_verdict { RT_SIO_WELCOME, RT_SIO_REFUSED, RT_SIO_SEND_AWAY, RT_SIO_SEND_AWAY_WHOLLY };
+enum rt_sio_verdict {
+    RT_SIO_WELCOME,
+    RT_SIO_REFUSED,
+    RT_SIO_SEND_AWAY,
+    RT_SIO_SEND_AWAY_WHOLLY,
+    RT_SIO_CLOSE
+};
 /* The socket is CONNECTING and in its namespace's channel. RT_SIO_REFUSED: `ret_json` is the
  * payload of the CONNECT_ERROR, in a buffer of the endpoint; the SEND_AWAY ones are to be carried
- * out by rt_sio_socket_disconnect() after the reply. RT_ENOMEM. */
+ * out by rt_sio_socket_disconnect() after the reply, RT_SIO_CLOSE by rt_sio_client_close(). RT_ENOMEM. */
 int rt_sio_run_connect(struct rt_sio_socket *socket, enum rt_sio_verdict *ret_verdict,
                        struct rt_str *ret_json);
 

@@ -13,6 +13,7 @@ struct rt_sio_run {
     struct rt_sio_values values;
     struct rt_sio_reply *reply; /* the answer that the event wants; NULL: none */
     bool connecting;
+    bool closes;                 /* the connection, when the run is over */
     int status;                  /* connecting: RT_ENOMEM, or a join that was refused */
     enum rt_sio_verdict verdict; /* connecting */
 };
@@ -28,7 +29,8 @@ void rt_sio_run_too_many(struct rt_sio_run *run);
  * told to the reply). */
 bool rt_sio_run_event_name(struct rt_sio_run *run, const struct rt_sio_template *event,
                            struct rt_str *ret_name);
-/* Calls `each` for the names: texts, or the items of a variable that is an array. Stops at a code
+/* Calls `each` for the names: texts, or the items of a variable that is an array. A text that comes out empty, since a value is
+ * missing, is RT_STR_NONE. Stops at a code
  * other than 0, which it returns. RT_ENOMEM. */
 int rt_sio_run_names(struct rt_sio_run *run, const struct rt_sio_names *names,
                      int (*each)(struct rt_sio_run *run, struct rt_str name, void *arg), void *arg);

@@ -222,6 +222,16 @@ void rt_sio_client_send(struct rt_sio_client *client, enum rt_sio_type type, str
         rt_eio_close(session, RT_EIO_TRANSPORT_ERROR, 0);
 }
 
+void rt_sio_client_close(struct rt_sio_client *client, enum rt_eio_reason reason)
+{
+    client->closing = true;
+    rt_list_for(node, &client->sockets) {
+        struct rt_sio_socket *socket = RT_CONTAINER(node, struct rt_sio_socket, link);
+        rt_hub_catch_up(rt_sio_socket_endpoint(socket)->hub, &socket->client.subscriber);
+    }
+    rt_eio_close(rt_sio_session(client), reason, 0);
+}
+
 int rt_sio_socket_open(struct rt_sio_socket *socket)
 {
     struct rt_eio_session *session = rt_sio_session(socket->owner);
@@ -265,23 +275,17 @@ void rt_sio_socket_disconnect(struct rt_sio_socket *socket, bool close)
 
 /* ---- rooms ---- */
 
-int rt_sio_socket_check_room(const struct rt_sio_socket *socket, struct rt_str room,
-                             struct rt_err *err)
+int rt_sio_room_check(struct rt_str room, struct rt_err *err)
 {
-    if (room.len == 0)
-        return rt_err_set(err, RT_EINVAL, "the name of the room is empty");
-    if (room.ptr[0] == '/' && socket->nsp->name.len == 1)
-        return rt_err_set(err, RT_EINVAL,
-                          "\"%.*s\" cannot be a room of namespace \"/\": names that begin with / "
-                          "are those of namespaces",
-                          (int)(room.len < 100 ? room.len : 100), room.ptr);
+    if (!room.ptr)
+        return rt_err_set(err, RT_EINVAL, "the name of the room is missing");
     return 0;
 }
 
 int rt_sio_socket_join(struct rt_sio_socket *socket, struct rt_str room, struct rt_err *err)
 {
     struct rt_socketio *s = rt_sio_socket_endpoint(socket);
-    int r = rt_sio_socket_check_room(socket, room, err);
+    int r = rt_sio_room_check(room, err);
     if (r != 0 || rt_str_eq(room, rt_sio_socket_sid(socket)))
         return r;
     struct rt_str channel = rt_sio_channel_of(socket->nsp, room, &s->buf.channel);
@@ -305,6 +309,8 @@ static void leave_channel(struct rt_sio_socket *socket, struct rt_str channel)
 void rt_sio_socket_leave(struct rt_sio_socket *socket, struct rt_str room)
 {
     struct rt_socketio *s = rt_sio_socket_endpoint(socket);
+    if (!room.ptr)
+        return;
     struct rt_str channel = rt_sio_channel_of(socket->nsp, room, &s->buf.channel);
     bool own = rt_str_eq(channel, socket->nsp->name);
     if (rt_buf_ok(&s->buf.channel) && !own &&

@@ -46,6 +46,9 @@ int rt_sio_socket_send(struct rt_sio_socket *socket, const struct rt_sio_outgoin
 /* A packet without event or acknowledgement: `0{..}`, `4{..}`, `1`. Never held. */
 void rt_sio_client_send(struct rt_sio_client *client, enum rt_sio_type type, struct rt_str nsp,
                         struct rt_str json);
+/* Closes the connection without a DISCONNECT, behind everything that was published and sent: the
+ * client takes it for a lost one and comes back. What it still sends is ignored. */
+void rt_sio_client_close(struct rt_sio_client *client, enum rt_eio_reason reason);
 /* Connected: sends the reply and what was held. */
 int rt_sio_socket_open(struct rt_sio_socket *socket);
 /* Sends `41` and leaves the namespace; `close`: all namespaces, then the connection. The client
@@ -59,10 +62,9 @@ void rt_sio_socket_leave(struct rt_sio_socket *socket, struct rt_str room);
 void rt_sio_socket_leave_all(struct rt_sio_socket *socket);
 /* JSON array of its rooms, its own id first. */
 void rt_sio_socket_rooms(struct rt_sio_socket *socket, struct rt_buf *out);
-/* May a room of the socket's namespace have this name? RT_EINVAL: empty, or in "/" one that begins
- * with "/" and so names a namespace's channel. */
-int rt_sio_socket_check_room(const struct rt_sio_socket *socket, struct rt_str room,
-                             struct rt_err *err);
+/* Any text is the name of a room, the empty one too; RT_EINVAL: there is none (RT_STR_NONE), since
+ * what it was to be made of is missing. */
+int rt_sio_room_check(struct rt_str room, struct rt_err *err);
 
 /* The session has moved from polling to WebSocket: all its sockets change their encoding. */
 void rt_sio_client_convert(struct rt_sio_client *client, enum rt_eio_transport transport);

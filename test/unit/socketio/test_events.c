@@ -175,6 +175,74 @@ static void test_several_rooms(void **state)
     rig_deinit(&rig);
 }
 
+/* Any text is a room, as on Node; none of them is the channel of a namespace. */
+static void test_names_of_rooms(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig,
+             HEAD "socketio:\n"
+                  "  namespaces: [/, /n]\n"
+                  "  events:\n"
+                  "    - {event: join, do: [{join: $1}, {emit: {event: rooms, args: $rooms}}]}\n"
+                  "    - {event: leave, do: [{leave: $1}, {emit: {event: rooms, args: $rooms}}]}\n"
+                  "    - {event: empty, do: [{publish: {room: '', event: said, data: 0}}]}\n"
+                  "    - {event: text, do: [{join: '{$1.x}'}]}\n"
+                  "    - {event: say, do: [{publish: {room: $1, event: said, data: $2}}]}\n"
+                  "    - {event: all, do: [{publish: {channel: $1, event: all}}]}\n");
+    struct rt_eio_session *a = connected(&rig), *b = connected(&rig);
+    rig_in(b, "0/n");
+    expect(&rig, b, "0/n,*");
+    rig_in(a, "2[\"join\",[\"\",\"/n\",\"/\",\"#\"]]");
+    expect(&rig, a, "2[\"rooms\",\"" ID "\",\"\",\"/n\",\"/\",\"#\"]\n");
+    rig_in(b, "2[\"say\",[\"/n\"],1]");
+    rig_in(b, "2[\"say\",\"\",2]");
+    rig_in(b, "2[\"empty\"]");
+    rig_in(b, "2[\"say\",\"/\",3]");
+    expect(&rig, a, "2[\"said\",1]\n2[\"said\",2]\n2[\"said\",0]\n2[\"said\",3]\n");
+    expect(&rig, b, "");
+    rig_in(a, "2[\"all\",\"/n\"]");
+    expect(&rig, b, "2/n,[\"all\",\"/n\"]\n");
+    rig_in(b, "2/n,[\"join\",\"\"]");
+    expect(&rig, b, "2/n,[\"rooms\",\"" ID "\",\"\"]\n");
+    rig_in(b, "2/n,[\"say\",\"\",4]");
+    expect(&rig, b, "2/n,[\"said\",4]\n");
+    rig_in(a, "2[\"leave\",\"/n\"]");
+    expect(&rig, a, "2[\"rooms\",\"" ID "\",\"\",\"#\",\"/\"]\n");
+    /* What is missing names no room. */
+    rig_in(a, "21[\"join\"]");
+    rig_in(a, "22[\"text\",{}]");
+    expect(&rig, a,
+           "2[\"rooms\",*\n31[{\"ok\":false,*is missing\"}]\n32[{\"ok\":false,*is missing\"}]\n");
+    rig_in(a, "23[\"leave\"]");
+    expect(&rig, a, "2[\"rooms\",\"" ID "\",\"\",\"#\",\"/\"]\n33[]\n");
+    rig_deinit(&rig);
+}
+
+/* The connection goes without a word: the client comes back. */
+static void test_close(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig, HEAD "socketio:\n"
+                        "  namespaces: [/, /n]\n"
+                        "  on_connect:\n"
+                        "    - {namespace: /n, do: [{emit: {event: hello}}, {close: true}]}\n"
+                        "  events:\n"
+                        "    - {event: go, do: [{publish: {channel: /, event: going}}, {close: "
+                        "true}, {emit: {event: never}}]}\n");
+    struct rt_eio_session *a = connected(&rig), *b = connected(&rig);
+    rig_in(a, "21[\"go\"]");
+    rig_in(a, "22[\"go\"]"); /* ignored */
+    expect(&rig, a, "2[\"going\"]\n31[{\"ok\":true,*}]\n");
+    expect_closed(&rig, a, RT_EIO_FORCED_CLOSE);
+    expect(&rig, b, "2[\"going\"]\n");
+    rig_in(b, "0/n");
+    expect(&rig, b, "0/n,*\n2/n,[\"hello\"]\n");
+    expect_closed(&rig, b, RT_EIO_FORCED_CLOSE);
+    rig_deinit(&rig);
+}
+
 /* A socket's id is a room that it is always in. */
 static void test_own_id(void **state)
 {
@@ -305,7 +373,7 @@ static const char answers[] = HEAD
     "    - {event: quiet, do: [{publish: {channel: r, event: e}}, {publish: {channel: quiet-1, "
     "event: e}}]}\n"
     "    - {event: drop, do: [{publish: {channel: r, event: e}}, {drop: true}, {ack: [1]}]}\n"
-    "    - {event: empty, do: [{join: ''}]}\n"
+    "    - {event: empty, do: [{join: $1.none}]}\n"
     "    - {event: name, do: [{publish: {channel: $1, event: e}}]}\n"
     "    - {event: reserved, do: [{publish: {channel: r, event: '{$1}'}}]}\n"
     "    - {event: room, do: [{publish: {room: $1, event: e}}]}\n"
@@ -325,13 +393,13 @@ static void test_automatic_answers(void **state)
         {"26[\"quiet\"]", "36[{\"ok\":true}]\n"},
         {"27[\"drop\"]", ""},
         {"28[\"empty\"]",
-         "38[{\"ok\":false,\"error\":\"refused\",\"message\":\"the name of the room is empty\"}]\n"},
+         "38[{\"ok\":false,\"error\":\"refused\",\"message\":\"the name of the room is missing\"}]\n"},
         {"29[\"name\",\"\"]", "39[{\"ok\":false,\"error\":\"refused\",\"message\":\"*\"}]\n"},
         {"210[\"reserved\",\"connect\"]",
          "310[{\"ok\":false,\"error\":\"refused\",\"message\":\"*reserved*\"}]\n"},
         {"211[\"reserved\",\"\"]",
          "311[{\"ok\":false,\"error\":\"refused\",\"message\":\"*empty\"}]\n"},
-        {"212[\"room\",\"/x\"]", "312[{\"ok\":false,\"error\":\"refused\",\"message\":\"*\"}]\n"},
+        {"212[\"room\"]", "312[{\"ok\":false,\"error\":\"refused\",\"message\":\"*missing\"}]\n"},
         {"213[\"keys\",[\"a\",\"b\"]]",
          "313[{\"ok\":false,\"error\":\"refused\",\"message\":\"`key`*\"}]\n"},
         {"214[\"where\"]", "314[\"E\",9]\n"},
@@ -402,7 +470,7 @@ static void test_own_answers_after_commit(void **state)
                   "{publish: {channel: r, event: f}}]}\n"
                   "    - {event: drop, do: [{publish: {channel: r, event: e}}, {ack: [kept]}, "
                   "{drop: true}]}\n"
-                  "    - {event: join, do: [{join: ''}, {ack: [joined]}]}\n");
+                  "    - {event: join, do: [{join: $1.none}, {ack: [joined]}]}\n");
     rig.journal->delayed = true;
     struct rt_eio_session *a = connected(&rig);
     rig_in(a, "20[\"first\"]");
@@ -422,7 +490,7 @@ static void test_own_answers_after_commit(void **state)
     rig_in(a, "26[\"join\"]");
     expect(
         &rig, a,
-        "36[{\"ok\":false,\"error\":\"refused\",\"message\":\"the name of the room is empty\"}]\n");
+        "36[{\"ok\":false,\"error\":\"refused\",\"message\":\"the name of the room is missing\"}]\n");
     rig.journal->fails = 0;
     rig_in(a, "27[\"own\"]");
     rig_release(&rig, a, RT_EIO_TRANSPORT_CLOSE);
@@ -762,6 +830,8 @@ int main(void)
         cmocka_unit_test(test_rooms),
         cmocka_unit_test(test_attachments_add_up),
         cmocka_unit_test(test_several_rooms),
+        cmocka_unit_test(test_names_of_rooms),
+        cmocka_unit_test(test_close),
         cmocka_unit_test(test_own_id),
         cmocka_unit_test(test_binary_between_clients),
         cmocka_unit_test(test_encoding),
