@@ -120,7 +120,7 @@ static void check_origins(const struct rt_check *c, const char *path,
 /* ---- protocols ---- */
 
 /* RFC 6265: a token. */
-static bool is_cookie_name(const char *text)
+static bool is_token(const char *text)
 {
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char)*text;
@@ -130,15 +130,55 @@ static bool is_cookie_name(const char *text)
     return true;
 }
 
+/* RFC 6265, 4.1.1, and what browsers have added since. */
+static bool is_cookie_attribute(const char *text)
+{
+    static const char *const valued[] = {
+        "Path=", "Domain=", "Max-Age=", "SameSite=", "Priority=", NULL};
+    static const char *const flags[] = {"Secure", "HttpOnly", "Partitioned", NULL};
+    for (const char *p = text; *p != '\0'; p++)
+        if ((unsigned char)*p <= 0x20 || *p == ';' || (unsigned char)*p >= 0x7f)
+            return false;
+    for (const char *const *name = flags; *name != NULL; name++)
+        if (rt_str_eq_nocase(rt_str_c(text), rt_str_c(*name)))
+            return true;
+    const char *value = strchr(text, '=');
+    size_t len = value != NULL ? (size_t)(value - text) + 1 : 0;
+    for (const char *const *name = valued; len > 0 && *name != NULL; name++)
+        if (value[1] != '\0' && rt_str_eq_nocase(rt_str_of(text, len), rt_str_c(*name)))
+            return true;
+    return false;
+}
+
+static void check_cookie(const struct rt_check *c, const char *where, const char *shown,
+                         const struct rt_engineio_config *engine)
+{
+    const struct rt_strings *attributes = &engine->cookie_attributes;
+    if (!is_token(engine->cookie))
+        rt_conf_error(c->errors, rt_check_place(c, "%s.cookie", where),
+                      "%s.cookie: \"%.80s\" is no name for a cookie", shown, engine->cookie);
+    for (size_t i = 0; i < attributes->count; i++) {
+        if (!is_cookie_attribute(attributes->items[i]))
+            rt_conf_error(c->errors, rt_check_place(c, "%s.cookie_attributes.%zu", where, i),
+                          "%s.cookie_attributes: got \"%.80s\"; allowed: Path=, Domain=, Max-Age=, "
+                          "SameSite= and Priority= with a value, Secure, HttpOnly, Partitioned",
+                          shown, attributes->items[i]);
+    }
+}
+
 static void check_engine(const struct rt_check *c, const char *where, const char *shown,
                          const struct rt_engineio_config *engine)
 {
     char origins[PATH_CAP];
     snprintf(origins, sizeof(origins), "%s.cors.origins", where);
     check_origins(c, origins, &engine->cors_origins);
-    if (!is_cookie_name(engine->cookie))
-        rt_conf_error(c->errors, rt_check_place(c, "%s.cookie", where),
-                      "%s.cookie: \"%.80s\" is no name for a cookie", shown, engine->cookie);
+    check_cookie(c, where, shown, engine);
+    for (size_t i = 0; i < engine->cors_methods.count; i++) {
+        const char *method = engine->cors_methods.items[i];
+        if (!is_token(method))
+            rt_conf_error(c->errors, rt_check_place(c, "%s.cors.methods.%zu", where, i),
+                          "%s.cors.methods: \"%.80s\" is no name of a method", shown, method);
+    }
     bool any = engine->cors_origins.count == 1 && strcmp(engine->cors_origins.items[0], "*") == 0;
     if (engine->cors_credentials && any)
         rt_conf_error(
@@ -151,7 +191,8 @@ static void check_engine(const struct rt_check *c, const char *where, const char
 /* Paths that the broker serves itself, the HTTP API among them. */
 static bool is_own_path(const struct rt_config *config, const char *path)
 {
-    return strcmp(path, "/healthz") == 0 || strcmp(path, "/readyz") == 0 ||
+    return strcmp(path, "/healthz") == 0 || (config->api.enabled && strcmp(path, "/api") == 0) ||
+           strcmp(path, "/readyz") == 0 ||
            (config->metrics.enabled && strcmp(path, "/metrics") == 0) ||
            (config->api.enabled && strncmp(path, "/api/", 5) == 0) ||
            (config->dev && strcmp(path, "/") == 0);
@@ -168,21 +209,35 @@ static void check_own_path(const struct rt_check *c, const struct rt_mark *mark,
             shown, path);
 }
 
-static bool begins_and_ends_with_slash(const char *path)
+/* The length without a slash at the end. */
+static size_t stem_of(const char *path)
 {
     size_t len = strlen(path);
-    return len > 0 && path[0] == '/' && path[len - 1] == '/';
+    return len > 1 && path[len - 1] == '/' ? len - 1 : len;
+}
+
+/* Engine.IO: served with a slash at its end as well. */
+static bool is_both(const char *path, bool engineio)
+{
+    return engineio && path[stem_of(path)] == '\0' && strcmp(path, "/") != 0;
+}
+
+static bool same_path(const char *a, bool a_engineio, const char *b, bool b_engineio)
+{
+    if (!is_both(a, a_engineio) && !is_both(b, b_engineio))
+        return strcmp(a, b) == 0;
+    return stem_of(a) == stem_of(b) && strncmp(a, b, stem_of(a)) == 0;
 }
 
 static void check_socketio(const struct rt_check *c)
 {
     const struct rt_socketio_config *sio = &c->config->socketio;
     check_engine(c, "protocols.socketio", "protocols.socketio", &sio->engine);
-    if (!begins_and_ends_with_slash(sio->path) || strpbrk(sio->path, "{}?# ") != NULL)
+    if (sio->path[0] != '/' || strpbrk(sio->path, "{}?# ") != NULL)
         rt_conf_error(
             c->errors, rt_check_place(c, "protocols.socketio.path"),
-            "protocols.socketio.path: got \"%.80s\"; allowed: a path that begins and ends "
-            "with /",
+            "protocols.socketio.path: got \"%.80s\"; allowed: a path that begins with /, without "
+            "{, }, ?, # and spaces",
             sio->path);
     if (sio->enabled)
         check_own_path(c, rt_check_place(c, "protocols.socketio.path"), "protocols.socketio",
@@ -212,8 +267,8 @@ static const char *fault_of_path(const char *path, bool engineio)
         if ((*p == '{' || *p == '}') && (at == NULL || p < at || p >= behind))
             return "only one {channel} may stand in it, and no other { or }";
     }
-    if (engineio && !begins_and_ends_with_slash(path))
-        return "with protocol engineio it must end with /";
+    if (engineio && at != NULL && path[strlen(path) - 1] != '/')
+        return "with {channel} and protocol engineio it must end with /";
     return NULL;
 }
 
@@ -235,13 +290,14 @@ static const char *fault_of_channel(const struct rt_raw_config *raw)
 }
 
 /* Requests are told apart by what stands before {channel}. */
-static bool same_route(const char *a, const char *b)
+static bool same_route(const struct rt_raw_config *x, const struct rt_raw_config *y)
 {
+    const char *a = x->path, *b = y->path;
     const char *end_a = strstr(a, "{channel}"), *end_b = strstr(b, "{channel}");
     if ((end_a == NULL) != (end_b == NULL))
         return false;
     if (end_a == NULL)
-        return strcmp(a, b) == 0;
+        return same_path(a, x->protocol == RT_RAW_ENGINEIO, b, y->protocol == RT_RAW_ENGINEIO);
     return end_a - a == end_b - b && strncmp(a, b, (size_t)(end_a - a)) == 0;
 }
 
@@ -257,9 +313,17 @@ static void check_raw_limits(const struct rt_check *c, size_t i, const struct rt
     if (!raw->publish && !raw->subscribe)
         rt_conf_error(c->warnings, rt_check_place(c, "protocols.raw.%zu", i),
                       "protocols.raw[%zu]: with publish and subscribe false it does nothing", i);
-    static const char *const engine_options[] = {
-        "upgrade_timeout", "max_payload",    "transports", "upgrades", "handshake_delay",
-        "packet_gap",      "enforce_origin", "cookie",     "cors",     NULL};
+    static const char *const engine_options[] = {"upgrade_timeout",
+                                                 "max_payload",
+                                                 "transports",
+                                                 "upgrades",
+                                                 "handshake_delay",
+                                                 "packet_gap",
+                                                 "enforce_origin",
+                                                 "cookie",
+                                                 "cors",
+                                                 "cookie_attributes",
+                                                 NULL};
     for (const char *const *name = engine_options;
          raw->protocol != RT_RAW_ENGINEIO && *name != NULL; name++) {
         if (is_set(c, "protocols.raw.%zu.%s", i, *name))
@@ -275,11 +339,13 @@ static void check_taken(const struct rt_check *c, size_t i, const struct rt_mark
     char shown[PATH_CAP];
     snprintf(shown, sizeof(shown), "protocols.raw[%zu]", i);
     check_own_path(c, mark, shown, path);
-    if (c->config->socketio.enabled && strcmp(path, c->config->socketio.path) == 0)
+    if (c->config->socketio.enabled &&
+        same_path(path, c->config->raw[i].protocol == RT_RAW_ENGINEIO, c->config->socketio.path,
+                  true))
         rt_conf_error(c->errors, mark, "%s.path: \"%.80s\" is protocols.socketio.path too", shown,
                       path);
     for (size_t j = 0; j < i; j++) {
-        if (same_route(path, c->config->raw[j].path))
+        if (same_route(&c->config->raw[i], &c->config->raw[j]))
             rt_conf_error(c->errors, mark,
                           "%s.path: \"%.80s\" is the path of protocols.raw[%zu] too", shown, path,
                           j);

@@ -57,15 +57,17 @@ struct rt_engineio_config {
         packet_gap; /* least time between packets of the handshake phase, for clients that lose coalesced frames; 0 */
     struct rt_strings cors_origins; /* "*" or a list; empty: no CORS headers */
     bool cors_credentials;
+    struct rt_strings cors_methods; /* of preflights; empty: no header */
     struct rt_strings cors_headers; /* allowed request headers; empty: echo what is asked */
     uint64_t cors_max_age;
     bool enforce_origin; /* refuse a request or upgrade whose Origin is not allowed, 403 */
     const char *cookie;  /* name of a session cookie for sticky balancing; "" none */
+    struct rt_strings cookie_attributes;
 };
 
 struct rt_socketio_config {
     bool enabled;
-    const char *path; /* begins and ends with '/' */
+    const char *path; /* begins with '/'; without one at its end it is served with and without */
     struct rt_engineio_config engine;
     uint64_t recovery; /* how long a session can be recovered; 0 switches it off */
     uint32_t max_attachments;

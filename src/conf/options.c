@@ -118,6 +118,9 @@ static const struct rt_choice transports[] = {
             "(`https://*.example.com`). Empty: no CORS headers."),                                      \
         ROW(BOOL, prefix_ "cors.credentials", base_, engine_.cors_credentials, "false",                 \
             "Let pages send cookies (`Access-Control-Allow-Credentials`)."),                            \
+        ROW(STRINGS, prefix_ "cors.methods", base_, engine_.cors_methods,                               \
+            "GET, HEAD, PUT, PATCH, POST, DELETE",                                                      \
+            "Methods that a preflight is answered with. Empty: it says nothing about them."),           \
         ROW(STRINGS, prefix_ "cors.headers", base_, engine_.cors_headers, NULL,                         \
             "Request headers that pages may send. Empty: those that the preflight asks for."),          \
         ROW(DURATION, prefix_ "cors.max_age", base_, engine_.cors_max_age, "0",                         \
@@ -127,12 +130,17 @@ static const struct rt_choice transports[] = {
             "Refuse requests and upgrades of pages from elsewhere with 403: their Origin is neither "   \
             "this host nor in `cors.origins`. CORS alone does not protect WebSockets."),                \
         ROW(STRING, prefix_ "cookie", base_, engine_.cookie, NULL,                                      \
-            "Name of a cookie that carries the session id, for sticky load balancing; empty: none.")
+            "Name of a cookie that carries the session id, for sticky load balancing; empty: none."),   \
+        ROW(STRINGS, prefix_ "cookie_attributes", base_, engine_.cookie_attributes,                     \
+            "Path=/, HttpOnly, SameSite=Lax",                                                           \
+            "What stands behind it: `Path=`, `Domain=`, `Max-Age=`, `SameSite=`, `Secure`, "            \
+            "`HttpOnly`, `Partitioned`, `Priority=`.")
 
 static const struct rt_option raw_rows[] = {
     ROW(STRING, "path", struct rt_raw_config, path, NULL,
         "Where it is served: begins with `/`; one `{channel}` may stand for a whole segment, or "
-        "for the rest of the path at its end. Ends with `/` for protocol `engineio`.",
+        "for the rest of the path at its end. With protocol `engineio` everything below is served when it "
+        "ends with `/`, else it with and without one.",
         .min = 1),
     ROW(STRING, "channel", struct rt_raw_config, channel, NULL,
         "The channel: text with `{channel}` (from the path) and `{sid}` (the session's id). Empty: "
@@ -326,7 +334,8 @@ static const struct rt_option rows[] = {
     TOP(BOOL, "protocols.socketio.enabled", socketio.enabled, "true",
         "Serve Socket.IO 5 over Engine.IO 4 (clients of version 3 and 4)."),
     TOP(STRING, "protocols.socketio.path", socketio.path, "/socket.io/",
-        "Where; begins and ends with `/`.", .min = 1),
+        "Where; begins with `/`. Without one at its end it is served with and without it.",
+        .min = 1),
     ENGINE_TIMES("protocols.socketio.", struct rt_config, socketio.engine),
     TOP(DURATION, "protocols.socketio.connect_timeout", socketio.engine.connect_timeout, "45s",
         "A session that has not connected to a namespace by then is closed.", RANGE(1, HOUR)),

@@ -98,6 +98,18 @@ test('handshake: the path needs its slash', async () => {
   assert.equal((await call(`/engine.io?${POLL}`)).status, 404);
 });
 
+test('handshake: the attributes of the cookie', async () => {
+  const { sid, response } = await handshake('/sticky/');
+  assert.deepEqual(response.headers['set-cookie'], [`sid=${sid}; Max-Age=60; Path=/x; Secure; SameSite=None`]);
+});
+test('a path without a slash at its end is served with and without it', async () => {
+  for (const at of ['/bare', '/bare/']) {
+    const { sid } = await handshake(at);
+    await post(at, sid, '4x');
+    assert.equal((await get(at, sid)).text, '4x');
+    (await openWs(at)).destroy();
+  }
+});
 test('handshake: a cookie for sticky balancing', async () => {
   const { sid, response } = await handshake('/cookie/');
   assert.deepEqual(response.headers['set-cookie'], [`io=${sid}; Path=/; HttpOnly; SameSite=Lax`]);
@@ -678,6 +690,7 @@ for (const [name, at, origin, expected] of cors) {
 const METHODS = 'GET,HEAD,PUT,PATCH,POST,DELETE';
 const preflights = [
   ['any origin', '/any/', { 'access-control-allow-origin': '*', 'access-control-allow-methods': METHODS, 'access-control-allow-headers': 'x-asked', vary: 'Access-Control-Request-Headers' }],
+  ['configured methods', '/methods/', { 'access-control-allow-origin': '*', 'access-control-allow-methods': 'GET,POST', 'access-control-allow-headers': 'x-asked', vary: 'Access-Control-Request-Headers' }],
   ['configured headers', '/headers/', { 'access-control-allow-origin': '*', 'access-control-allow-methods': METHODS, 'access-control-allow-headers': 'x-one,x-two', 'access-control-max-age': '600' }],
 ];
 for (const [name, at, expected] of preflights) {
@@ -688,6 +701,15 @@ for (const [name, at, expected] of preflights) {
     assert.equal(response.text, '');
   });
 }
+test('CORS: the files of the client as everything else', async () => {
+  for (const [origin, allowed] of [[A, true], [B, false]]) {
+    const { status, headers } = await call('/socket.io/socket.io.js', { headers: { origin } });
+    assert.equal(status, 200);
+    assert.equal(headers['access-control-allow-origin'], allowed ? origin : undefined);
+    assert.equal(headers['access-control-allow-credentials'], 'true');
+    assert.match(headers.vary, /Origin/);
+  }
+});
 test('CORS: enforce_origin refuses another origin, also the WebSocket', async () => {
   assertError(await call(`/enforced/?${POLL}`, { headers: { origin: B } }), 403, 4, 'Forbidden');
   await assert.rejects(openWs('/enforced/', null, { headers: { Origin: B } }), ({ response }) => response.text === 'Forbidden');

@@ -33,6 +33,8 @@ function engineio() {
       allowRequest: (req, fn) => fn('Forbidden', [undefined, 'https://app.example', `http://${req.headers.host}`].includes(req.headers.origin)),
     },
     '/cookie/': { cookie: { name: 'io', path: '/', httpOnly: true, sameSite: 'lax' } },
+    '/sticky/': { cookie: { name: 'sid', path: '/x', secure: true, sameSite: 'none', httpOnly: false, maxAge: 60 } },
+    '/methods/': { cors: { origin: '*', methods: ['GET', 'POST'] } },
     '/websocket-only/': { transports: ['websocket'] },
     '/polling-only/': { transports: ['polling'] },
     '/no-upgrades/': { allowUpgrades: false },
@@ -42,7 +44,10 @@ function engineio() {
     engine.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
     engine.attach(server, { path: at, destroyUpgrade: false });
   }
-  new SocketServer(server, {});
+  const bare = new EngineServer({});
+  bare.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
+  bare.attach(server, { path: '/bare', addTrailingSlash: false, destroyUpgrade: false });
+  new SocketServer(server, { cors: { origin: origins, credentials: true } });
 }
 
 function socketio() {

@@ -123,5 +123,8 @@ void rt_eio_resume(struct rt_eio_session *s);
 /* Everything sent before the ping that was answered last has been received: called with each pong. May be NULL; set from on_open. */
 void rt_eio_on_pong(struct rt_eio_session *s, void (*fn)(struct rt_eio_session *s));
 void rt_eio_close(struct rt_eio_session *s, enum rt_eio_reason reason, uint16_t ws_code);
+/* Appends the header lines that `cors` of the configuration wants in the answer to a request: for what is served below the path besides. */
+void rt_eio_cors_add(const struct rt_engineio_config *config, const struct rt_http_request *req,
+                     struct rt_buf *out);
 
 #endif

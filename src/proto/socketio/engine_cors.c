@@ -68,7 +68,11 @@ void rt_eio_cors_preflight(struct rt_eio_mount *m, struct rt_http_request *req)
     const struct rt_engineio_config *config = m->options.config;
     struct rt_buf headers = RT_BUF_INIT;
     rt_eio_cors_add(config, req, &headers);
-    rt_buf_add_c(&headers, "Access-Control-Allow-Methods: GET,HEAD,PUT,PATCH,POST,DELETE\r\n");
+    if (config->cors_methods.count > 0) {
+        rt_buf_add_c(&headers, "Access-Control-Allow-Methods: ");
+        add_list(&headers, &config->cors_methods);
+        rt_buf_add_c(&headers, "\r\n");
+    }
     struct rt_str asked = rt_http_header(req, "access-control-request-headers");
     if (config->cors_headers.count > 0) {
         rt_buf_add_c(&headers, "Access-Control-Allow-Headers: ");

@@ -72,11 +72,20 @@ void rt_eio_error(struct rt_eio_mount *m, struct rt_http_request *req, enum rt_e
     rt_buf_deinit(&body);
 }
 
+static void add_cookie(struct rt_buf *out, const char *name, const char *value,
+                       const struct rt_strings *attributes)
+{
+    rt_buf_printf(out, "Set-Cookie: %s=%s", name, value);
+    for (size_t i = 0; i < attributes->count; i++)
+        rt_buf_printf(out, "; %s", attributes->items[i]);
+    rt_buf_add_c(out, "\r\n");
+}
+
 void rt_eio_add_cookie(const struct rt_eio_session *s, struct rt_buf *out)
 {
     const char *name = s->mount->options.config->cookie;
     if (name && name[0] != '\0')
-        rt_buf_printf(out, "Set-Cookie: %s=%s; Path=/; HttpOnly; SameSite=Lax\r\n", name, s->sid);
+        add_cookie(out, name, s->sid, &s->mount->options.config->cookie_attributes);
 }
 
 /* What the query says. */
@@ -275,5 +284,15 @@ int rt_eio_mount_route(struct rt_eio_mount *m, struct rt_err *err)
                                   .handle = handle,
                                   .head = head,
                                   .arg = m};
-    return rt_http_route_add(m->http, &route, err);
+    int status = rt_http_route_add(m->http, &route, err);
+    size_t len = strlen(m->options.path);
+    if (status || m->options.path[len - 1] == '/')
+        return status;
+    /* What the reference does with `addTrailingSlash: false`: the path itself, and what is below it. */
+    struct rt_buf below = RT_BUF_INIT;
+    rt_buf_printf(&below, "%s/", m->options.path);
+    route.path = rt_buf_cstr(&below);
+    status = rt_buf_ok(&below) ? rt_http_route_add(m->http, &route, err) : rt_err_nomem(err);
+    rt_buf_deinit(&below);
+    return status;
 }

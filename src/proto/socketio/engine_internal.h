@@ -192,8 +192,6 @@ void rt_eio_respond_with(struct rt_eio_mount *m, struct rt_http_request *req, in
                          const char *content_type, struct rt_str headers, struct rt_str body);
 
 /* engine_cors.c */
-void rt_eio_cors_add(const struct rt_engineio_config *config, const struct rt_http_request *req,
-                     struct rt_buf *out);
 bool rt_eio_origin_allowed(const struct rt_engineio_config *config,
                            const struct rt_http_request *req);
 bool rt_eio_cors_on(const struct rt_engineio_config *config);

@@ -24,7 +24,6 @@ static const char *const names[] = {
 #define NAME_COUNT (sizeof(names) / sizeof(names[0]))
 
 struct rt_sio_files {
-    bool cors;
     struct {
         struct rt_bytes *content; /* NULL: not in the folder */
         char etag[20];            /* with its quotes */
@@ -104,13 +103,11 @@ static int load(struct rt_sio_files *files, const char *folder, struct rt_err *e
     return 0;
 }
 
-int rt_sio_files_new(const char *folder, bool cors, struct rt_sio_files **ret_files,
-                     struct rt_err *err)
+int rt_sio_files_new(const char *folder, struct rt_sio_files **ret_files, struct rt_err *err)
 {
     struct rt_sio_files *files = rt_calloc(1, sizeof(*files));
     if (!files)
         return rt_err_nomem(err);
-    files->cors = cors;
     int r = load(files, folder, err);
     if (r != 0) {
         rt_sio_files_free(files);
@@ -143,29 +140,39 @@ static bool is_known_to_client(const struct rt_http_request *req, const char *et
     return false;
 }
 
-bool rt_sio_files_serve(const struct rt_sio_files *files, struct rt_str prefix,
+/* What stands behind the prefix and its slash; none when it is something else. */
+static struct rt_str name_in(struct rt_str path, struct rt_str prefix)
+{
+    size_t len = prefix.len && prefix.ptr[prefix.len - 1] == '/' ? prefix.len - 1 : prefix.len;
+    if (path.len <= len || memcmp(path.ptr, prefix.ptr, len) != 0 || path.ptr[len] != '/')
+        return RT_STR_NONE;
+    return rt_str_of(path.ptr + len + 1, path.len - len - 1);
+}
+
+bool rt_sio_files_serve(const struct rt_sio_files *files, struct rt_str prefix, struct rt_str cors,
                         struct rt_http_request *req)
 {
-    if (!files || !rt_str_starts(req->path, prefix))
-        return false;
-    struct rt_str name = rt_str_of(req->path.ptr + prefix.len, req->path.len - prefix.len);
+    struct rt_str name = files ? name_in(req->path, prefix) : RT_STR_NONE;
     size_t i = 0;
     while (i < NAME_COUNT && !rt_str_eq(name, rt_str_c(names[i])))
         i++;
     if (i == NAME_COUNT || !files->files[i].content)
         return false;
-    char headers[160];
-    int len =
-        snprintf(headers, sizeof(headers), "ETag: %s\r\nCache-Control: public, max-age=0\r\n%s",
-                 files->files[i].etag, files->cors ? "Access-Control-Allow-Origin: *\r\n" : "");
-    struct rt_str lines = rt_str_of(headers, (size_t)len);
+    struct rt_buf headers = RT_BUF_INIT;
+    rt_buf_printf(&headers, "ETag: %s\r\nCache-Control: public, max-age=0\r\n",
+                  files->files[i].etag);
+    rt_buf_add_str(&headers, cors);
+    struct rt_str lines = rt_buf_str(&headers);
     bool map = name.ptr[name.len - 1] == 'p';
-    if (is_known_to_client(req, files->files[i].etag))
+    if (!rt_buf_ok(&headers))
+        rt_http_abort(req);
+    else if (is_known_to_client(req, files->files[i].etag))
         rt_http_respond(req, 304, NULL, lines, RT_STR_NONE);
     else
         rt_http_respond_bytes(req, 200,
                               map ? "application/json; charset=utf-8"
                                   : "application/javascript; charset=utf-8",
                               lines, files->files[i].content);
+    rt_buf_deinit(&headers);
     return true;
 }

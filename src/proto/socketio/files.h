@@ -12,13 +12,12 @@
 struct rt_sio_files;
 
 /* Reads what the folder has; RT_ENOENT when socket.io.js is not in it, RT_EIO, RT_ERANGE (over 16
- * MiB), RT_ENOMEM. `cors`: any page may load them. */
-int rt_sio_files_new(const char *folder, bool cors, struct rt_sio_files **ret_files,
-                     struct rt_err *err);
+ * MiB), RT_ENOMEM. */
+int rt_sio_files_new(const char *folder, struct rt_sio_files **ret_files, struct rt_err *err);
 void rt_sio_files_free(struct rt_sio_files *files);
-/* Answers a GET or HEAD whose path ends in a known name, behind `prefix`. False: it is none of
- * ours. `files` may be NULL. */
-bool rt_sio_files_serve(const struct rt_sio_files *files, struct rt_str prefix,
+/* Answers a GET or HEAD whose path ends in a known name, behind `prefix` and a slash (which `prefix`
+ * may end with); `cors`: header lines. False: it is none of ours. `files` may be NULL. */
+bool rt_sio_files_serve(const struct rt_sio_files *files, struct rt_str prefix, struct rt_str cors,
                         struct rt_http_request *req);
 
 #endif

@@ -93,7 +93,13 @@ static void register_metrics(struct rt_socketio *s, struct rt_metrics *metrics)
 static bool serve_file(struct rt_http_request *req, void *arg)
 {
     const struct rt_socketio *s = arg;
-    return rt_sio_files_serve(s->files, rt_str_c(s->config->socketio.path), req);
+    struct rt_buf cors = RT_BUF_INIT;
+    rt_eio_cors_add(&s->config->socketio.engine, req, &cors);
+    bool served =
+        rt_buf_ok(&cors) &&
+        rt_sio_files_serve(s->files, rt_str_c(s->config->socketio.path), rt_buf_str(&cors), req);
+    rt_buf_deinit(&cors);
+    return served;
 }
 
 static int mount(struct rt_socketio *s, struct rt_http_server *http, struct rt_ws_pool *pool,
@@ -138,9 +144,8 @@ static int compile(struct rt_socketio *s, struct rt_err *err)
 static int load_files(const struct rt_socketio_config *config, struct rt_sio_files **ret_files,
                       struct rt_err *err)
 {
-    bool cors = config->engine.cors_origins.count > 0;
     *ret_files = NULL;
-    return config->client_dir[0] ? rt_sio_files_new(config->client_dir, cors, ret_files, err) : 0;
+    return config->client_dir[0] ? rt_sio_files_new(config->client_dir, ret_files, err) : 0;
 }
 
 int rt_socketio_check_files(const struct rt_config *config, struct rt_err *err)

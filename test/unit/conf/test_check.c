@@ -56,22 +56,30 @@ static void test_socketio_checks(void **state)
     assert_errors(
         "protocols:\n"
         "  socketio:\n"
-        "    path: /x\n"
+        "    path: x\n"
         "    ping_interval: 0\n"
         "    transports: []\n"
-        "    cors: {origins: [foo]}\n"
+        "    cors: {origins: [foo], methods: [GET, 'P OST']}\n"
         "    cookie: a b\n"
+        "    cookie_attributes: [Path=/, 'a=b', 'Secure; x', secure, 'Domain=', Httponly]\n"
         "socketio: {namespaces: [chat]}\n",
-        "f.yaml:3:11: protocols.socketio.path: got \"/x\"; allowed: a path that begins and "
-        "ends with /\n"
+        "f.yaml:3:11: protocols.socketio.path: got \"x\"; allowed: a path that begins with /, "
+        "without {, }, ?, # and spaces\n"
         "f.yaml:4:20: protocols.socketio.ping_interval: got \"0\"; allowed: a duration (like "
         "250ms, 5s, 10m, 1h, 30d) from 1ms to 1d\n"
         "f.yaml:5:17: protocols.socketio.transports: got an empty list; allowed: a list of "
         "polling, websocket\n"
         "f.yaml:6:22: protocols.socketio.cors.origins: got \"foo\"; allowed: * or an origin "
         "like https://example.com, without a path\n"
+        "f.yaml:6:43: protocols.socketio.cors.methods: \"P OST\" is no name of a method\n"
         "f.yaml:7:13: protocols.socketio.cookie: \"a b\" is no name for a cookie\n"
-        "f.yaml:8:25: socketio.namespaces: got \"chat\"; allowed: globs that begin with / or "
+        "f.yaml:8:33: protocols.socketio.cookie_attributes: got \"a=b\"; allowed: Path=, Domain=, "
+        "Max-Age=, SameSite= and Priority= with a value, Secure, HttpOnly, Partitioned\n"
+        "f.yaml:8:40: protocols.socketio.cookie_attributes: got \"Secure; x\"; allowed: Path=, Domain=, "
+        "Max-Age=, SameSite= and Priority= with a value, Secure, HttpOnly, Partitioned\n"
+        "f.yaml:8:61: protocols.socketio.cookie_attributes: got \"Domain=\"; allowed: Path=, Domain=, "
+        "Max-Age=, SameSite= and Priority= with a value, Secure, HttpOnly, Partitioned\n"
+        "f.yaml:9:25: socketio.namespaces: got \"chat\"; allowed: globs that begin with / or "
         "*\n");
     assert_errors(
         "protocols: {socketio: {transports: [polling, websockt]}}\n",
@@ -98,7 +106,7 @@ static void test_raw_checks(void **state)
         "    - {path: /a, channel: \"{channel}\"}\n"
         "    - {path: /a}\n"
         "    - {path: /socket.io/}\n"
-        "    - {path: /e, protocol: engineio}\n"
+        "    - {path: \"/e/{channel}\", protocol: engineio}\n"
         "    - {protocol: mqtt}\n",
         "f.yaml:3:14: protocols.raw[0].path: got \"x\"; it must begin with /\n"
         "f.yaml:4:14: protocols.raw[1].path: got \"/{channel}x\"; {channel} must be a whole "
@@ -112,11 +120,27 @@ static void test_raw_checks(void **state)
         "{channel}\n"
         "f.yaml:8:14: protocols.raw[5].path: \"/a\" is the path of protocols.raw[4] too\n"
         "f.yaml:9:14: protocols.raw[6].path: \"/socket.io/\" is protocols.socketio.path too\n"
-        "f.yaml:10:14: protocols.raw[7].path: got \"/e\"; with protocol engineio it must end "
-        "with /\n"
+        "f.yaml:10:14: protocols.raw[7].path: got \"/e/{channel}\"; with {channel} and "
+        "protocol engineio it must end with /\n"
         "f.yaml:11:7: protocols.raw[8].path is missing\n"
         "f.yaml:11:18: protocols.raw[8].protocol: got \"mqtt\"; allowed: one of websocket, "
         "engineio\n");
+    /* Without a slash at its end Engine.IO is served with one as well. */
+    assert_errors(
+        "protocols:\n"
+        "  socketio: {path: /socket.io}\n"
+        "  raw:\n"
+        "    - {path: /socket.io/, protocol: engineio}\n"
+        "    - {path: /e, protocol: engineio}\n"
+        "    - {path: /e/, protocol: engineio}\n"
+        "    - {path: /f/, protocol: engineio}\n"
+        "    - {path: /f}\n"
+        "    - {path: /api, protocol: engineio}\n",
+        "f.yaml:4:14: protocols.raw[0].path: \"/socket.io/\" is protocols.socketio.path "
+        "too\n"
+        "f.yaml:6:14: protocols.raw[2].path: \"/e/\" is the path of protocols.raw[1] too\n"
+        "f.yaml:9:14: protocols.raw[5].path: \"/api\" is a path of the broker's own "
+        "(health, metrics, API, demo page); allowed: another one\n");
     assert_warnings(
         "protocols:\n"
         "  raw:\n"

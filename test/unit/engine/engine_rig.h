@@ -88,6 +88,9 @@ static const struct rt_eio_user USER = {.size = 48,
 
 /* ---- life ---- */
 
+static const char *METHODS[] = {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"};
+static const char *ATTRIBUTES[] = {"Path=/", "HttpOnly", "SameSite=Lax"};
+
 static void set_defaults(void)
 {
     t.config = (struct rt_engineio_config){.ping_interval = 25000,
@@ -97,7 +100,9 @@ static void set_defaults(void)
                                            .polling = true,
                                            .websocket = true,
                                            .upgrades = true,
-                                           .cookie = ""};
+                                           .cors_methods = {METHODS, 6},
+                                           .cookie = "",
+                                           .cookie_attributes = {ATTRIBUTES, 3}};
     t.options = (struct rt_eio_options){.path = "/eio/",
                                         .config = &t.config,
                                         .user = &USER,

@@ -8,6 +8,7 @@ struct row {
     const char *origins[4];
     bool credentials;
     const char *headers[3];
+    const char *methods[3]; /* empty: the default */
     uint64_t max_age;
     const char *origin; /* of the request; NULL: none */
     const char *asked;  /* Access-Control-Request-Headers; NULL: no preflight but a GET */
@@ -65,6 +66,11 @@ static const struct row ROWS[] = {
              "Access-Control-Allow-Headers: content-type,x-y\r\n",
              "Vary: Access-Control-Request-Headers\r\n"},
      .has_not = {"Max-Age"}},
+    {"preflight, methods configured",
+     {"*"},
+     .methods = {"GET", "POST"},
+     .asked = "",
+     .has = {"Access-Control-Allow-Methods: GET,POST\r\n"}},
     {"preflight, none asked",
      {"*"},
      .origin = "http://a.example",
@@ -138,6 +144,8 @@ static void test_table(void **state)
         char origin[200] = "", lines[400];
         t.config.cors_origins = list_of(row->origins);
         t.config.cors_headers = list_of(row->headers);
+        t.config.cors_methods =
+            row->methods[0] ? list_of(row->methods) : (struct rt_strings){METHODS, 6};
         t.config.cors_credentials = row->credentials;
         t.config.cors_max_age = row->max_age;
         if (row->origin)

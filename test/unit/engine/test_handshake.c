@@ -253,6 +253,40 @@ static void test_cookie(void **state)
     assert_non_null(strstr(answer_head, "Set-Cookie: io="));
 }
 
+static void test_cookie_attributes(void **state)
+{
+    static const char *attributes[] = {"Secure", "SameSite=None", "Domain=a.example"};
+    char sid[SID_MAX], cookie[128];
+    (void)state;
+    t.config.cookie = "c";
+    t.config.cookie_attributes = (struct rt_strings){attributes, 3};
+    mounted();
+    open_polling(new_peer(), sid);
+    snprintf(cookie, sizeof(cookie),
+             "Set-Cookie: c=%s; Secure; SameSite=None; Domain=a.example\r\n", sid);
+    assert_non_null(strstr(answer_head, cookie));
+}
+
+/* The path itself, and what is below it; nothing that only begins so. */
+static void test_path_without_slash(void **state)
+{
+    static const char *const paths[] = {"/eio", "/eio/", "/eio/below"};
+    (void)state;
+    t.options.path = "/eio";
+    mounted();
+    for (size_t i = 0; i < 3; i++) {
+        char target[64];
+        struct peer *p = new_peer();
+        snprintf(target, sizeof(target), "%s?EIO=4&transport=polling", paths[i]);
+        request_raw(p, "GET", target, "", NULL, 0);
+        expect_poll(p, "0{*}");
+        expect_log("open polling\n");
+    }
+    struct peer *p = new_peer();
+    request_raw(p, "GET", "/eiox?EIO=4&transport=polling", "", NULL, 0);
+    expect_answer(p, 404, "application/json", "*");
+}
+
 /* With data of the user's in the first body. */
 static void greet(struct rt_eio_session *s)
 {
@@ -527,6 +561,8 @@ int main(void)
         own_mount_test(test_ids),
         own_mount_test(test_no_upgrades),
         own_mount_test(test_cookie),
+        own_mount_test(test_cookie_attributes),
+        own_mount_test(test_path_without_slash),
         mounted_test(test_greeting),
         own_mount_test(test_delay),
         own_mount_test(test_delay_overtaken),

@@ -15,6 +15,8 @@ static struct {
 } last;
 
 static struct rt_str if_none_match;
+static struct rt_str prefix = {"/socket.io/", 11};
+static struct rt_str cors_lines;
 
 struct rt_str rt_http_header(const struct rt_http_request *req, const char *lower_name)
 {
@@ -28,6 +30,12 @@ static void note(int status, const char *content_type, struct rt_str headers, st
     snprintf(last.content_type, sizeof(last.content_type), "%s", content_type ? content_type : "");
     snprintf(last.headers, sizeof(last.headers), "%.*s", RT_STR_ARG(headers));
     last.body = body;
+}
+
+void rt_http_abort(struct rt_http_request *req)
+{
+    (void)req;
+    last.status = -1;
 }
 
 void rt_http_respond(struct rt_http_request *req, int status, const char *content_type,
@@ -68,7 +76,7 @@ static bool get(const struct rt_sio_files *files, const char *path)
 {
     struct rt_http_request req = {.method = RT_GET, .path = rt_str_c(path)};
     last.status = 0;
-    return rt_sio_files_serve(files, RT_STR("/socket.io/"), &req);
+    return rt_sio_files_serve(files, prefix, cors_lines, &req);
 }
 
 static void test_serves(void **state)
@@ -78,7 +86,7 @@ static void test_serves(void **state)
     put("socket.io.js", "the client");
     put("socket.io.min.js", "");
     put("socket.io.js.map", "{}");
-    assert_int_equal(rt_sio_files_new(folder, false, &files, NULL), 0);
+    assert_int_equal(rt_sio_files_new(folder, &files, NULL), 0);
     assert_true(get(files, "/socket.io/socket.io.js"));
     assert_int_equal(last.status, 200);
     assert_string_equal(last.content_type, "application/javascript; charset=utf-8");
@@ -103,6 +111,13 @@ static void test_serves(void **state)
         assert_false(get(files, others[i]));
     assert_int_equal(last.status, 0);
     assert_false(get(NULL, "/socket.io/socket.io.js"));
+    /* Behind a path without a slash at its end. */
+    prefix = RT_STR("/socket.io");
+    assert_true(get(files, "/socket.io/socket.io.js"));
+    assert_false(get(files, "/socket.io.js"));
+    assert_false(get(files, "/socket.iosocket.io.js"));
+    assert_false(get(files, "/socket.io"));
+    prefix = RT_STR("/socket.io/");
     rt_sio_files_free(files);
     take_away("socket.io.min.js");
     take_away("socket.io.js.map");
@@ -112,9 +127,12 @@ static void test_validation(void **state)
 {
     (void)state;
     struct rt_sio_files *files = NULL;
-    assert_int_equal(rt_sio_files_new(folder, true, &files, NULL), 0);
+    assert_int_equal(rt_sio_files_new(folder, &files, NULL), 0);
+    cors_lines = RT_STR("Vary: Origin\r\nAccess-Control-Allow-Origin: https://a.example\r\n");
     assert_true(get(files, "/socket.io/socket.io.js"));
-    assert_non_null(strstr(last.headers, "Access-Control-Allow-Origin: *\r\n"));
+    assert_non_null(
+        strstr(last.headers, "\r\nVary: Origin\r\nAccess-Control-Allow-Origin: https://"));
+    cors_lines = RT_STR_NONE;
     char etag[32], list[64];
     const char *at = strstr(last.headers, "ETag: ");
     assert_non_null(at);
@@ -143,7 +161,7 @@ static void test_validation(void **state)
     rt_sio_files_free(files);
     /* Another content has another tag. */
     put("socket.io.js", "changed");
-    assert_int_equal(rt_sio_files_new(folder, true, &files, NULL), 0);
+    assert_int_equal(rt_sio_files_new(folder, &files, NULL), 0);
     assert_true(get(files, "/socket.io/socket.io.js"));
     assert_null(strstr(last.headers, etag));
     rt_sio_files_free(files);
@@ -154,18 +172,18 @@ static void test_errors(void **state)
     (void)state;
     struct rt_sio_files *files = NULL;
     struct rt_err err = {0};
-    assert_int_equal(rt_sio_files_new("/nonexistent", false, &files, &err), RT_ENOENT);
+    assert_int_equal(rt_sio_files_new("/nonexistent", &files, &err), RT_ENOENT);
     assert_non_null(strstr(err.text, "protocols.socketio.client_dir"));
     char path[128];
     snprintf(path, sizeof(path), "%s/socket.io.js.map", folder);
     assert_int_equal(mkdir(path, 0700), 0);
-    assert_int_equal(rt_sio_files_new(folder, false, &files, &err), RT_EIO);
+    assert_int_equal(rt_sio_files_new(folder, &files, &err), RT_EIO);
     assert_int_equal(rmdir(path), 0);
     bool failed = true;
     for (unsigned long n = 1; failed; n++) {
         files = NULL;
         rt_alloc_fail_at(n, 0);
-        int r = rt_sio_files_new(folder, false, &files, &err);
+        int r = rt_sio_files_new(folder, &files, &err);
         failed = rt_alloc_failed();
         rt_alloc_fail_at(0, 0);
         assert_int_equal(r, failed ? RT_ENOMEM : 0);
