@@ -12,7 +12,8 @@
 // The hash is that of the payload. A key is unique in the run, so the first record of a key in Kafka is the message, later ones are repetitions.
 //
 // `operated`: an operator's acts were part of the run. Then positions may get another epoch, where a subscriber may be told of a gap: what it missed there is
-// excused, and nothing else is. Offsets may have holes (a transaction's end takes one). PostgreSQL misses nothing all the same.
+// excused, and nothing else is. A key counts within an epoch: what is sent again behind the change may be stored again. Offsets may have holes (a transaction's end
+// takes one). PostgreSQL misses nothing all the same.
 //
 // Memory is that of one channel: sort(1) brings the files together by channel, stably, so that each file's order within a channel stays.
 import { spawn } from 'node:child_process';
@@ -105,6 +106,8 @@ class Source {
   }
 }
 
+// By what a message is known: a key, and where keys begin anew, the epoch as well.
+const nameOf = (r, operated) => (operated ? `${r.key} ${r.epoch}` : r.key);
 const at = (r) => `${r.epoch}:${r.offset}`;
 
 const numberOf = (r) => Number(r.key.slice(r.key.lastIndexOf('-') + 1));
@@ -132,9 +135,9 @@ function readLog(channel, records, operated, verdict) {
     else if (last && Number(r.offset) <= Number(last.offset)) verdict.add('position', `kafka, ${channel}: ${at(r)} follows ${at(last)}`);
     last = r;
     verdict.count('records');
-    const first = messages.get(r.key);
+    const first = messages.get(nameOf(r, operated));
     if (!first) {
-      messages.set(r.key, { ...r, index: messages.size, repeats: [], repeatIds: [] });
+      messages.set(nameOf(r, operated), { ...r, index: messages.size, repeats: [], repeatIds: [] });
     } else {
       first.repeats.push(at(r));
       first.repeatIds.push(r.tag);
@@ -157,11 +160,13 @@ function checkAcknowledged(channel, r, message, verdict) {
 }
 
 // Publishers number: the log has their order, all that was acknowledged, and nothing that they did not send.
-function checkPublished(channel, published, log, verdict) {
+function checkPublished(channel, published, log, operated, verdict) {
   const sent = new Set();
+  const byKey = new Map([...log.values()].map((message) => [message.key, message]));
   let last = -1;
   for (const r of published) {
-    const message = log.get(r.key);
+    const known = operated && r.tag !== 'open' && r.offset !== '0';
+    const message = known ? log.get(nameOf(r, operated)) : byKey.get(r.key);
     if (sent.has(r.key)) verdict.add('twice', `published, ${channel}: ${r.key}`);
     sent.add(r.key);
     if (r.tag === 'open') verdict.count('open');
@@ -181,10 +186,10 @@ function excuse(name, channel, { gap, from, r, epoch }, { log, seen }, verdict) 
     return;
   }
   verdict.count(`${name} gaps`);
-  const to = log.get(r.key)?.index ?? 0;
+  const to = log.get(nameOf(r, true))?.index ?? 0;
   for (const message of log.values()) {
-    if (message.index <= from || message.index >= to || seen.has(message.key)) continue;
-    seen.add(message.key);
+    if (message.index <= from || message.index >= to || seen.has(message)) continue;
+    seen.add(message);
     verdict.count(`${name} missed and knows`);
   }
 }
@@ -205,27 +210,27 @@ function checkFollower(name, channel, records, log, operated, verdict) {
     [epoch, gap] = [r.epoch, undefined];
     if (Number(r.offset) <= lastOffset) verdict.add('position', `${name}, ${channel}: ${at(r)} follows offset ${lastOffset}`);
     lastOffset = Number(r.offset);
-    const message = log.get(r.key);
+    const message = log.get(nameOf(r, operated));
     if (!message) {
       verdict.add('foreign', `${name}, ${channel}: ${r.key} at ${at(r)}`);
       continue;
     }
-    if (seen.has(r.key)) verdict.add('twice', `${name}, ${channel}: ${r.key} at ${at(r)}`);
-    seen.add(r.key);
+    if (seen.has(message)) verdict.add('twice', `${name}, ${channel}: ${r.key} at ${at(r)}`);
+    seen.add(message);
     if (message.index < last) verdict.add('order', `${name}, ${channel}: ${r.key} at ${at(r)} came late`);
     last = Math.max(last, message.index);
     if (at(r) !== at(message)) verdict.add('position', `${name}, ${channel}: ${r.key} at ${at(r)}, in the log at ${at(message)}`);
     if (r.hash !== message.hash || r.tag !== message.tag) verdict.add('content', `${name}, ${channel}: ${r.key} at ${at(r)} is not what the log has`);
   }
-  for (const message of log.values()) if (!seen.has(message.key)) verdict.add('missing', `${name}, ${channel}: ${message.key} at ${at(message)}`);
+  for (const message of log.values()) if (!seen.has(message)) verdict.add('missing', `${name}, ${channel}: ${message.key} at ${at(message)}`);
 }
 
 // The store's list of repetitions is that of the log.
-function checkRepeats(channel, records, log, verdict) {
+function checkRepeats(channel, records, log, operated, verdict) {
   const seen = new Set();
   for (const r of records) {
     verdict.count('repeats in postgres');
-    const message = log.get(r.key);
+    const message = log.get(nameOf(r, operated));
     const index = message ? message.repeats.indexOf(at(r)) : -1;
     if (index < 0) verdict.add('foreign', `repeats, ${channel}: ${r.key} at ${at(r)}`);
     else if (r.tag !== message.repeatIds[index]) verdict.add('content', `repeats, ${channel}: ${r.key} at ${at(r)} is not what the log has`);
@@ -262,12 +267,12 @@ export async function check(dir) {
     const [published, kafka, ...rest] = await Promise.all(sources.map((s) => s.take(channel)));
     const log = readLog(channel, run.operated ? byEpoch(kafka) : kafka, run.operated, verdict);
     verdict.count('channels');
-    checkPublished(channel, published, log, verdict);
+    checkPublished(channel, published, log, run.operated, verdict);
     followers.forEach((name, i) => {
       const records = run.operated && name === 'postgres' ? byEpoch(rest[i]) : rest[i];
       checkFollower(name, channel, records, log, run.operated, verdict);
     });
-    if (run.postgres) checkRepeats(channel, rest.at(-1), log, verdict);
+    if (run.postgres) checkRepeats(channel, rest.at(-1), log, run.operated, verdict);
   }
   for (const source of sources) source.close();
   checkCounts(run, verdict);

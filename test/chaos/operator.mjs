@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { ROOT, until } from '../integration/harness.mjs';
+import { addPartitions } from '../integration/producer.mjs';
 import { random, shuffle } from './faults.mjs';
 import { Chaos, Failed, Worker, misused, perform, readArguments } from './run.mjs';
 
@@ -19,6 +20,7 @@ const BETWEEN = 2000; // ms from the end of one act, when all is well, to the ne
 const PROGRESS = 60_000; // for publishes to go on after an act
 const PATIENCE = 120_000; // for all to have what they should
 const ROOMS = 8;
+const MOST_PARTITIONS = 64;
 const QUIET = 5000; // subscribers have all that they will get when nothing came for as long
 const JUMP = 20 * 60; // seconds that a clock is set ahead or back
 const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1';
@@ -49,6 +51,16 @@ async function misplaced(day) {
   for (let i = 0; i < 20; i++) child.stdin.write(`stranger:${i}|{"i":${i}}\n`);
   child.stdin.end();
   await new Promise((resolve) => child.on('close', resolve));
+}
+
+// Some more each time, up to a number that a small machine can bear.
+async function partitions(day) {
+  const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = day.cluster.env;
+  const now = await day.cluster.metric('n1', 'kafka_partitions');
+  const count = now + 1 + day.rand.below(8);
+  if (count > MOST_PARTITIONS) return;
+  await addPartitions(brokers, topic, count);
+  for (const node of day.names) await until(`${node} goes by ${count} partitions`, async () => (await day.cluster.metric(node, 'kafka_partitions')) === count, PATIENCE);
 }
 
 // Redis loses what it was told since a snapshot.
@@ -117,6 +129,7 @@ const ACTS = {
   'transaction': (day) => transaction(day, { abort: false }),
   'aborted': (day) => transaction(day, { abort: true }),
   'misplaced': misplaced,
+  'partitions': partitions,
   'redis-back': redisBack,
   'redis-emptied': redisEmptied,
   'postgres-back': postgresBack,

@@ -89,7 +89,7 @@ export const OPERATED_FAULTS = [
   ['PostgreSQL misses one at the change', (it) => remove(it.logs.postgres, 21), 'missing', 'postgres'],
   ['a gap within an epoch', (it) => it.logs['sub-1'].splice(find(it.logs['sub-1'], 30), 0, GAP), 'gap', 'sub-1'],
   ['one comes again behind the change', (it) => again(it.logs['sub-1'], 20, 23), 'twice', 'sub-1'],
-  ['stored again behind the change', (it) => it.logs.postgres.splice(find(it.logs.postgres, 23), 0, { ...it.logs.postgres[find(it.logs.postgres, 20)], epoch: 'BBBBBBBBBB.0', offset: 99 }), 'twice', 'postgres'],
+  ['stored again behind the change', (it) => it.logs.postgres.splice(find(it.logs.postgres, 23), 0, { ...it.logs.postgres[find(it.logs.postgres, 20)], epoch: 'BBBBBBBBBB.0', offset: 99 }), 'foreign', 'postgres'],
   ['acknowledged, nowhere', (it) => everywhere(it, (log) => remove(log, 26)), 'lost', CHANNELS[1]],
   ['two are swapped', (it) => swapLines(it.logs['sub-1'], 26), 'order', 'sub-1'],
 ];
