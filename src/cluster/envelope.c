@@ -130,7 +130,7 @@ int rt_parcel_decode(struct rt_str bytes, const struct rt_parcel_keys *keys, str
 {
     if (bytes.len < HEAD_LEN)
         return rt_err_set(err, RT_EINVAL, "the envelope is cut short");
-    if (!rt_str_starts(bytes, RT_STR(MAGIC)))
+    if (!rt_str_starts(bytes, RT_STR(MAGIC)) || ((uint8_t)bytes.ptr[3] & ~FLAG_MAC))
         return rt_err_set(err, rt_str_starts(bytes, RT_STR("RT")) ? RT_ENOENT : RT_EINVAL,
                           "no envelope of this version");
     int status = check_mac(&bytes, keys, place, err);
