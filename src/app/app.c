@@ -38,6 +38,7 @@ struct rt_app {
     struct rt_consume *consume; /* Kafka in; NULL: none */
     struct rt_http_server *http;
     struct rt_ws_pool *pool;
+    struct rt_unfinished_set *unfinished;
     struct rt_socketio *socketio;
     struct rt_raw *raw;
     struct rt_admin *admin;
@@ -465,10 +466,19 @@ static int open_http(struct rt_app *app, struct rt_err *err)
                                       .request_timeout = config->limits.connect_timeout,
                                       .idle_timeout = config->limits.idle_timeout,
                                       .metrics = &app->metrics};
+    struct rt_unfinished_options unfinished = {.timeout = config->limits.message_timeout,
+                                               .memory = config->limits.receive_memory,
+                                               .metrics = &app->metrics};
+    if (rt_unfinished_new(app->loop, &unfinished, &app->unfinished))
+        return rt_err_nomem(err);
+    options.unfinished = app->unfinished;
     int status = rt_http_server_new(app->loop, &options, &app->http, err);
-    if (status == 0 && rt_ws_pool_new(app->loop, &app->pool))
-        status = rt_err_nomem(err);
-    return status;
+    if (status)
+        return status;
+    if (rt_ws_pool_new(app->loop, &app->pool))
+        return rt_err_nomem(err);
+    rt_ws_pool_limit(app->pool, app->unfinished);
+    return 0;
 }
 
 static int open_protocols(struct rt_app *app, struct rt_err *err)
@@ -640,6 +650,7 @@ void rt_app_free(struct rt_app *app)
     rt_socketio_free(app->socketio);
     rt_ws_pool_free(app->pool);
     rt_http_server_free(app->http);
+    rt_unfinished_free(app->unfinished);
     rt_broker_free(app->broker);
     rt_cluster_free(app->cluster);
     rt_store_free(app->store);

@@ -301,6 +301,17 @@ static bool same_route(const struct rt_raw_config *x, const struct rt_raw_config
     return end_a - a == end_b - b && strncmp(a, b, (size_t)(end_a - a)) == 0;
 }
 
+/* A buffer is up to twice as large as what is in it. */
+static void check_fits_receive(const struct rt_check *c, uint64_t largest, const char *path)
+{
+    uint64_t memory = c->config->limits.receive_memory;
+    if (largest > memory / 2)
+        rt_conf_error(c->warnings, rt_check_place(c, "%s", path),
+                      "%s (%llu bytes): more than half of limits.receive_memory (%llu bytes): what "
+                      "is so large is cut off in the middle",
+                      path, (unsigned long long)largest, (unsigned long long)memory);
+}
+
 static void check_raw_limits(const struct rt_check *c, size_t i, const struct rt_raw_config *raw)
 {
     if (raw->publish && raw->max_message > c->config->limits.message &&
@@ -310,6 +321,10 @@ static void check_raw_limits(const struct rt_check *c, size_t i, const struct rt
             "protocols.raw[%zu].max_message: larger than limits.message: what is over that "
             "is taken, but not published",
             i);
+    char path[64];
+    (void)snprintf(path, sizeof(path), "protocols.raw.%zu.max_message", i);
+    if (raw->protocol == RT_RAW_WEBSOCKET)
+        check_fits_receive(c, raw->max_message, path);
     if (!raw->publish && !raw->subscribe)
         rt_conf_error(c->warnings, rt_check_place(c, "protocols.raw.%zu", i),
                       "protocols.raw[%zu]: with publish and subscribe false it does nothing", i);
@@ -687,6 +702,9 @@ void rt_check_config(const struct rt_check *check)
         check_channel(check, i);
     check_keys(check);
     check_limits(check);
+    if (config->socketio.enabled)
+        check_fits_receive(check, config->socketio.engine.max_payload,
+                           "protocols.socketio.max_payload");
     check_redis(check);
     check_kafka(check);
     for (size_t i = 0; i < config->kafka.consume_count; i++)

@@ -186,6 +186,8 @@ struct rt_config {
         uint32_t channels_per_connection;
         uint32_t channel_name;
         uint64_t message;
+        uint64_t message_timeout; /* ms from the first byte of a message to its last */
+        uint64_t receive_memory;  /* bytes of messages and requests that are not whole yet */
         uint64_t send_queue;      /* bytes waiting for one connection */
         uint64_t memory_log;      /* bytes of all channels' recent messages together */
         uint64_t connect_timeout; /* first byte to complete request or upgrade */

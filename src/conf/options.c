@@ -482,6 +482,13 @@ static const struct rt_option rows[] = {
         "Largest message that can be published. Clients also need `max_payload` or `max_message` of "
         "their endpoint for it.",
         RANGE(1, GIB / 4)),
+    TOP(DURATION, "limits.message_timeout", limits.message_timeout, "60s",
+        "From the first byte of a WebSocket message, or of a packet with attachments, to its last.",
+        RANGE(1, HOUR)),
+    TOP(SIZE, "limits.receive_memory", limits.receive_memory, "256MiB",
+        "Bytes of all messages and requests that have not come to their end; past it those that "
+        "have begun first are cut off.",
+        RANGE(MIB, TIB)),
     TOP(SIZE, "limits.send_queue", limits.send_queue, "1MiB",
         "Bytes that may wait for one client; a slower one is closed.", RANGE(4 * KIB, GIB)),
     TOP(SIZE, "limits.memory_log", limits.memory_log, "256MiB",

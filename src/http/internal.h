@@ -9,6 +9,7 @@
 #include "http/forwarded.h"
 #include "http/parser.h"
 #include "http/route.h"
+#include "net/unfinished.h"
 
 #define RT_HTTP_ID_MAX 64
 
@@ -20,6 +21,7 @@ struct rt_http_exchange {
     struct rt_http_connection *c; /* NULL: the peer has gone */
     const struct rt_http_route *route;
     struct rt_http_exchange *next_free;
+    struct rt_unfinished unfinished; /* head and body, until they are whole */
     struct rt_forwarded forwarded;
     bool handled; /* handle() was called: somebody may hold it */
     bool close_after;
@@ -34,6 +36,7 @@ struct rt_http_connection {
     struct rt_http_parser *parser;     /* borrowed while bytes of the request are awaited */
     struct rt_timer timer;             /* request, idle, or the turn that goes on with `pending` */
     struct rt_buf pending;             /* what came behind a request that is held */
+    struct rt_unfinished stashed;      /* the memory of `pending` */
     uint8_t *in;                       /* input that is being served, not used yet */
     size_t in_len;
     bool internal;
@@ -53,6 +56,7 @@ struct rt_http_server {
     bool internal_listener;
     bool draining;
     uint64_t request_timeout, idle_timeout;
+    struct rt_unfinished_set *unfinished; /* NULL: no limits */
     struct rt_http_exchange *free_exchanges;
     struct rt_http_parser *free_parsers[4]; /* nearly always one is in use at a time */
     struct rt_list open;                    /* rt_http_connection.link: all that are ours */

@@ -18,6 +18,9 @@ static const struct rt_http_refusal late = {408, "request_timeout",
                                             "the request was not complete in time", NULL};
 static const struct rt_conn_handler handler;
 
+static const struct rt_http_refusal crowded = {
+    503, "receive_memory", "unfinished requests take too much memory", "limits.receive_memory"};
+
 static void go_idle(struct rt_http_connection *c);
 static void on_resume(struct rt_timer *timer);
 static void on_timeout(struct rt_timer *timer);
@@ -107,6 +110,7 @@ static void free_connection(struct rt_http_connection *c)
 {
     rt_timer_stop(c->server->loop, &c->timer);
     return_parser(c);
+    rt_unfinished_end(&c->stashed);
     rt_buf_deinit(&c->pending);
     c->server->connections--;
     rt_list_remove(&c->link);
@@ -118,6 +122,7 @@ static struct rt_http_exchange *detach(struct rt_http_connection *c)
 {
     struct rt_http_exchange *ex = c->exchange;
     return_parser(c);
+    rt_unfinished_end(&ex->unfinished);
     c->exchange = NULL;
     ex->c = NULL;
     return ex;
@@ -364,6 +369,45 @@ static bool open_exchange(struct rt_http_connection *c)
     return true;
 }
 
+/* ---- what has not come to its end ---- */
+
+static void cut_off(struct rt_unfinished *u, enum rt_unfinished_why why)
+{
+    struct rt_http_exchange *ex = RT_CONTAINER(u, struct rt_http_exchange, unfinished);
+    refuse(ex, why == RT_UNFINISHED_LATE ? &late : &crowded);
+}
+
+static bool is_paused(const struct rt_unfinished *u)
+{
+    return RT_CONTAINER(u, const struct rt_http_exchange, unfinished)->c->paused;
+}
+
+static const struct rt_unfinished_ops request_ops = {.cut_off = cut_off, .paused = is_paused};
+
+static void hold(struct rt_http_connection *c)
+{
+    struct rt_http_exchange *ex = c->exchange;
+    size_t bytes = sizeof(*ex) + ex->message.head.cap + ex->message.body.cap;
+    if (rt_unfinished_hold(c->server->unfinished, &ex->unfinished, &request_ops, bytes) != 0)
+        refuse(ex, &crowded);
+}
+
+static void cut_off_stash(struct rt_unfinished *u, enum rt_unfinished_why why)
+{
+    (void)why;
+    close_hard(RT_CONTAINER(u, struct rt_http_connection, stashed));
+}
+
+/* It waits for our answer. */
+static bool waits_for_us(const struct rt_unfinished *u)
+{
+    (void)u;
+    return true;
+}
+
+static const struct rt_unfinished_ops stash_ops = {.cut_off = cut_off_stash,
+                                                   .paused = waits_for_us};
+
 /* True: to be called again even without input. */
 static bool parse(struct rt_http_connection *c)
 {
@@ -376,12 +420,14 @@ static bool parse(struct rt_http_connection *c)
         on_head(c);
         return c->exchange != NULL;
     case RT_HTTP_DONE:
+        rt_unfinished_end(&c->exchange->unfinished);
         on_request(c);
         return false;
     case RT_HTTP_BAD:
         refuse(c->exchange, rt_http_parser_refusal(c->parser));
         return false;
     case RT_HTTP_MORE:
+        hold(c);
         break;
     }
     return false;
@@ -391,7 +437,8 @@ static bool parse(struct rt_http_connection *c)
 static void stash(struct rt_http_connection *c, const uint8_t *data, size_t len)
 {
     rt_buf_add(&c->pending, data, len);
-    if (!rt_buf_ok(&c->pending)) {
+    if (!rt_buf_ok(&c->pending) ||
+        rt_unfinished_hold(c->server->unfinished, &c->stashed, &stash_ops, c->pending.cap) != 0) {
         close_hard(c);
     } else if (c->pending.len >= PENDING_MAX && !c->paused) {
         c->paused = true;
@@ -437,6 +484,7 @@ static void on_resume(struct rt_timer *timer)
     struct rt_http_connection *c = RT_CONTAINER(timer, struct rt_http_connection, timer);
     struct rt_buf input = c->pending;
     c->pending = RT_BUF_INIT;
+    rt_unfinished_end(&c->stashed);
     if (c->paused) {
         c->paused = false;
         rt_conn_resume(c->conn);
@@ -601,6 +649,7 @@ int rt_http_server_new(struct rt_loop *loop, const struct rt_http_options *optio
     s->request_timeout = options->request_timeout;
     rt_list_init(&s->open);
     s->idle_timeout = options->idle_timeout;
+    s->unfinished = options->unfinished;
     int rc = set_prefix(s, options->path_prefix, err);
     if (rc == 0)
         rc = rt_trusted_new(options->trusted_proxies, options->trusted_proxy_count, &s->trusted,

@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/metrics.h"
 #include "net/conn.h"
+#include "net/unfinished.h"
 
 enum rt_http_method {
     RT_GET,
@@ -69,8 +70,9 @@ struct rt_http_options {
     bool internal_listener; /* there is one: public connections do not get internal routes */
     uint64_t
         request_timeout; /* ms from the first byte (or the accept) to the complete request: 408; 0 none */
-    uint64_t idle_timeout;      /* ms between requests; 0 none */
-    struct rt_metrics *metrics; /* NULL: none */
+    uint64_t idle_timeout;                /* ms between requests; 0 none */
+    struct rt_unfinished_set *unfinished; /* where requests count until they are whole; NULL none */
+    struct rt_metrics *metrics;           /* NULL: none */
 };
 
 /* RT_EINVAL names the option that is malformed. */

@@ -358,6 +358,11 @@ void rt_conn_pause(struct rt_conn *conn)
         conn->paused = true;
 }
 
+bool rt_conn_paused(const struct rt_conn *conn)
+{
+    return conn->paused;
+}
+
 void rt_conn_resume(struct rt_conn *conn)
 {
     conn->paused = false;

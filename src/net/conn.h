@@ -80,6 +80,7 @@ void rt_conn_set_queue_limit(struct rt_conn *conn, size_t bytes);
  * is not seen. */
 void rt_conn_pause(struct rt_conn *conn);
 void rt_conn_resume(struct rt_conn *conn);
+bool rt_conn_paused(const struct rt_conn *conn);
 
 void rt_conn_close(struct rt_conn *conn, enum rt_close_reason reason);
 void rt_conn_finish(struct rt_conn *conn);

@@ -3,18 +3,13 @@
 #include <wslay/wslay.h>
 
 #include "base/alloc.h"
+#include "ws/recv.h"
 #include "ws/ws.h"
 
 enum {
     FREE_MAX =
         32, /* kept for reuse: one for each connection in the middle of a frame at the end of a read */
     KEEP_MESSAGE = 16 * 1024 /* larger buffers are freed with their message */
-};
-
-struct rt_ws_pool {
-    struct rt_ws_assembly *free;
-    uint32_t free_count;
-    uint32_t lent;
 };
 
 /* wslay asks for as much as its buffer holds. It gets no byte beyond the frame, so that its buffer is empty at the boundary. */
@@ -61,7 +56,7 @@ static void free_assembly(struct rt_ws_assembly *a)
     rt_free(a);
 }
 
-struct rt_ws_assembly *rt_ws_assembly_borrow(struct rt_ws_pool *pool)
+struct rt_ws_assembly *rt_ws_assembly_borrow(struct rt_ws_pool *pool, struct rt_ws_recv *owner)
 {
     struct rt_ws_assembly *a = pool->free;
     if (a != NULL) {
@@ -70,14 +65,25 @@ struct rt_ws_assembly *rt_ws_assembly_borrow(struct rt_ws_pool *pool)
     } else {
         a = new_assembly();
     }
-    if (a != NULL)
-        pool->lent++;
+    if (a == NULL)
+        return NULL;
+    pool->lent++;
+    a->owner = owner;
     return a;
+}
+
+int rt_ws_assembly_hold(struct rt_ws_assembly *a)
+{
+    return rt_unfinished_hold(a->owner->pool->unfinished, &a->unfinished,
+                              a->owner->pool->unfinished_ops,
+                              RT_WS_ASSEMBLY_BYTES + a->message.cap);
 }
 
 void rt_ws_assembly_return(struct rt_ws_pool *pool, struct rt_ws_assembly *a)
 {
     pool->lent--;
+    rt_unfinished_end(&a->unfinished);
+    a->owner = NULL;
     /* A context cannot be set back from the middle of a frame. */
     if (a->in_frame || pool->free_count >= FREE_MAX) {
         free_assembly(a);

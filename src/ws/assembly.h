@@ -6,12 +6,21 @@
 
 #include "base/buf.h"
 #include "base/utf8.h"
+#include "net/unfinished.h"
 #include "ws/header.h"
 
 #define RT_WS_CONTROL_MAX 125
 
-struct rt_ws_pool;
+struct rt_ws_recv;
 struct wslay_frame_context;
+
+struct rt_ws_pool {
+    struct rt_ws_assembly *free;
+    uint32_t free_count;
+    uint32_t lent;
+    struct rt_unfinished_set *unfinished; /* NULL: no limits */
+    const struct rt_unfinished_ops *unfinished_ops;
+};
 
 struct rt_ws_assembly {
     /* the frame */
@@ -33,10 +42,17 @@ struct rt_ws_assembly {
     uint8_t control[RT_WS_CONTROL_MAX]; /* payload of a control frame */
     size_t control_len;
     struct rt_ws_assembly *next_free;
+    struct rt_unfinished unfinished; /* held from the first byte of a message to its last */
+    struct rt_ws_recv *owner;        /* while borrowed */
 };
 
+/* What an assembly takes beside its message, with wslay's context. */
+#define RT_WS_ASSEMBLY_BYTES (sizeof(struct rt_ws_assembly) + 4224)
+
 /* NULL: out of memory. */
-struct rt_ws_assembly *rt_ws_assembly_borrow(struct rt_ws_pool *pool);
+struct rt_ws_assembly *rt_ws_assembly_borrow(struct rt_ws_pool *pool, struct rt_ws_recv *owner);
+/* Counts what it holds now. RT_ERANGE: it is too much. */
+int rt_ws_assembly_hold(struct rt_ws_assembly *a);
 /* In any state: what is in the middle of a frame is freed, the rest kept for the next. */
 void rt_ws_assembly_return(struct rt_ws_pool *pool, struct rt_ws_assembly *a);
 

@@ -5,6 +5,8 @@
 #include "ws/ws.h"
 
 static const struct rt_ws_refusal no_memory = {1011, "out of memory"};
+static const struct rt_ws_refusal crowded = {
+    1013, "unfinished messages take too much memory (limits.receive_memory)"};
 static const struct rt_ws_refusal not_utf8 = {1007, "text is not UTF-8"};
 static const struct rt_ws_refusal short_close = {1002, "a Close frame of one byte"};
 static const struct rt_ws_refusal bad_close_code = {1002, "the close code is not allowed"};
@@ -158,8 +160,11 @@ static const struct rt_ws_refusal *add_piece(struct rt_ws_assembly *a, struct rt
     }
     if (a->text && !rt_utf8_feed(&a->utf8, piece.ptr, piece.len))
         return &not_utf8;
+    size_t had = a->message.cap;
     rt_buf_add_str(&a->message, piece);
-    return rt_buf_ok(&a->message) ? NULL : &no_memory;
+    if (!rt_buf_ok(&a->message))
+        return &no_memory;
+    return a->message.cap != had && rt_ws_assembly_hold(a) != 0 ? &crowded : NULL;
 }
 
 static enum rt_ws_got finish_frame(struct rt_ws_recv *r, struct rt_ws_item *item)
@@ -172,6 +177,7 @@ static enum rt_ws_got finish_frame(struct rt_ws_recv *r, struct rt_ws_item *item
     if (!a->frame.fin)
         return RT_WS_GOT_NOTHING;
     a->message_open = false;
+    rt_unfinished_end(&a->unfinished); /* nobody takes it away while it is handled */
     if (a->text && !rt_utf8_complete(&a->utf8))
         return fail(r, item, &not_utf8);
     *item = (struct rt_ws_item){.data = a->message.len > 0 ? a->message.data : a->control,
@@ -229,9 +235,11 @@ enum rt_ws_got rt_ws_recv_next(struct rt_ws_recv *r, uint8_t **data, size_t *len
             got = take_whole(r, data, len, item);
             if (got != RT_WS_GOT_NOTHING)
                 break;
-            r->assembly = rt_ws_assembly_borrow(r->pool);
+            r->assembly = rt_ws_assembly_borrow(r->pool, r);
             if (r->assembly == NULL)
                 return fail(r, item, &no_memory);
+            if (rt_ws_assembly_hold(r->assembly) != 0)
+                return fail(r, item, &crowded);
         }
         got = take_part(r, data, len, item);
     }

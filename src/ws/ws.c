@@ -169,6 +169,33 @@ static void on_peer_close(struct rt_ws *ws, uint16_t code)
     finish(ws);
 }
 
+/* A message that does not come to its end. */
+static void cut_off(struct rt_unfinished *u, enum rt_unfinished_why why)
+{
+    struct rt_ws_assembly *a = RT_CONTAINER(u, struct rt_ws_assembly, unfinished);
+    struct rt_ws *ws = RT_CONTAINER(a->owner, struct rt_ws, recv);
+    rt_ws_recv_reset(&ws->recv);
+    fail(ws, why == RT_UNFINISHED_LATE ? 1008 : 1013, rt_unfinished_text(why));
+}
+
+static bool is_paused(const struct rt_unfinished *u)
+{
+    const struct rt_ws_assembly *a = RT_CONTAINER(u, const struct rt_ws_assembly, unfinished);
+    return rt_conn_paused(RT_CONTAINER(a->owner, const struct rt_ws, recv)->conn);
+}
+
+void rt_ws_pool_limit(struct rt_ws_pool *pool, struct rt_unfinished_set *unfinished)
+{
+    static const struct rt_unfinished_ops ops = {.cut_off = cut_off, .paused = is_paused};
+    pool->unfinished = unfinished;
+    pool->unfinished_ops = &ops;
+}
+
+struct rt_unfinished_set *rt_ws_pool_unfinished(const struct rt_ws_pool *pool)
+{
+    return pool != NULL ? pool->unfinished : NULL;
+}
+
 /* ---- control frames ------------------------------------------------------------------------- */
 
 static bool take_token(struct rt_ws *ws)

@@ -16,6 +16,7 @@
 #define RT_WS_WS_H
 
 #include "http/server.h"
+#include "net/unfinished.h"
 #include "ws/recv.h"
 
 struct rt_ws;
@@ -50,6 +51,10 @@ struct rt_ws_pool;
 int rt_ws_pool_new(struct rt_loop *loop, struct rt_ws_pool **ret_pool);
 /* Every connection must have closed. */
 void rt_ws_pool_free(struct rt_ws_pool *pool);
+/* Messages that have begun count there from now on; it outlives the pool. Close code 1008 for what takes too long, 1013 for too much memory. */
+void rt_ws_pool_limit(struct rt_ws_pool *pool, struct rt_unfinished_set *unfinished);
+/* NULL: none was set, or no pool. */
+struct rt_unfinished_set *rt_ws_pool_unfinished(const struct rt_ws_pool *pool);
 /* Connections in the middle of a frame or message. */
 uint32_t rt_ws_pool_lent(const struct rt_ws_pool *pool);
 

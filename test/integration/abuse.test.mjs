@@ -103,6 +103,49 @@ test('empty fragments without end', async (t, broker) => {
   ws.destroy();
 });
 
+// A byte now and then keeps a message from its end for ever, unless it has a time of its own.
+test('a message that does not come to its end is cut off, in frames and with attachments', async (t, broker) => {
+  const fragment = await Ws.open(broker.port, '/echo');
+  const part = await Ws.open(broker.port, '/echo');
+  const parts = await Ws.open(broker.port, '/socket.io/?EIO=4&transport=websocket');
+  await parts.nextText();
+  parts.send(text('40'));
+  await parts.nextText();
+  parts.send(text('4510-["echo",' + [...Array(10).keys()].map((num) => `{"_placeholder":true,"num":${num}}`) + ']'));
+  const late = 'rtbroker_messages_cut_off_total{reason="late"}';
+  const before_ = await metric(broker, late);
+  fragment.send(text('x', { fin: false }));
+  part.send(frame(OP.BINARY, 'only this', { length: 1000 }));
+  const start = performance.now();
+  let pings = 0;
+  const drops = setInterval(() => {
+    if (!fragment.tcp.ended) fragment.send(cont('y', { fin: false }));
+    if (!part.tcp.ended) part.tcp.send('z');
+    if (!parts.tcp.ended && pings++ % 20 === 0) parts.send(text('3'), binary('b'));
+  }, 50);
+  defer(t, () => clearInterval(drops));
+  assert.equal((await fragment.nextClose()).code, 1008);
+  assert.equal((await part.nextClose()).code, 1008);
+  await gone(parts);
+  assert.ok(performance.now() - start < 8000);
+  assert.equal((await metric(broker, late)) - before_, 3);
+});
+
+test('unfinished messages of many have one budget: the oldest are cut off', { grows: 40 * 1024 }, async (t, broker) => {
+  const peers = await many(60, () => Ws.open(broker.port, '/echo'));
+  const memory = 'rtbroker_messages_cut_off_total{reason="memory"}';
+  const before_ = await metric(broker, memory);
+  for (const ws of peers) ws.send(frame(OP.BINARY, Buffer.alloc(900_000), { length: 1_000_000 }));
+  await until('they are cut off', async () => (await metric(broker, memory)) - before_ >= 30, 10_000);
+  assert.ok((await metric(broker, 'rtbroker_receive_buffer_bytes')) <= 24 * MIB);
+  // Whoever sends a message in one go is served meanwhile.
+  const ws = await Ws.open(broker.port, '/echo');
+  ws.send(binary(Buffer.alloc(60_000, 1)));
+  assert.equal((await ws.next(3000)).payload.length, 60_000);
+  for (const peer of [ws, ...peers]) peer.destroy();
+  await until('all of it is given back', async () => (await metric(broker, 'rtbroker_receive_buffer_bytes')) < 1000);
+});
+
 test('a length that is declared and not sent costs nothing', async (t, broker) => {
   const peers = await many(100, () => Ws.open(broker.port, '/large'));
   const before_ = broker.memory();

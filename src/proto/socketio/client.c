@@ -87,6 +87,33 @@ static void dispatch(struct rt_sio_client *client, const struct rt_sio_packet *p
     }
 }
 
+static void cut_off(struct rt_unfinished *u, enum rt_unfinished_why why)
+{
+    struct rt_sio_client *client = RT_CONTAINER(u, struct rt_sio_pending, unfinished)->owner;
+    rt_sio_assembly_free(client->assembly);
+    client->assembly = NULL;
+    breach_of(client, "attachments did not come to their end",
+              why == RT_UNFINISHED_LATE ? "limits.message_timeout" : "limits.receive_memory");
+}
+
+static bool is_paused(const struct rt_unfinished *u)
+{
+    const struct rt_sio_client *client =
+        RT_CONTAINER(u, const struct rt_sio_pending, unfinished)->owner;
+    return !rt_list_empty(&client->relief.link);
+}
+
+/* The packet waits for attachments: it counts as what has not come to its end. */
+static void hold(struct rt_sio_client *client)
+{
+    static const struct rt_unfinished_ops ops = {.cut_off = cut_off, .paused = is_paused};
+    struct rt_sio_pending *pending = rt_sio_assembly_pending(client->assembly);
+    pending->owner = client;
+    if (rt_unfinished_hold(endpoint(client)->unfinished, &pending->unfinished, &ops,
+                           rt_sio_assembly_size(client->assembly)) != 0)
+        breach_of(client, "attachments take too much memory", "limits.receive_memory");
+}
+
 static void on_text(struct rt_sio_client *client, struct rt_str text)
 {
     struct rt_sio_packet packet;
@@ -100,7 +127,9 @@ static void on_text(struct rt_sio_client *client, struct rt_str text)
         dispatch(client, &packet, NULL);
     } else {
         client->assembly = rt_sio_assembly_new(text, &packet);
-        if (!client->assembly)
+        if (client->assembly)
+            hold(client);
+        else
             rt_sio_client_close(client, RT_EIO_TRANSPORT_ERROR);
     }
 }
@@ -113,8 +142,11 @@ static void on_binary(struct rt_sio_client *client, struct rt_str bytes)
         return;
     }
     int r = rt_sio_assembly_add(assembly, bytes, endpoint(client)->binary_max);
-    if (r == 0)
+    if (r == 0) {
+        hold(client);
         return;
+    }
+    rt_unfinished_end(&rt_sio_assembly_pending(assembly)->unfinished);
     client->assembly = NULL;
     if (r == 1) {
         const struct rt_str *attachments;

@@ -47,7 +47,8 @@ struct rt_socketio {
     struct rt_sio_recovery *recovery; /* NULL: off */
     struct rt_cluster *cluster;       /* NULL: this node is alone */
     struct rt_sio_files *files;       /* NULL: none */
-    size_t binary_max;                /* bytes of one binary packet with its attachments */
+    struct rt_unfinished_set *unfinished; /* where packets count that wait for attachments; NULL */
+    size_t binary_max;                    /* bytes of one binary packet with its attachments */
     /* Reused by every run of a rule, in turn. */
     struct {
         struct rt_buf event, args, name, key, a, b, scratch;

@@ -210,6 +210,7 @@ void rt_sio_head(struct rt_buf *out, enum rt_sio_type type, size_t attachments, 
 }
 
 struct rt_sio_assembly {
+    struct rt_sio_pending pending;
     struct rt_sio_packet packet;
     struct rt_buf bytes; /* all attachments, one behind the other */
     uint32_t have;
@@ -254,9 +255,20 @@ void rt_sio_assembly_free(struct rt_sio_assembly *a)
 {
     if (!a)
         return;
+    rt_unfinished_end(&a->pending.unfinished);
     rt_buf_deinit(&a->bytes);
     rt_free(a->list);
     rt_free(a);
+}
+
+struct rt_sio_pending *rt_sio_assembly_pending(struct rt_sio_assembly *a)
+{
+    return &a->pending;
+}
+
+size_t rt_sio_assembly_size(const struct rt_sio_assembly *a)
+{
+    return sizeof(*a) + a->text_len + a->bytes.cap + a->packet.attachments * sizeof(*a->list);
 }
 
 int rt_sio_assembly_add(struct rt_sio_assembly *a, struct rt_str attachment, size_t max_bytes)

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "net/unfinished.h"
 
 enum rt_sio_type {
     RT_SIO_CONNECT,
@@ -56,6 +57,14 @@ struct rt_sio_assembly;
  * their one shape (placeholder.h). NULL: out of memory. */
 struct rt_sio_assembly *rt_sio_assembly_new(struct rt_str text, const struct rt_sio_packet *packet);
 void rt_sio_assembly_free(struct rt_sio_assembly *a);
+/* For its user, who counts it as an unfinished message; zeroed, ended by rt_sio_assembly_free(). */
+struct rt_sio_pending {
+    struct rt_unfinished unfinished;
+    void *owner;
+};
+struct rt_sio_pending *rt_sio_assembly_pending(struct rt_sio_assembly *a);
+/* Bytes that it takes. */
+size_t rt_sio_assembly_size(const struct rt_sio_assembly *a);
 /* 1: that was the last one; 0: more to come; RT_ERANGE: text and attachments together passed
  * `max_bytes`; RT_ENOMEM. */
 int rt_sio_assembly_add(struct rt_sio_assembly *a, struct rt_str attachment, size_t max_bytes);

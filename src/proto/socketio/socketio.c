@@ -185,6 +185,7 @@ int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,
     s->broker = broker;
     s->hub = rt_broker_hub(broker);
     s->loop = rt_broker_loop(broker);
+    s->unfinished = rt_ws_pool_unfinished(pool);
     s->binary_max = (size_t)config->socketio.engine.max_payload * BINARY_FACTOR;
     rt_map_init(&s->sockets, sid_of);
     rt_map_init(&s->namespaces, name_of);

@@ -262,6 +262,12 @@ static void test_limit_checks(void **state)
         "f.yaml:1:37: limits.memory_log (1048576 bytes) may not be less than limits.message "
         "(2097152 bytes)\n");
     assert_warnings("limits: {message: 1MiB, memory_log: 1MiB}\n", "");
+    assert_warnings("limits: {receive_memory: 2MiB}\n", "");
+    assert_warnings("protocols: {socketio: {max_payload: 2MiB}}\n"
+                    "limits: {receive_memory: 2MiB}\n",
+                    "f.yaml:1:37: protocols.socketio.max_payload (2097152 bytes): more than half "
+                    "of limits.receive_memory (2097152 bytes): what is so large is cut off in the "
+                    "middle\n");
 }
 
 /* What a configuration allows never exceeds what messages, records and this process can hold. */

@@ -197,6 +197,11 @@ bool rt_conn_writable(const struct rt_conn *conn)
     return !conn->busy;
 }
 
+bool rt_conn_paused(const struct rt_conn *conn)
+{
+    return conn->paused;
+}
+
 void rt_conn_pause(struct rt_conn *conn)
 {
     conn->paused = true;
