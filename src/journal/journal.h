@@ -69,7 +69,9 @@ struct rt_read {
     bool more;              /* cut short by RT_READ_BYTES */
     bool found;             /* with by_time */
     struct rt_position top; /* position of the channel; offset 0 when it has never had a message */
-    uint64_t floor;         /* messages of the channel up to it may be stored no more; 0: all are */
+    bool damaged; /* in reverse: what should lie among these messages is damaged and not served */
+    uint64_t
+        floor; /* messages of the channel up to it may be stored no more, or are damaged where the page begins; 0: all are */
     uint64_t
         complete; /* all of the channel up to it have come to this source; UINT64_MAX: all there are. Never below a message's offset */
     char text[120];

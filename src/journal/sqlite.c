@@ -51,7 +51,7 @@ struct sqlite_journal {
     void *closed_arg;
 
     struct rt_journal_meter meter;
-    struct rt_metric commit, rows;
+    struct rt_metric commit, rows, damaged;
 };
 
 static struct sqlite_journal *sqlite_of(const struct rt_journal *j)
@@ -174,6 +174,7 @@ static void read_notice(struct sqlite_journal *s, const struct rt_sqlite_notice 
     memcpy(s->text, notice->text, sizeof(s->text));
     rt_sqlite_status_add(&s->commit, &notice->commit);
     rt_sqlite_status_add(&s->rows, &notice->rows);
+    s->damaged.value += notice->damaged;
     if (!notice->failed || s->broken)
         return;
     s->broken = true;
@@ -327,10 +328,14 @@ static void init_metrics(struct sqlite_journal *s, struct rt_metrics *metrics)
     s->meter.queue_bytes.arg = s;
     s->commit = rt_sqlite_commit_metric();
     s->rows = rt_sqlite_rows_metric();
+    s->damaged = (struct rt_metric){.name = "storage_damaged_reads_total",
+                                    .help = "Reads of history that met damaged messages.",
+                                    .type = RT_COUNTER};
     if (!metrics)
         return;
     rt_metrics_register(metrics, &s->commit);
     rt_metrics_register(metrics, &s->rows);
+    rt_metrics_register(metrics, &s->damaged);
 }
 
 int rt_journal_sqlite(const struct rt_journal_options *options, struct rt_journal **ret_journal,

@@ -14,6 +14,11 @@
 #define STRINGIFY_(x)  #x
 #define STRINGIFY(x)   STRINGIFY_(x)
 
+/* Rows that are there have no checksum. */
+#define ADD_SUMS                                  \
+    "ALTER TABLE message ADD COLUMN sum INTEGER;" \
+    "INSERT INTO meta(name, value) SELECT 'unsummed', coalesce(max(seq), 0) FROM message;"
+
 /* Migration i brings user_version from i to i + 1. Never edit one that was released. */
 static const char *const migrations[] = {
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -34,6 +39,7 @@ static const char *const migrations[] = {
     " coalesce((SELECT value FROM meta WHERE name='created'), ''), 1 FROM meta WHERE name='epoch';"
     "INSERT INTO meta(name, value) SELECT 'purged', coalesce(min(seq), 1) - 1 FROM message;"
     "DELETE FROM meta WHERE name IN ('epoch', 'created', 'unsynced');",
+    ADD_SUMS,
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
 

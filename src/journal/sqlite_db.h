@@ -1,11 +1,11 @@
 /* The database file of the SQLite journal: opening, schema, settings, and what an error of SQLite means to us.
  *
- * Schema (PRAGMA user_version 2, application_id "rtbr"):
- *     meta(name, value)            floor, purged (see sqlite_upkeep.h)
+ * Schema (PRAGMA user_version 3, application_id "rtbr"):
+ *     meta(name, value)            floor, purged (see sqlite_upkeep.h), unsummed (see sqlite_page.h)
  *     epoch(id, name, started, first)
  *                                  runs of the broker that wrote (see sqlite_epoch.h)
  *     channel(id, name, top)       top: highest offset given
- *     message(seq, channel_id, offset, time, id, kind, flags, event, data, attachments, publisher, key)
+ *     message(seq, channel_id, offset, time, id, kind, flags, event, data, attachments, publisher, key, sum)
  *                                  unique index (channel_id, offset); data is TEXT for JSON and text, BLOB for bytes
  *     recent_key(seq, channel, publisher, key, offset, time)
  *                                  idempotency keys of the window; unique index (channel, publisher, key)

@@ -4,11 +4,15 @@
 
 #include "base/alloc.h"
 #include "journal/sqlite_epoch.h"
-#include "journal/sqlite_rows.h"
+#include "journal/sqlite_page.h"
 
-#define COLUMNS "offset, time, id, kind, flags, event, data, attachments, publisher, key"
+#define UNSUMMED "SELECT value FROM meta WHERE name='unsummed'"
 
 enum { BEGIN, END, FLOOR, CHANNEL, OLDEST, FORWARD, REVERSE, TIME_AT, FROM_TIME, STATEMENTS };
+
+#define FIND_TIME                                                               \
+    "SELECT offset FROM message WHERE channel_id=?1 AND offset>?2 AND time>=?3" \
+    " ORDER BY offset LIMIT 1"
 
 static const char *const statements[STATEMENTS] = {
     [BEGIN] = "BEGIN",
@@ -16,98 +20,26 @@ static const char *const statements[STATEMENTS] = {
     [FLOOR] = "SELECT value FROM meta WHERE name='floor'",
     [CHANNEL] = "SELECT id, top FROM channel WHERE name=?1",
     [OLDEST] = "SELECT min(offset) FROM message WHERE channel_id=?1",
-    [FORWARD] = "SELECT " COLUMNS " FROM message WHERE channel_id=?1 AND offset>?2 AND offset<=?3"
-                " ORDER BY offset LIMIT ?4",
-    [REVERSE] = "SELECT " COLUMNS " FROM message WHERE channel_id=?1 AND offset<?2 AND offset>=?3"
-                " ORDER BY offset DESC LIMIT ?4",
-    [TIME_AT] = "SELECT offset, time FROM message WHERE channel_id=?1 AND offset>=?2"
+    [FORWARD] =
+        "SELECT " RT_PAGE_COLUMNS " FROM message WHERE channel_id=?1 AND offset>?2 AND offset<=?3"
+        " ORDER BY offset",
+    [REVERSE] =
+        "SELECT " RT_PAGE_COLUMNS " FROM message WHERE channel_id=?1 AND offset<?2 AND offset>=?3"
+        " ORDER BY offset DESC",
+    [TIME_AT] = "SELECT " RT_PAGE_COLUMNS " FROM message WHERE channel_id=?1 AND offset>=?2"
                 " ORDER BY offset LIMIT 1",
-    [FROM_TIME] = "SELECT offset FROM message WHERE channel_id=?1 AND offset>?2 AND time>=?3"
-                  " ORDER BY offset LIMIT 1",
+    [FROM_TIME] = FIND_TIME,
 };
 
 struct rt_reader {
     sqlite3 *db;
     sqlite3_stmt *statements[STATEMENTS];
     struct rt_epochs epochs;
+    int64_t unsummed; /* see sqlite_page.h */
     struct rt_queue *reads;
     struct rt_mailbox *answers;
     struct rt_sqlite_status *status;
 };
-
-/* ---- rows to messages -------------------------------------------------------------------------------------- */
-
-static struct rt_str column(sqlite3_stmt *row, int index)
-{
-    if (sqlite3_column_type(row, index) == SQLITE_NULL)
-        return RT_STR_NONE;
-    const void *bytes = sqlite3_column_blob(row, index);
-    size_t len = (size_t)sqlite3_column_bytes(row, index);
-    return bytes ? rt_str_of(bytes, len) : RT_STR("");
-}
-
-/* NULL: out of memory, or a row that is none of ours; `*ret_code` says which. */
-static struct rt_stored *message_of(sqlite3_stmt *row, int *ret_code)
-{
-    struct rt_str attachments[RT_MAX_ATTACHMENTS];
-    struct rt_str id = column(row, 2);
-    int64_t kind = sqlite3_column_int64(row, 3);
-    int count = rt_rows_decode_attachments(column(row, 7), attachments);
-    *ret_code = SQLITE_CORRUPT;
-    if (count < 0 || id.len != 16 || kind < RT_KIND_JSON || kind > RT_KIND_BYTES)
-        return NULL;
-    struct rt_message m = {
-        .offset = (uint64_t)sqlite3_column_int64(row, 0),
-        .time = (uint64_t)sqlite3_column_int64(row, 1),
-        .kind = (uint8_t)kind,
-        .flags = (uint8_t)sqlite3_column_int(row, 4),
-        .event = column(row, 5),
-        .data = column(row, 6),
-        .attachments = attachments,
-        .attachment_count = (uint8_t)count,
-        .publisher = column(row, 8),
-        .key = column(row, 9),
-    };
-    memcpy(m.id, id.ptr, sizeof(m.id));
-    *ret_code = SQLITE_NOMEM;
-    return rt_stored_new(&m);
-}
-
-static int grow(struct rt_read *read, size_t *cap)
-{
-    if (read->count < *cap)
-        return SQLITE_OK;
-    size_t more = *cap ? *cap * 2 : 64;
-    struct rt_stored **messages = rt_reallocarray(read->messages, more, sizeof(struct rt_stored *));
-    if (!messages)
-        return SQLITE_NOMEM;
-    read->messages = messages;
-    *cap = more;
-    return SQLITE_OK;
-}
-
-/* SQLITE_DONE at the end of the page. */
-static int take_rows(sqlite3_stmt *rows, struct rt_read *read)
-{
-    size_t cap = 0;
-    size_t bytes = 0;
-    int code;
-    while ((code = sqlite3_step(rows)) == SQLITE_ROW) {
-        if (bytes >= RT_READ_BYTES) {
-            read->more = true;
-            return SQLITE_DONE;
-        }
-        code = grow(read, &cap);
-        if (code != SQLITE_OK)
-            return code;
-        struct rt_stored *message = message_of(rows, &code);
-        if (!message)
-            return code;
-        bytes += message->size;
-        read->messages[read->count++] = message;
-    }
-    return code;
-}
 
 /* ---- one read ---------------------------------------------------------------------------------------------- */
 
@@ -116,37 +48,40 @@ static int64_t bound(uint64_t offset, int64_t when_zero)
     return offset == 0 ? when_zero : offset > INT64_MAX ? INT64_MAX : (int64_t)offset;
 }
 
-static int read_page(struct rt_reader *r, struct rt_read *read, int64_t channel)
+static int read_page(struct rt_reader *r, struct rt_read *read, struct rt_page *page)
 {
     sqlite3_stmt *rows = r->statements[read->reverse ? REVERSE : FORWARD];
     int64_t since = bound(read->since, read->reverse ? INT64_MAX : 0);
     int64_t until = bound(read->until, read->reverse ? 0 : INT64_MAX);
-    int code = sqlite3_bind_int64(rows, 1, channel);
+    int code = sqlite3_bind_int64(rows, 1, page->channel);
     if (code == SQLITE_OK)
         code = sqlite3_bind_int64(rows, 2, since);
     if (code == SQLITE_OK)
         code = sqlite3_bind_int64(rows, 3, until);
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_int64(rows, 4, read->limit);
-    if (code == SQLITE_OK)
-        code = take_rows(rows, read);
+    while (code == SQLITE_OK && !page->full) {
+        code = sqlite3_step(rows);
+        if (code == SQLITE_ROW)
+            code = rt_page_add(page, rows);
+    }
     sqlite3_reset(rows);
+    if (code == SQLITE_DONE)
+        rt_page_end(page);
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
 /* ---- by time ----------------------------------------------------------------------------------------------- */
 
-/* The first message at or behind an offset; `*ret_offset` stays when there is none. */
-static int time_at(struct rt_reader *r, int64_t channel, int64_t offset, int64_t *ret_offset,
-                   int64_t *ret_time)
+/* The first message at or behind an offset; `*ret_offset` stays when there is none, or when it is damaged: nobody knows its time. */
+static int time_at(struct rt_reader *r, const struct rt_page *page, int64_t offset,
+                   int64_t *ret_offset, int64_t *ret_time)
 {
     sqlite3_stmt *row = r->statements[TIME_AT];
-    int code = sqlite3_bind_int64(row, 1, channel);
+    int code = sqlite3_bind_int64(row, 1, page->channel);
     if (code == SQLITE_OK)
         code = sqlite3_bind_int64(row, 2, offset);
     if (code == SQLITE_OK)
         code = sqlite3_step(row);
-    if (code == SQLITE_ROW) {
+    if (code == SQLITE_ROW && rt_page_row_is_good(page, row)) {
         *ret_offset = sqlite3_column_int64(row, 0);
         *ret_time = sqlite3_column_int64(row, 1);
     }
@@ -156,14 +91,14 @@ static int time_at(struct rt_reader *r, int64_t channel, int64_t offset, int64_t
 
 /* An offset up to which all messages are older than the time, not far from the first that is not. Times rise with offsets but for the skew of clocks: where a message
  * is older by more than that, so is what comes before it. There is no index by time: halving needs some twenty reads. */
-static int find_older(struct rt_reader *r, const struct rt_read *read, int64_t channel,
+static int find_older(struct rt_reader *r, const struct rt_read *read, const struct rt_page *page,
                       int64_t oldest, int64_t *ret_offset)
 {
     int64_t low = oldest - 1, high = (int64_t)read->top.offset + 1;
     int64_t limit = bound(read->time > RT_CLOCK_SKEW ? read->time - RT_CLOCK_SKEW : 0, 0);
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2, offset = high, time = 0;
-        int code = time_at(r, channel, middle, &offset, &time);
+        int code = time_at(r, page, middle, &offset, &time);
         if (code != SQLITE_OK)
             return code;
         if (offset < high && time < limit)
@@ -175,14 +110,29 @@ static int find_older(struct rt_reader *r, const struct rt_read *read, int64_t c
     return SQLITE_OK;
 }
 
+/* Damaged messages right before what was found may be of the time: the page begins with them, and so tells of them. */
+static int take_in_damage(struct rt_reader *r, struct rt_read *read, const struct rt_page *page,
+                          int64_t oldest)
+{
+    int code = SQLITE_OK;
+    for (; code == SQLITE_OK && (int64_t)read->since >= oldest; read->since--) {
+        int64_t offset = 0, time;
+        code = time_at(r, page, (int64_t)read->since, &offset, &time);
+        if (offset == (int64_t)read->since)
+            break;
+    }
+    return code;
+}
+
 /* See rt_read: the time becomes a position. */
-static int find_time(struct rt_reader *r, struct rt_read *read, int64_t channel, int64_t oldest)
+static int find_time(struct rt_reader *r, struct rt_read *read, const struct rt_page *page,
+                     int64_t oldest)
 {
     int64_t older = 0;
     sqlite3_stmt *row = r->statements[FROM_TIME];
-    int code = find_older(r, read, channel, oldest, &older);
+    int code = find_older(r, read, page, oldest, &older);
     if (code == SQLITE_OK)
-        code = sqlite3_bind_int64(row, 1, channel);
+        code = sqlite3_bind_int64(row, 1, page->channel);
     if (code == SQLITE_OK)
         code = sqlite3_bind_int64(row, 2, older);
     if (code == SQLITE_OK)
@@ -196,7 +146,9 @@ static int find_time(struct rt_reader *r, struct rt_read *read, int64_t channel,
         read->since = (uint64_t)(read->reverse ? first : first == oldest ? 0 : first - 1);
     }
     sqlite3_reset(row);
-    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        return code;
+    return read->reverse || oldest == 0 ? SQLITE_OK : take_in_damage(r, read, page, oldest);
 }
 
 /* `*ret_id` is 0 for a channel that is not there. */
@@ -241,6 +193,21 @@ static int judge_since(struct rt_reader *r, struct rt_read *read, int64_t channe
     return SQLITE_OK;
 }
 
+static int read_messages(struct rt_reader *r, struct rt_read *read, int64_t channel, int64_t oldest)
+{
+    int code = SQLITE_OK;
+    struct rt_page page = {.channel = channel, .unsummed = r->unsummed};
+    if (read->by_time)
+        code = find_time(r, read, &page, oldest);
+    if (code != SQLITE_OK || read->limit == 0 || oldest == 0)
+        return code;
+    rt_page_begin(&page, read, channel, oldest, r->unsummed);
+    code = read_page(r, read, &page);
+    if (page.damaged > 0)
+        rt_sqlite_status_damaged(r->status);
+    return code;
+}
+
 static int read_all(struct rt_reader *r, struct rt_read *read)
 {
     int64_t channel = 0;
@@ -260,11 +227,9 @@ static int read_all(struct rt_reader *r, struct rt_read *read)
         code = rt_db_run_int(r->statements[OLDEST], &oldest);
     if (oldest > 0)
         read->floor = (uint64_t)oldest - 1;
-    if (code == SQLITE_OK && read->by_time)
-        code = find_time(r, read, channel, oldest);
-    if (code == SQLITE_OK && read->limit > 0)
-        code = read_page(r, read, channel);
-    return code;
+    if (code != SQLITE_OK)
+        return code;
+    return read_messages(r, read, channel, oldest);
 }
 
 static void drop_messages(struct rt_read *read)
@@ -333,6 +298,8 @@ int rt_reader_new(const struct rt_reader_options *options, struct rt_reader **re
         code = rt_db_prepare(r->db, statements, r->statements, STATEMENTS, err);
     if (code == 0)
         code = rt_epochs_init(&r->epochs, r->db, err);
+    if (code == 0 && rt_db_query_int(r->db, UNSUMMED, &r->unsummed) != SQLITE_OK)
+        code = rt_err_set(err, RT_EIO, "cannot read its settings: %s", sqlite3_errmsg(r->db));
     if (code < 0) {
         rt_reader_free(r);
         return code;

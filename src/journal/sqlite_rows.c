@@ -14,7 +14,7 @@ static const char *const statements[RT_ROWS_STATEMENTS] = {
     [RT_ROWS_ADD_CHANNEL] = "INSERT INTO channel(name, top) VALUES(?1, ?2)",
     [RT_ROWS_ADD_MESSAGE] =
         "INSERT INTO message(channel_id, offset, time, id, kind, flags, event, data, attachments,"
-        " publisher, key, seq) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        " publisher, key, seq, sum) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [RT_ROWS_SET_TOP] = "UPDATE channel SET top=?2 WHERE id=?1",
 };
 
@@ -262,6 +262,28 @@ static int bind_attachments(struct rt_rows *rows, sqlite3_stmt *add, int index,
                                SQLITE_STATIC);
 }
 
+static uint64_t sum_field(uint64_t sum, struct rt_str field)
+{
+    const uint64_t key[2] = {sum, field.ptr ? field.len : UINT64_MAX};
+    return rt_siphash13(key, field);
+}
+
+int64_t rt_rows_sum(int64_t channel, int64_t offset, const struct rt_message *m,
+                    struct rt_str attachments)
+{
+    struct {
+        uint64_t channel, offset, time, kind, flags;
+        uint8_t id[sizeof(m->id)];
+    } head = {(uint64_t)channel, (uint64_t)offset, m->time, m->kind, m->flags, {0}};
+    memcpy(head.id, m->id, sizeof(head.id));
+    uint64_t sum = sum_field(0, rt_str_of(&head, sizeof(head)));
+    sum = sum_field(sum, m->event);
+    sum = sum_field(sum, m->data.ptr ? m->data : RT_STR(""));
+    sum = sum_field(sum, attachments);
+    sum = sum_field(sum, m->publisher);
+    return (int64_t)sum_field(sum, m->key);
+}
+
 static int bind_message(struct rt_rows *rows, sqlite3_stmt *add, const struct rt_message *m)
 {
     int codes[] = {
@@ -281,6 +303,16 @@ static int bind_message(struct rt_rows *rows, sqlite3_stmt *add, const struct rt
     return SQLITE_OK;
 }
 
+/* Behind bind_message(), which has encoded the attachments. */
+static int64_t sum_of(const struct rt_rows *rows, const struct channel *c,
+                      const struct rt_message *m)
+{
+    struct rt_str attachments = RT_STR_NONE;
+    if (m->attachment_count > 0)
+        attachments = rt_str_of(rows->attachments.data, rows->attachments.len);
+    return rt_rows_sum(c->id, c->top + 1, m, attachments);
+}
+
 static int add_message(struct rt_rows *rows, const struct channel *c, const struct rt_message *m)
 {
     sqlite3_stmt *add = rows->statements[RT_ROWS_ADD_MESSAGE];
@@ -292,6 +324,8 @@ static int add_message(struct rt_rows *rows, const struct channel *c, const stru
         code = sqlite3_bind_int64(add, 2, offset);
     if (code == SQLITE_OK)
         code = sqlite3_bind_int64(add, 12, rows->seq);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(add, 13, sum_of(rows, c, m));
     if (code == SQLITE_OK)
         code = rt_db_run(add);
     else

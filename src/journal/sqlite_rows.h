@@ -51,6 +51,11 @@ int rt_rows_finish(struct rt_rows *rows);
 /* After a rollback, and after channels were deleted. */
 void rt_rows_forget(struct rt_rows *rows);
 
+/* The checksum of a row, of all its columns but seq. `attachments` as stored, NULL without; those of `m` and its offset do not count. SipHash, for errors of the disk: whoever can write
+ * the file can make it. */
+int64_t rt_rows_sum(int64_t channel, int64_t offset, const struct rt_message *m,
+                    struct rt_str attachments);
+
 /* Attachments as stored: each a length (32 bits, little endian) and its bytes. */
 void rt_rows_encode_attachments(struct rt_buf *out, const struct rt_message *m);
 /* Slices point into `blob`. Returns the number, -1 when the blob is malformed. */

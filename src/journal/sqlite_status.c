@@ -55,6 +55,13 @@ void rt_sqlite_status_health(struct rt_sqlite_status *s, bool healthy, const cha
     s->wake(s->wake_arg);
 }
 
+void rt_sqlite_status_damaged(struct rt_sqlite_status *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->notice.damaged++;
+    pthread_mutex_unlock(&s->lock);
+}
+
 void rt_sqlite_status_fail(struct rt_sqlite_status *s, const char *text)
 {
     pthread_mutex_lock(&s->lock);
@@ -95,6 +102,7 @@ void rt_sqlite_status_take(struct rt_sqlite_status *s, struct rt_sqlite_notice *
 {
     pthread_mutex_lock(&s->lock);
     *ret_notice = s->notice;
+    s->notice.damaged = 0;
     reset(&s->notice.commit);
     reset(&s->notice.rows);
     pthread_mutex_unlock(&s->lock);

@@ -125,7 +125,8 @@ struct rt_history_result {
     struct rt_stored *const *messages;
     size_t count;
     struct rt_position top;
-    bool gap;  /* messages right after `since`, or of `time` on, are no longer stored */
+    bool
+        gap; /* messages right after `since`, or of `time` on, are no longer stored, or damaged; without a position or in reverse: some of the asked are damaged */
     bool more; /* the page is full: there is more behind its last message */
     const char *text;
 };

@@ -240,8 +240,8 @@ static void answer_rows(struct reading *r, const struct rt_position *top, bool m
     const struct rt_history *q = &r->query;
     struct rt_read *read = &r->read;
     size_t start = q->has_since ? 0 : window_start(read->messages, read->count, r->rule);
-    struct rt_history_result result = {
-        .top = *top, .gap = is_forward(q) && q->since.offset < read->floor, .more = more};
+    bool gap = read->damaged || (is_forward(q) && q->since.offset < read->floor);
+    struct rt_history_result result = {.top = *top, .gap = gap, .more = more};
     answer(q, read->messages + start, read->count - start, &result);
 }
 

@@ -591,6 +591,32 @@ test('a damaged database: the broker does not start, and says why', async (t) =>
   await assert.rejects(start(t, { dir, exit: null }), /log\.db|quick_check|malformed/);
 });
 
+test('a flipped byte of a stored message: it is not served, whoever reads over it is told', async (t) => {
+  const broker = await start(t);
+  const channel = 'log:flipped';
+  const positions = await publishMany(broker, channel, 10, 'message');
+  await broker.stop();
+  const bytes = readFileSync(broker.file);
+  const at = bytes.indexOf('message 5');
+  assert.ok(at > 0 && bytes.indexOf('message 5', at + 1) < 0);
+  bytes[at] ^= 0x20; // "Message 5" is as good JSON
+  writeFileSync(broker.file, bytes);
+  await broker.restart();
+  const read = async (query) => {
+    const { publications, gap } = await ok(broker, 'history', { channel, limit: -1, ...query });
+    return [publications.map((p) => Number(p.data.slice(8))), gap];
+  };
+  assert.deepEqual(await read({ since: positions[1] }), [[2, 3, 4], undefined], 'up to the damage');
+  assert.deepEqual(await read({ since: positions[4] }), [[6, 7, 8, 9], true], 'from the damage on');
+  assert.deepEqual(await read({ since: positions[5] }), [[6, 7, 8, 9], undefined]);
+  assert.deepEqual(await read({}), [[0, 1, 2, 3, 4, 6, 7, 8, 9], true], 'the window');
+  const stream = await openStream(t, broker, `channel=${channel}`, { 'last-event-id': `${positions[2].epoch}:${positions[2].offset}` });
+  await until('all came', () => stream.events.length >= 7);
+  assert.deepEqual(stream.events.map((e) => e.event ?? e.data.offset), [4, 5, 'gap', 7, 8, 9, 10]);
+  assert.match((await request(broker.port, '/metrics')).text, /^rtbroker_storage_damaged_reads_total [1-9]/m);
+  assert.ok(broker.log.some((line) => line.includes('damaged') && line.includes(channel)));
+});
+
 test('a folder that is not there: the broker does not start, and says why', async (t) => {
   await assert.rejects(start(t, { dir: path.join(tempDir(t), 'no', 'such', 'folder'), exit: null }), /no\/such\/folder/);
 });
