@@ -380,6 +380,11 @@ static void describe_node(void *arg, struct rt_buf *out)
         rt_admin_describe(app->admin, out);
 }
 
+static void rules_differ(void *arg, bool differ)
+{
+    rt_broker_set_rules_differ(((struct rt_app *)arg)->broker, differ);
+}
+
 static uint64_t log_identity(void *arg)
 {
     const struct rt_app *app = arg;
@@ -444,6 +449,8 @@ static int open_cluster(struct rt_app *app, struct rt_err *err)
                                          .partitions = partitions,
                                          .early = early_record,
                                          .deliver = relayed,
+                                         .rules = rt_broker_rules_hash(config),
+                                         .rules_differ = rules_differ,
                                          .log_identity = log_identity,
                                          .name_taken = name_taken,
                                          .describe = describe_node,

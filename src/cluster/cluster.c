@@ -42,7 +42,7 @@ struct rt_cluster {
     struct rt_timer announce;
     uint64_t announced, sequence; /* loop time; of the last envelope */
     uint64_t came_back;           /* loop time at which our first announcement did; 0: not yet */
-    bool closing, yielded;
+    bool closing, yielded, differ;
     char prefix[160];
     struct rt_buf out, name;
     struct rt_metric rejected[REASONS];
@@ -159,11 +159,24 @@ struct rt_str rt_cluster_node(const struct rt_cluster *c)
 
 /* ---- membership ---- */
 
+static void compare_rules(struct rt_cluster *c)
+{
+    bool differ = rt_members_differ(&c->members);
+    if (differ == c->differ)
+        return;
+    c->differ = differ;
+    if (!differ)
+        rt_log(RT_LOG_INFO, "cluster", "all nodes have the same rules in `channels` again");
+    if (c->options.rules_differ)
+        c->options.rules_differ(c->options.arg, differ);
+}
+
 static void announce(struct rt_timer *timer)
 {
     struct rt_cluster *c = RT_CONTAINER(timer, struct rt_cluster, announce);
     struct rt_buf text = RT_BUF_INIT, hello = RT_BUF_INIT;
     rt_members_expire(&c->members, rt_loop_now(c->options.loop));
+    compare_rules(c);
     c->members.established = rt_cluster_settled(c);
     uint64_t log = c->options.log_identity ? c->options.log_identity(c->options.arg) : 0;
     if (log != 0) /* once known it stays: a producer that is replaced knows nothing for a moment */
@@ -240,6 +253,7 @@ static void hear(struct rt_cluster *c, const struct rt_parcel *p)
     case RT_HEARD_NOTHING:
         reject(c, MALFORMED, "nodes", p->node);
     }
+    compare_rules(c);
 }
 
 /* Our own announcement has come back. One with a number that we have not come to is not ours: this process was copied while it ran. */
@@ -446,6 +460,7 @@ int rt_cluster_new(const struct rt_cluster_options *options, struct rt_cluster *
         return rt_err_nomem(err);
     c->options = *options;
     rt_members_init(&c->members, options->node, rt_wall_ms());
+    c->members.rules = options->rules;
     (void)snprintf(c->prefix, sizeof(c->prefix), "%s%s:", options->prefix, options->name);
     struct rt_redis_options redis = {.loop = options->loop,
                                      .url = options->redis_url,

@@ -27,10 +27,13 @@ struct rt_cluster_options {
     const char *second_secret; /* accepted beside it; "" none */
     const char *topic;
     uint32_t partitions; /* 0: no log is shared */
+    uint64_t rules;      /* hash of what has to be the same on all nodes */
     /* Another node's committed record. Takes over the reference in record->message. */
     void (*early)(void *arg, const struct rt_record *record, struct rt_str epoch);
     /* Another node's message on an ephemeral channel: a view, valid during the call. */
     void (*deliver)(void *arg, struct rt_str channel, struct rt_message *message);
+    /* From now on there is a node whose rules are others, or none any more. NULL: nobody asks. */
+    void (*rules_differ)(void *arg, bool differ);
     /* Which log this node has, a number that is the same on all nodes of a cluster; 0 none, or not known yet. NULL: none. */
     uint64_t (*log_identity)(void *arg);
     /* Another living process has this node's name, and this one has to stop: `text` says so, valid during the call. May come more than once. */

@@ -309,10 +309,12 @@ static void look_for_name(struct rt_members *m, struct member *n)
 static void look_at_rules(const struct rt_members *m, const struct member *n, uint64_t rules)
 {
     if (rules != m->rules && (n->rules != rules || !is_proven(n)))
-        rt_log(RT_LOG_WARN, "cluster",
-               "a node has other rules in `channels`: until they are the same, messages of the "
-               "channels concerned come without history or not in order",
-               rt_kv_str("peer", name_of(n)));
+        rt_log(
+            RT_LOG_WARN, "cluster",
+            "a node has other rules in `channels` (match, log, deliver): messages between it and "
+            "this one on channels that only one of them logs come without a position, and are in "
+            "no history or not in all; give all nodes the same rules",
+            rt_kv_str("peer", name_of(n)));
 }
 
 /* A proven instance says how it is. */

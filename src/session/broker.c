@@ -40,7 +40,7 @@ static void on_occupied(void *arg, struct rt_channel *c, bool occupied)
 {
     const struct rt_broker *b = arg;
     const struct rt_channel_rule *conf = rule_of(c)->conf;
-    if (b->relay.occupied && !(conf && conf->log))
+    if (b->relay.occupied && (b->rules_differ || !(conf && conf->log)))
         b->relay.occupied(b->relay.arg, rt_channel_name(c), occupied);
 }
 
@@ -115,9 +115,16 @@ static void register_metrics(struct rt_broker *b, struct rt_metrics *metrics)
         .type = RT_COUNTER};
     b->metrics.unlogged = (struct rt_metric){
         .name = "log_records_unlogged_total",
-        .help = "Records of the shared log on channels that no rule logs: passed over.",
+        .help = "Records of the shared log on channels that no rule logs here: delivered "
+                "without a position, if anybody listens.",
+        .type = RT_COUNTER};
+    b->metrics.unexpected = (struct rt_metric){
+        .name = "relayed_logged_total",
+        .help = "Messages of nodes that do not log a channel which is logged here: delivered "
+                "without a position.",
         .type = RT_COUNTER};
     if (metrics) {
+        rt_metrics_register(metrics, &b->metrics.unexpected);
         rt_metrics_register(metrics, &b->metrics.duplicates);
         rt_metrics_register(metrics, &b->metrics.unlogged);
     }
@@ -171,8 +178,7 @@ void rt_broker_set_sender_of(struct rt_broker *b,
     b->sender_arg = arg;
 }
 
-/* A message of another node: the sender may have come here since. */
-static void find_sender(const struct rt_broker *b, struct rt_message *m)
+void rt_broker_find_sender(const struct rt_broker *b, struct rt_message *m)
 {
     if (m->except == 0 && (m->flags & RT_MESSAGE_NOT_SENDER) && b->sender_of)
         m->except = b->sender_of(b->sender_arg, m->publisher);
@@ -204,11 +210,12 @@ void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *e
                        struct rt_stored *message)
 {
     const struct rt_channel_rule *rule = rt_broker_rule(b, channel);
-    if (!rule || !rule->log) {
-        b->metrics.unlogged.value++; /* another program's, or the nodes' rules differ */
+    if (!rule || !rule->log) { /* another program's, or the nodes' rules differ */
+        b->metrics.unlogged.value++;
+        rt_broker_pass_on(b, channel, &message->m);
         return;
     }
-    find_sender(b, &message->m);
+    rt_broker_find_sender(b, &message->m);
     rt_broker_hand_over(b, rt_hub_channel(b->hub, channel, true), channel, epoch, message);
 }
 
@@ -228,21 +235,6 @@ void rt_broker_forget(struct rt_broker *b, bool (*lost)(void *arg, struct rt_str
     for (size_t pos = 0; (c = rt_hub_next_channel(b->hub, &pos));)
         if (lost(arg, rt_channel_name(c)))
             forget(b, c);
-}
-
-void rt_broker_set_relay(struct rt_broker *b, const struct rt_broker_relay *relay)
-{
-    b->relay = *relay;
-}
-
-void rt_broker_relayed(struct rt_broker *b, struct rt_str channel, struct rt_message *message)
-{
-    const struct rt_channel_rule *rule = rt_broker_rule(b, channel);
-    if (rule && rule->log)
-        return; /* the nodes' rules differ: what is logged comes through the log alone */
-    message->offset = 0;
-    find_sender(b, message);
-    (void)rt_hub_publish(b->hub, channel, message); /* the hub counts what fails */
 }
 
 static void journal_closed(void *arg)

@@ -63,7 +63,7 @@ void rt_broker_set_reader(struct rt_broker *b, int (*read)(void *arg, struct rt_
  * Asked for what other nodes have published. */
 void rt_broker_set_sender_of(struct rt_broker *b,
                              uint64_t (*fn)(void *arg, struct rt_str publisher), void *arg);
-/* For a journal that delivers: the next message of the log on this channel, in order. Channels whose rule has no log are passed over. */
+/* For a journal that delivers: the next message of the log on this channel, in order. On channels that no rule logs here (counted) subscribers get it without a position. */
 void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *epoch,
                        struct rt_stored *message);
 /* For a journal that delivers: messages were lost to this node on all channels for which `lost` says so; what is kept of them has a hole. */
@@ -74,14 +74,18 @@ void rt_broker_forget(struct rt_broker *b, bool (*lost)(void *arg, struct rt_str
 struct rt_broker_relay {
     /* A message that was published here. A failure is counted by the relay: such channels promise no more. */
     int (*publish)(void *arg, struct rt_str channel, const struct rt_message *message);
-    /* A channel without a log has listeners here, or has none any more. */
+    /* A channel without a log (any channel while rules differ) has listeners here, or has none any more. */
     void (*occupied)(void *arg, struct rt_str channel, bool occupied);
     void *arg;
 };
 /* To be set before anybody subscribes; copied. */
 void rt_broker_set_relay(struct rt_broker *b, const struct rt_broker_relay *relay);
-/* A message of another node on a channel without a log: to this node's subscribers. */
+/* A message of another node on a channel without a log: to this node's subscribers. Where this node logs the channel (counted) they get it without a position. */
 void rt_broker_relayed(struct rt_broker *b, struct rt_str channel, struct rt_message *message);
+/* Do other nodes log other channels than this one? Then logged channels, too, are heard by the relay. */
+void rt_broker_set_rules_differ(struct rt_broker *b, bool differ);
+/* A hash of which channels are logged, and how; the same for the same rules on every node. */
+uint64_t rt_broker_rules_hash(const struct rt_config *config);
 /* Waits for what is in flight, then `closed(arg)`. New publishes are answered `retry` from now on. */
 void rt_broker_close(struct rt_broker *b, void (*closed)(void *arg), void *arg);
 void rt_broker_free(struct rt_broker *b);

@@ -16,6 +16,7 @@ struct rt_broker {
     struct rt_hub *hub;
     struct rt_journal *journal;
     struct rt_broker_relay relay;                 /* all NULL: one node */
+    bool rules_differ;                            /* some node logs what others do not */
     int (*read)(void *arg, struct rt_read *read); /* of what memory has no more */
     void *read_arg;
     uint64_t (*sender_of)(void *arg, struct rt_str publisher); /* NULL: nobody knows */
@@ -31,7 +32,7 @@ struct rt_broker {
     void *closed_arg;
     struct rt_refusals refusals;
     struct {
-        struct rt_metric ok, retry, unknown, refused, duplicates, unlogged;
+        struct rt_metric ok, retry, unknown, refused, duplicates, unlogged, unexpected;
     } metrics;
 };
 
@@ -39,6 +40,11 @@ struct rt_broker {
  * channel of that name, NULL: out of memory. */
 void rt_broker_hand_over(struct rt_broker *b, struct rt_channel *c, struct rt_str name,
                          const char *epoch, struct rt_stored *message);
+/* A message of another node: the sender may have come here since. */
+void rt_broker_find_sender(const struct rt_broker *b, struct rt_message *m);
+/* relay.c: to those who listen here, without a position; nothing of it is kept. */
+void rt_broker_pass_on(struct rt_broker *b, struct rt_str channel,
+                       const struct rt_message *message);
 /* history.c: answers what waits for time to pass; nothing waits any more. */
 void rt_broker_stop_waiting(struct rt_broker *b);
 /* Says why there is no channel, from the code of rt_hub_open_channel() or rt_hub_subscribe(), to `err` and to the log. RT_EAGAIN or RT_ENOMEM. */

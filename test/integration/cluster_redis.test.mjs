@@ -230,3 +230,31 @@ test('a node that wakes up when another process has taken its name: one of them 
   }
   await whole();
 });
+
+// As while nodes are restarted with new rules, one after the other: "/" is logged by all but n4, "live:*" by n4 alone.
+test('nodes with other rules: messages cross in both directions, and that rules differ is told', MINUTES, async (t) => {
+  const { cluster } = shared;
+  await whole();
+  const n4 = await another(t, 'n4', { channels: '[{match: "/", log: false, subscribe: anyone, publish: nobody}, {match: "live:*", log: true, subscribe: anyone, publish: nobody}]' });
+  const metric = async (name) => Number(new RegExp(`^rtbroker_${name} (.*)$`, 'm').exec(await (await fetch(`${n4.url}/metrics`)).text())[1]);
+  await until('rules are compared', async () => (await cluster.metric('n1', 'cluster_rules_differ')) === 1 && (await metric('cluster_rules_differ')) === 3, PATIENCE);
+  assert.match(cluster.log('n1'), /a node has other rules/);
+  const [old, young] = await Promise.all([cluster.nodeUrl('n1'), n4.url].map((url) => connect(t, url, { timeout: PATIENCE })));
+  let sent = 0;
+  const crosses = (what, from, to, ...event) => until(what, () => {
+    from.emit(event[0], ++sent, `text ${sent}`);
+    return to.of(event[1]).length > 0;
+  }, PATIENCE);
+  await crosses('not logged there, logged here', old, young, 'live', 'live');
+  await crosses('logged there, not here', old, young, 'again', 'message');
+  await crosses('the same from the other side', young, old, 'live', 'live');
+  await crosses('and', young, old, 'again', 'message');
+  assert.ok((await metric('relayed_logged_total')) > 0);
+  assert.ok((await metric('log_records_unlogged_total')) > 0);
+  for (const client of [old, young]) for (const event of ['live', 'message']) {
+    const got = client.of(event).flat().map(String);
+    assert.equal(new Set(got).size, got.length, `twice: ${got}`);
+  }
+  await n4.stop();
+  await until('all have the same rules again', async () => (await cluster.metric('n1', 'cluster_rules_differ')) === 0, PATIENCE);
+});

@@ -49,8 +49,78 @@ static void test_deliver(void **state)
     expect_delivered(client, "own@1\nother@2\n");
     come("quiet", "x", 3);
     come("no rule", "x", 4);
-    expect_delivered(client, "");
+    expect_delivered(client, "x\n"); /* another node logs what this one does not */
     assert_int_equal(metric("log_records_unlogged_total", NULL), 2);
+}
+
+static void note_occupied(void *arg, struct rt_str channel, bool occupied)
+{
+    rt_buf_add_byte(arg, occupied ? '+' : '-');
+    rt_buf_add_str(arg, channel);
+    rt_buf_add_byte(arg, ' ');
+}
+
+static void expect_heard(struct rt_buf *heard, const char *want)
+{
+    assert_string_equal(rt_buf_cstr(heard), want);
+    rt_buf_clear(heard);
+}
+
+/* Another node does not log what this one does: that is heard while it is so, and reaches who listens. */
+static void test_other_rules(void **state)
+{
+    (void)state;
+    start();
+    struct rt_buf heard = RT_BUF_INIT;
+    struct rt_broker_relay relay = {.occupied = note_occupied, .arg = &heard};
+    rt_broker_set_relay(t.broker, &relay);
+    struct rt_client *client = new_client("p", "");
+    assert_int_equal(rt_broker_subscribe(client, RT_STR("c1"), false, NULL), 0);
+    assert_int_equal(rt_broker_subscribe(client, RT_STR("quiet"), false, NULL), 0);
+    come("c2", "nobody", 1);
+    expect_heard(&heard, "+quiet ");
+    rt_broker_set_rules_differ(t.broker, true);
+    rt_broker_set_rules_differ(t.broker, true);
+    expect_heard(&heard, "+c1 ");
+    assert_int_equal(rt_broker_subscribe(client, RT_STR("c3"), false, NULL), 0);
+    assert_int_equal(rt_broker_unsubscribe(client, RT_STR("c1")), 0);
+    expect_heard(&heard, "+c3 -c1 ");
+    struct rt_message m = {.data = RT_STR("live"), .kind = RT_KIND_TEXT, .offset = 5};
+    rt_broker_relayed(t.broker, RT_STR("c3"), &m);
+    rt_broker_relayed(t.broker, RT_STR("c1"), &m);
+    rt_broker_relayed(t.broker, RT_STR("quiet"), &m);
+    expect_delivered(client, "live\nlive\n");
+    assert_int_equal(metric("relayed_logged_total", NULL), 2);
+    come("c3", "logged", 9);
+    expect_delivered(client, "logged@9\n"); /* the order of the log is what it was */
+    rt_broker_set_rules_differ(t.broker, false);
+    expect_heard(&heard, "-c3 ");
+    assert_int_equal(rt_broker_unsubscribe(client, RT_STR("c3")), 0);
+    assert_int_equal(rt_broker_unsubscribe(client, RT_STR("quiet")), 0);
+    expect_heard(&heard, "-quiet ");
+    rt_buf_deinit(&heard);
+}
+
+static void test_rules_hash(void **state)
+{
+    (void)state;
+    struct rt_channel_rule rules[] = {{.match = "a", .log = true, .history_size = 5},
+                                      {.match = "b", .deliver = RT_ON_PUBLISH}};
+    struct rt_config config = {.channels = rules, .channel_count = 2};
+    uint64_t hash = rt_broker_rules_hash(&config);
+    rules[0].history_size = 6; /* each node's own matter */
+    rules[1].deliver = RT_ON_COMMIT;
+    assert_true(rt_broker_rules_hash(&config) == hash);
+    rules[0].deliver = RT_ON_PUBLISH;
+    assert_false(rt_broker_rules_hash(&config) == hash);
+    rules[0].deliver = RT_ON_COMMIT;
+    rules[1].log = true;
+    assert_false(rt_broker_rules_hash(&config) == hash);
+    rules[1].log = false;
+    rules[1].match = "b*";
+    assert_false(rt_broker_rules_hash(&config) == hash);
+    config.channel_count = 1;
+    assert_false(rt_broker_rules_hash(&config) == hash);
 }
 
 /* What was fanned out when it was published is kept when the log brings it, and not sent again. */
@@ -483,12 +553,14 @@ static void test_close(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        rig_test(test_deliver),      rig_test(test_on_publish), rig_test(test_forget),
-        rig_test(test_other_epoch),  rig_test(test_memory),     rig_test(test_unseen),
-        rig_test(test_join),         rig_test(test_join_gap),   rig_test(test_join_meanwhile),
-        rig_test(test_rows_ahead),   rig_test(test_lag),        rig_test(test_lag_unseen),
-        rig_test(test_lag_for_long), rig_test(test_rows_fail),  rig_test(test_ahead),
-        rig_test(test_not_reached),  rig_test(test_close),      rig_test(test_join_time),
+        rig_test(test_deliver),      rig_test(test_other_rules), rig_test(test_forget),
+        rig_test(test_deliver),      rig_test(test_rules_hash),  rig_test(test_forget),
+        rig_test(test_deliver),      rig_test(test_on_publish),  rig_test(test_forget),
+        rig_test(test_other_epoch),  rig_test(test_memory),      rig_test(test_unseen),
+        rig_test(test_join),         rig_test(test_join_gap),    rig_test(test_join_meanwhile),
+        rig_test(test_rows_ahead),   rig_test(test_lag),         rig_test(test_lag_unseen),
+        rig_test(test_lag_for_long), rig_test(test_rows_fail),   rig_test(test_ahead),
+        rig_test(test_not_reached),  rig_test(test_close),       rig_test(test_join_time),
         rig_test(test_lag_time),     rig_test(test_time_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
