@@ -549,6 +549,7 @@ static void on_tick(struct rt_timer *timer)
     give_up_held(k, k->closing ? LAST_HELD_NS : HELD_NS);
     rt_kafka_view_tick(k);
     rt_kafka_order_tick(k);
+    rt_kafka_misplaced_tick(k);
     on_wake(k); /* last: it may close */
 }
 
@@ -620,6 +621,7 @@ static void kafka_free(struct rt_journal *j)
     rt_tail_free(k->tail);
     if (k->batches)
         rt_mailbox_free(k->batches);
+    rt_kafka_misplaced_deinit(k);
     rt_kafka_order_deinit(k);
     rt_marks_deinit(&k->marks);
     rt_map_deinit(&k->by_id);
@@ -635,6 +637,7 @@ static void init(struct rt_kafka *k, const struct rt_kafka_options *options)
     rt_list_init(&k->held);
     rt_list_init(&k->resolved);
     rt_list_init(&k->unsure);
+    rt_list_init(&k->misplaced_list);
     rt_list_init(&k->taken);
     rt_map_init(&k->by_id, id_of);
     rt_marks_init(&k->marks);

@@ -16,6 +16,8 @@
  * Caps: librdkafka's queue (kafka.conf queue.buffering.max.kbytes and .messages; 64 MiB, 50,000): full -> RT_EAGAIN; congested from 80 % of either, relieved below half.
  * Positions: offset = Kafka's + 1 (ours begin at 1), epoch = "NAME.PARTITION" where NAME tells the incarnation of the partition (journal/kafka_epoch.h): a partition that was made anew or cut gets
  * another one, is alarmed in the log, and is read on from what is newer than what was delivered.
+ * Records of other programs in another partition than their channel's are not delivered from there: each node appends them to the channel's, under one idempotency key, so that the log has
+ * them once. What cannot be appended is counted and told by gap().
  * Number of partitions: asked for again and again; without an answer for 8 s, or with another number, appends are RT_EAGAIN, and what is stored is RT_EUNKNOWN instead of RT_OK unless the
  * number is confirmed in time. Another number is followed without a restart, with new epochs for all partitions (journal/kafka_view.h); moved() tells.
  * Tail: all partitions, from `warm` records before the end, or what the window of keys needs; deliver() gets these too, so that the hub is warm before ready().

@@ -85,6 +85,14 @@ enum rt_epoch_change rt_epoch_read(struct rt_epoch_fold *fold, struct rt_str evi
     return ours ? RT_EPOCH_SAME : RT_EPOCH_NAMED;
 }
 
+bool rt_epoch_is_of_other_number(struct rt_str evidence, uint32_t partitions)
+{
+    struct rt_epoch_name name;
+    uint64_t known;
+    return read_evidence(evidence, &name, &known) && name.partitions != 0 &&
+           name.partitions != partitions;
+}
+
 void rt_epoch_text(const struct rt_epoch_name *name, uint32_t partition,
                    char out[RT_EPOCH_TEXT + 1])
 {

@@ -56,6 +56,8 @@ size_t rt_epoch_evidence(const struct rt_epoch_name *name, uint64_t known,
 /* Takes the evidence of the record at `position` (from 1); none or unreadable: nothing changes. */
 enum rt_epoch_change rt_epoch_read(struct rt_epoch_fold *fold, struct rt_str evidence,
                                    uint64_t position);
+/* Does the evidence say that its producer went by another number of partitions? */
+bool rt_epoch_is_of_other_number(struct rt_str evidence, uint32_t partitions);
 /* `partition` < RT_EPOCH_COUNT. */
 void rt_epoch_text(const struct rt_epoch_name *name, uint32_t partition,
                    char out[RT_EPOCH_TEXT + 1]);

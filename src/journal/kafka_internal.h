@@ -72,13 +72,18 @@ struct rt_kafka {
     uint64_t probe_at; /* monotonic ns when a probe was handed in; 0: none in flight */
     char text[120];    /* what is wrong, "" nothing */
 
+    struct rt_list misplaced_list; /* kafka_misplaced.c */
+    uint32_t copies, copying;      /* of it: all, and those in flight */
+    size_t copy_bytes;
+    uint64_t copies_at, misplaced_told_at; /* monotonic ms */
+
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
 
     struct rt_journal_meter meter;
     struct rt_metric produce, tailed, skipped, epochs, restarts, early, waiting, overflowed, moves,
-        partition_count;
+        partition_count, misplaced, misplaced_lost;
     uint64_t overflowed_before; /* by sequencers of former views */
 };
 
@@ -112,6 +117,11 @@ void rt_kafka_own_record(struct rt_kafka *k, struct rt_append *append, uint64_t 
 
 /* kafka.c: answers what waits for the view to be confirmed, as far as it can be said now. */
 void rt_kafka_answer_unsure(struct rt_kafka *k);
+
+/* kafka_misplaced.c. A message in another partition than its channel's; those that wait are appended by tick(); deinit() after the last report. */
+void rt_kafka_take_misplaced(struct rt_kafka *k, const struct rt_tail_entry *e);
+void rt_kafka_misplaced_tick(struct rt_kafka *k);
+void rt_kafka_misplaced_deinit(struct rt_kafka *k);
 
 /* kafka_move.c */
 /* Why nothing may be appended in the present view; NULL: it may. */

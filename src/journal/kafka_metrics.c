@@ -60,15 +60,20 @@ void rt_kafka_init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
     k->overflowed.arg = k;
     k->moves = counter("kafka_partition_changes_total",
                        "Changes of the topic's number of partitions that this node has followed.");
+    k->misplaced = counter("kafka_misplaced_total",
+                           "Records that stood in another partition than their channel's.");
+    k->misplaced_lost = counter(
+        "kafka_misplaced_lost_total",
+        "Records in another partition than their channel's that could not be appended to it.");
     k->partition_count =
         (struct rt_metric){.name = "kafka_partitions",
                            .help = "Partitions of the topic, as this node goes by.",
                            .type = RT_GAUGE,
                            .read = read_partitions,
                            .arg = k};
-    struct rt_metric *all[] = {&k->waiting, &k->overflowed,     &k->produce,  &k->tailed,
-                               &k->skipped, &k->epochs,         &k->restarts, &k->early,
-                               &k->moves,   &k->partition_count};
+    struct rt_metric *all[] = {&k->waiting, &k->overflowed,      &k->produce,   &k->tailed,
+                               &k->skipped, &k->epochs,          &k->restarts,  &k->early,
+                               &k->moves,   &k->partition_count, &k->misplaced, &k->misplaced_lost};
     for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
         rt_metrics_register(metrics, all[i]);
 }

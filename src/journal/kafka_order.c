@@ -120,6 +120,16 @@ static void take_record(struct rt_kafka *k, const struct rt_tail_entry *e)
     (void)rt_sequencer_push(k->sequencer, RT_FROM_TAIL, &record);
 }
 
+/* Here it is no more than a position. */
+static void take_misplaced(struct rt_kafka *k, const struct rt_tail_entry *e)
+{
+    struct rt_tail_entry place = *e;
+    place.message = NULL;
+    take_record(k, &place);
+    rt_kafka_take_misplaced(k, e);
+    rt_stored_unref(e->message);
+}
+
 static void take_end(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
     struct rt_kafka_part *part = &k->parts[e->partition];
@@ -140,6 +150,9 @@ static int take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
     switch (e->kind) {
     case RT_TAIL_RECORD:
         take_record(k, e);
+        break;
+    case RT_TAIL_MISPLACED:
+        take_misplaced(k, e);
         break;
     case RT_TAIL_START:
         take_start(k, e);

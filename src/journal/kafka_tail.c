@@ -39,6 +39,7 @@ struct part {
     bool caught_up;            /* END was told since START */
     int64_t nudged;            /* UNSURE was told here */
     bool whole;                /* it was added: nothing of it may be passed over */
+    bool marked;               /* `start` is not before the marker of this view, if there is one */
     struct rt_epoch_name left; /* LEFT was told with this name; "" not */
     int64_t left_at;           /* and up to this Kafka offset */
     struct rt_epoch_fold fold;
@@ -234,6 +235,7 @@ static bool locate(struct rt_tail *t, uint32_t i)
     p->naming = clamp(p->high - RT_TAIL_NAMING, p->low, p->high);
     p->fold = (struct rt_epoch_fold){.at = 0};
     p->asked = false;
+    p->marked = again || p->whole;
     return consume(t, i, p->naming);
 }
 
@@ -419,6 +421,29 @@ static int make_message(struct rt_tail *t, const rd_kafka_message_t *m,
     return code == RT_ENOMEM ? code : 0;
 }
 
+/* Who reads from within the window may read what stands before the marker, where homes were others. */
+static bool is_of_view(const struct rt_tail *t, const rd_kafka_message_t *m,
+                       const struct rt_kafka_headers *h)
+{
+    const struct part *p = &t->parts[m->partition];
+    bool behind_marker = p->marked || !p->fold.name.moved || m->offset >= p->frozen;
+    return behind_marker && !rt_epoch_is_of_other_number(rt_kafka_evidence(h), t->partitions);
+}
+
+/* A record in another partition than its channel's has no place in the channel's order. */
+static enum rt_tail_kind kind_of(const struct rt_tail *t, const rd_kafka_message_t *m,
+                                 const struct rt_kafka_headers *h, struct rt_stored **message)
+{
+    struct rt_str channel = rt_str_of(m->key, m->key_len);
+    if (!*message || rt_partition_of(channel, t->partitions) == (uint32_t)m->partition)
+        return RT_TAIL_RECORD;
+    if (is_of_view(t, m, h))
+        return RT_TAIL_MISPLACED;
+    rt_stored_unref(*message);
+    *message = NULL;
+    return RT_TAIL_RECORD;
+}
+
 /* RT_ENOMEM: nothing was done. */
 static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m,
                      const struct rt_kafka_headers *h)
@@ -428,6 +453,7 @@ static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m,
     int code = make_message(t, m, h, &message);
     if (code < 0)
         return code;
+    enum rt_tail_kind kind = kind_of(t, m, h, &message);
     if (message)
         rt_buf_add(&t->batch->names, m->key, m->key_len);
     if (!rt_buf_ok(&t->batch->names)) {
@@ -435,7 +461,7 @@ static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m,
         post(t); /* what is there is whole; the buffer is cleared when it comes back */
         return RT_ENOMEM;
     }
-    struct rt_tail_entry *e = add_entry(t, RT_TAIL_RECORD, (uint32_t)m->partition, m->offset);
+    struct rt_tail_entry *e = add_entry(t, kind, (uint32_t)m->partition, m->offset);
     e->channel.len = message ? m->key_len : 0;
     e->message = message;
     t->batch->bytes += m->len + m->key_len + MESSAGE_COST;
@@ -502,6 +528,7 @@ static void name_record(struct part *p, const struct rt_kafka_headers *h, int64_
         rt_epoch_read(&p->fold, rt_kafka_evidence(h), (uint64_t)offset + 1);
     if (change != RT_EPOCH_NAMED || !had || p->fold.name.partitions == before)
         return;
+    p->marked = true;
     if (p->start < offset)
         p->start = offset;
     if (p->anew < offset)

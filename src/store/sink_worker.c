@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "journal/kafka_message.h"
+#include "journal/sequencer.h"
 #include "store/schema.h"
 
 #define RENEW_MS        1000u
@@ -390,6 +391,13 @@ static bool read_message(struct rt_sink_worker *w, const rd_kafka_message_t *rec
     }
 }
 
+/* Where the channel's order is. A name that does not say its number of partitions does not tell. */
+static uint32_t home_of(const struct rt_sink_part *p, struct rt_str channel)
+{
+    uint32_t partitions = p->fold.name.partitions;
+    return partitions > 0 ? rt_partition_of(channel, partitions) : p->index;
+}
+
 /* The record counts as read; it becomes an entry. */
 static void add_record(struct rt_sink_worker *w, struct rt_sink_part *p, rd_kafka_message_t *record,
                        const struct rt_kafka_headers *h)
@@ -408,8 +416,17 @@ static void add_record(struct rt_sink_worker *w, struct rt_sink_part *p, rd_kafk
         rt_sink_entry_dead(e, "", err.text);
     if (code < 0)
         return;
-    rt_sink_entry_row(e, message);
     struct rt_str channel = rt_str_of(record->key, record->key_len);
+    uint32_t home = home_of(p, channel);
+    if (home != p->index) {
+        rt_stored_unref(message);
+        snprintf(err.text, sizeof(err.text),
+                 "it is in partition %u, its channel's is %u: nodes append it there", p->index,
+                 home);
+        rt_sink_entry_dead(e, "", err.text);
+        return;
+    }
+    rt_sink_entry_row(e, message);
     if (rt_dedupe_record(&p->dedupe, channel, &message->m, &e->first) && e->kind == RT_SINK_ROW)
         e->kind = RT_SINK_REPEAT;
 }

@@ -5,8 +5,9 @@ import { after, before } from 'node:test';
 
 import { PATIENCE, shareCluster } from './cluster.mjs';
 import { configPath, defer, test, until } from './harness.mjs';
-import { addPartitions } from './producer.mjs';
+import { addPartitions, partitionOf, produce } from './producer.mjs';
 import { connect } from './socketio.mjs';
+import { assertRecovered, back, comeBack, goAway, traveller } from './traveller.mjs';
 
 const MINUTES = { timeout: 300_000 };
 const NODES = ['n1', 'n2', 'n3'];
@@ -139,4 +140,44 @@ test('partitions are added under load, one node is frozen meanwhile: every node 
       assert.ok(!rest.gap, 'from a position of this epoch nothing is missing');
     }
   }
+});
+
+test('another program has another partitioner: its records are found in their channels all the same, by who is connected and by who comes back', MINUTES, async (t) => {
+  const { cluster } = shared;
+  const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = cluster.env;
+  const room = 'room:foreign', count = await cluster.metric('n1', 'kafka_partitions');
+  const streams = await Promise.all(NODES.map((name) => cluster.listen(t, name, room)));
+  const socket = await traveller(t, cluster, 'n1');
+  assert.equal(await socket.emitWithAck('join', room), 'joined');
+  const publish = (data) => cluster.api('n2', 'publish', { channel: room, data });
+  const first = await publish('first');
+  await until('the socket has it', () => socket.of('message').length === 1, PATIENCE);
+  await goAway(socket);
+  const elsewhere = (partitionOf(room, count) + 1) % count;
+  for (const value of ['"foreign 0"', '"foreign 1"', '"foreign 2"']) await produce(brokers, topic, elsewhere, [{ key: room, value }]);
+  const foreign = ['foreign 0', 'foreign 1', 'foreign 2'];
+  for (const seen of streams) await until('they are delivered', () => foreign.every((data) => seen.got.some((m) => m.data === data)), PATIENCE);
+  await publish('last');
+  const wanted = ['first', ...foreign, 'last'];
+  for (const [i, seen] of streams.entries()) {
+    await until(`${NODES[i]} has the last one`, () => seen.got.at(-1)?.data === 'last', PATIENCE);
+    assert.deepEqual(seen.got.map((m) => m.data), wanted, NODES[i]);
+    const page = await cluster.api(NODES[i], 'history', { channel: room, limit: 10, since: { epoch: first.epoch, offset: first.offset } });
+    assert.deepEqual(page.publications.map((m) => m.data), wanted.slice(1));
+    assert.match(cluster.log(NODES[i]), /partitioner=murmur2_random/);
+    assert.ok((await cluster.metric(NODES[i], 'kafka_misplaced_total')) >= foreign.length);
+    assert.equal(await cluster.metric(NODES[i], 'kafka_misplaced_lost_total'), 0);
+  }
+  comeBack(socket, cluster, 'n3');
+  await back(socket, 1);
+  assertRecovered(socket);
+  await until('the socket has all of it', () => socket.of('message').length >= wanted.length, PATIENCE);
+  assert.deepEqual(socket.of('message').map((args) => args[0]), wanted);
+  await until('PostgreSQL has them, once', async () => {
+    const rows = await cluster.rows(`SELECT convert_from(data, 'UTF8') FROM rtbroker.message WHERE channel = '${room}' ORDER BY "offset"`);
+    return JSON.stringify(rows.flat()) === JSON.stringify(wanted.map((data) => JSON.stringify(data)));
+  }, PATIENCE);
+  const dead = await cluster.rows(`SELECT part, error FROM rtbroker.dead_letter WHERE convert_from(channel, 'UTF8') = '${room}'`);
+  assert.equal(dead.length, foreign.length);
+  for (const [part, error] of dead) assert.match(`${part} ${error}`, new RegExp(`^${elsewhere} .*its channel's is ${partitionOf(room, count)}`));
 });

@@ -34,6 +34,21 @@ function varint(value) {
 }
 const sized = (bytes) => (bytes === null ? varint(-1) : Buffer.concat([varint(bytes.length), bytes]));
 
+// The partition of a key as Kafka's default partitioner has it, and the broker: murmur2.
+export function partitionOf(key, count) {
+  const bytes = Buffer.from(key), M = 0x5bd1e995;
+  let h = 0x9747b28c ^ bytes.length, at = 0;
+  for (; at + 4 <= bytes.length; at += 4) {
+    let k = Math.imul(bytes.readInt32LE(at), M);
+    k = Math.imul(k ^ (k >>> 24), M);
+    h = Math.imul(h, M) ^ k;
+  }
+  const rest = bytes.subarray(at);
+  if (rest.length > 0) h = Math.imul(rest.reduce((value, byte, i) => value ^ (byte << (8 * i)), h), M);
+  h = Math.imul(h ^ (h >>> 13), M);
+  return ((h ^ (h >>> 15)) & 0x7fffffff) % count;
+}
+
 // Text, bytes or null as bytes or null.
 export const bytesOf = (value) => (value === null ? null : Buffer.from(value));
 

@@ -86,6 +86,18 @@ static void open_on(struct node *n, const char *topic, uint32_t partitions)
     open_node(n);
 }
 
+#define WAIT_ALL(a, b, condition)                                                                \
+    do {                                                                                         \
+        uint64_t all_until = rt_mono_ms() + DEADLINE_MS;                                         \
+        while (!(condition)) {                                                                   \
+            rt_loop_turn((a)->loop, 5);                                                          \
+            rt_loop_turn((b)->loop, 5);                                                          \
+            if (rt_mono_ms() > all_until)                                                        \
+                fail_msg("%s:%d: never: %s (%s; %s)", __FILE__, __LINE__, #condition, health(a), \
+                         health(b));                                                             \
+        }                                                                                        \
+    } while (0)
+
 /* ---- a client of the cluster beside the journal ---------------------------------------------------------------- */
 
 static rd_kafka_t *client_new(void)
@@ -101,15 +113,21 @@ static rd_kafka_t *client_new(void)
     return rk;
 }
 
-static void foreign_record(rd_kafka_t *rk, const char *topic, const char *key, const char *value)
+static void foreign_record_in(rd_kafka_t *rk, const char *topic, uint32_t partition,
+                              const char *key, const char *value)
 {
     assert_int_equal(rd_kafka_producev(
-                         rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
+                         rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION((int32_t)partition),
                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                          RD_KAFKA_V_KEY((void *)(uintptr_t)key, key ? strlen(key) : 0),
                          RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)), RD_KAFKA_V_END),
                      0);
     assert_int_equal(rd_kafka_flush(rk, 10000), 0);
+}
+
+static void foreign_record(rd_kafka_t *rk, const char *topic, const char *key, const char *value)
+{
+    foreign_record_in(rk, topic, 0, key, value);
 }
 
 static void delete_topic(rd_kafka_t *rk, const char *topic)
@@ -241,6 +259,80 @@ static void test_other_producers(void **state)
     close_node(&n);
     open_node(&n);
     assert_string_equal(rt_journal_kafka_epoch(n.journal, 0), epoch);
+    rd_kafka_destroy(rk);
+    node_deinit(&n);
+}
+
+/* Another partitioner than ours: what stands elsewhere is found all the same, once, in the order of the channel's partition, by who starts later too. */
+static void test_misplaced(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    enum { MANY = 200 };
+    struct node a, b;
+    char data[24];
+    open_on(&a, "misplaced", 4);
+    open_on(&b, "misplaced", 4);
+    uint32_t home = rt_partition_of(RT_STR("c"), 4);
+    store(&a, "c", "before");
+    rd_kafka_t *rk = client_new();
+    for (int i = 0; i < MANY; i++) {
+        snprintf(data, sizeof(data), "m%d", i);
+        foreign_record_in(rk, "misplaced", (home + 1) % 4, "c", data);
+    }
+    foreign_record_in(rk, "misplaced", home, "c", "at home");
+    WAIT_ALL(&a, &b, has(&a, "m199") && has(&b, "m199") && has(&a, "at home"));
+    store(&a, "c", "after");
+    WAIT_ALL(&a, &b, has(&a, "after") && has(&b, "after"));
+    assert_int_equal(a.count, MANY + 3);
+    assert_int_equal(b.count, MANY + 3);
+    int next = 0;
+    for (size_t i = 0; i < a.count; i++) {
+        assert_string_equal(a.got[i].data, b.got[i].data);
+        assert_string_equal(a.got[i].epoch, rt_journal_kafka_epoch(a.journal, home));
+        snprintf(data, sizeof(data), "m%d", next);
+        next += strcmp(a.got[i].data, data) == 0;
+    }
+    assert_int_equal(next, MANY);
+    expect_order(&a);
+    expect_order(&b);
+    assert_true(sample(&a, "rtbroker_kafka_misplaced_total") == MANY);
+    assert_true(sample(&a, "rtbroker_kafka_misplaced_lost_total") == 0);
+    assert_int_equal(a.gaps, 0);
+    /* Who starts reads them back, and finds that they are there. */
+    close_node(&b);
+    b.count = 0;
+    open_node(&b);
+    WAIT_ALL(&a, &b, has(&b, "after"));
+    uint64_t last = store(&b, "c", "last");
+    WAIT_ALL(&a, &b, has(&a, "last") && has(&b, "last"));
+    assert_int_equal(b.count, MANY + 4);
+    assert_int_equal(a.got[a.count - 1].offset, last);
+    rd_kafka_destroy(rk);
+    node_deinit(&a);
+    node_deinit(&b);
+}
+
+/* Without a window of keys nobody could tell whether it was done: it is counted, and the channel's partition has a gap. */
+static void test_misplaced_and_lost(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    struct node n;
+    node_init(&n, kafka.brokers);
+    n.options.topic = "misplaced.lost";
+    n.options.partitions = 4;
+    n.options.connect_timeout = 30000;
+    n.options.journal.idempotency_window = 0;
+    open_node(&n);
+    uint32_t home = rt_partition_of(RT_STR("c"), 4);
+    rd_kafka_t *rk = client_new();
+    foreign_record_in(rk, "misplaced.lost", (home + 1) % 4, "c", "elsewhere");
+    WAIT(&n, n.gaps == 1);
+    store(&n, "c", "after");
+    WAIT(&n, has(&n, "after"));
+    assert_int_equal(n.count, 1);
+    assert_true(sample(&n, "rtbroker_kafka_misplaced_lost_total") == 1);
     rd_kafka_destroy(rk);
     node_deinit(&n);
 }
@@ -446,18 +538,6 @@ static void expect_rooms(const struct node *n, int first, int last)
         assert_int_equal(next[i], last + 1);
 }
 
-#define WAIT_ALL(a, b, condition)                                                                \
-    do {                                                                                         \
-        uint64_t all_until = rt_mono_ms() + DEADLINE_MS;                                         \
-        while (!(condition)) {                                                                   \
-            rt_loop_turn((a)->loop, 5);                                                          \
-            rt_loop_turn((b)->loop, 5);                                                          \
-            if (rt_mono_ms() > all_until)                                                        \
-                fail_msg("%s:%d: never: %s (%s; %s)", __FILE__, __LINE__, #condition, health(a), \
-                         health(b));                                                             \
-        }                                                                                        \
-    } while (0)
-
 /* Nodes follow without a restart; nothing acknowledged is missing or out of order, and a node that starts then comes to the same. */
 static void test_partitions_added(void **state)
 {
@@ -628,6 +708,8 @@ int main(void)
         cmocka_unit_test(test_topic_at_boot),
         cmocka_unit_test(test_many_and_restart),
         cmocka_unit_test(test_other_producers),
+        cmocka_unit_test(test_misplaced),
+        cmocka_unit_test(test_misplaced_and_lost),
         cmocka_unit_test(test_broker_killed),
         cmocka_unit_test(test_broker_frozen),
         cmocka_unit_test(test_topic_made_anew),
