@@ -69,7 +69,8 @@ struct rt_socketio_config {
     bool enabled;
     const char *path; /* begins with '/'; without one at its end it is served with and without */
     struct rt_engineio_config engine;
-    uint64_t recovery; /* how long a session can be recovered; 0 switches it off */
+    uint64_t recovery;     /* how long a session can be recovered; 0 switches it off */
+    bool skip_middlewares; /* recovered sessions do not pass on_connect again */
     uint32_t max_attachments;
     uint32_t max_acks;      /* answers that one socket may owe */
     const char *client_dir; /* folder with socket.io.js and its kin; "" none */

@@ -344,6 +344,9 @@ static const struct rt_option rows[] = {
         "it every event carries one more argument, a text, which handlers with a fixed number of "
         "parameters (Python) must expect; `2m` is what Socket.IO's documentation suggests.",
         RANGE(0, 7 * DAY)),
+    TOP(BOOL, "protocols.socketio.skip_middlewares", socketio.skip_middlewares, "true",
+        "A session that is recovered does not pass the rules of `on_connect` again. false: it does, "
+        "before it gets what it missed, and may be refused; `$recovered` tells them."),
     TOP(INT, "protocols.socketio.max_attachments", socketio.max_attachments, "10",
         "Binary attachments of one packet.", RANGE(0, RT_CONF_ATTACHMENTS)),
     TOP(INT, "protocols.socketio.max_acks", socketio.max_acks, "256",

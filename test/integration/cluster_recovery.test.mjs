@@ -177,3 +177,32 @@ for (const [action, what] of [['stop', 'a node that stops in good order'], ['kil
   }
   await holder.cluster.act('start', 'n3');
 });
+
+test('skip_middlewares: false: the rules are asked again, on another node as well, before anything that was missed', async (t) => {
+  const { cluster } = holder;
+  await cluster.set('n3', 'protocols.socketio.skip_middlewares=false');
+  await cluster.act('stop', 'n3');
+  await cluster.act('start', 'n3');
+  const right = { token: 'open sesame' };
+  const room = name('secret');
+  const publisher = await connect(t, `${cluster.nodeUrl('n2')}/secret`, { auth: right });
+  for (const allowed of [true, false]) {
+    const socket = await traveller(t, 'n1', '/secret', { auth: right });
+    await ask(socket, 'join', room);
+    await goAway(socket);
+    await ask(publisher, 'say', room, 'missed');
+    if (!allowed) socket.auth = { token: 'taken away' };
+    const errors = [];
+    socket.on('connect_error', (error) => errors.push(error.message));
+    comeBack(socket, cluster, 'n3');
+    if (allowed) {
+      await back(socket, 1);
+      assertRecovered(socket);
+      await events(socket, 'auth', 2, 20_000); // what on_connect emits
+    } else {
+      await until('it is refused', () => errors.includes('not authorized'), 20_000);
+    }
+    assert.deepEqual(socket.of('said').flat(), allowed ? ['missed'] : []);
+    socket.disconnect();
+  }
+});

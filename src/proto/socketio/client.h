@@ -14,9 +14,11 @@ extern const struct rt_eio_user rt_sio_client_user;
 
 /* A CONNECT for a namespace that the connection is not in. */
 void rt_sio_connect(struct rt_sio_client *client, const struct rt_sio_packet *packet);
-/* How it goes on: with a session that has come back (its socket CONNECTING, what was missed sent),
- * or with a new one. `auth` is JSON or none. */
-void rt_sio_connect_recovered(struct rt_sio_socket *socket, struct rt_str auth);
+/* How it goes on: with a session that has come back (its socket CONNECTING, perhaps holding what
+ * follows the reply; `missed`: what comes before it, in wire form, NULL nothing), or with a new one.
+ * `auth` is JSON or none. */
+void rt_sio_connect_recovered(struct rt_sio_socket *socket, struct rt_str auth,
+                              struct rt_bytes *missed);
 void rt_sio_connect_anew(struct rt_sio_client *client, struct rt_str nsp, struct rt_str auth);
 
 #endif

@@ -86,18 +86,41 @@ static void out_of_memory(struct rt_sio_client *client)
     rt_eio_close(rt_sio_session(client), RT_EIO_TRANSPORT_ERROR, 0);
 }
 
-static void act_on(struct rt_sio_socket *socket, enum rt_sio_verdict verdict, struct rt_str json)
+static void act_on(struct rt_sio_socket *socket, enum rt_sio_verdict verdict, struct rt_str json,
+                   struct rt_bytes *missed)
 {
     if (verdict == RT_SIO_REFUSED) {
         refuse(socket->owner, socket->nsp->name, json);
         rt_sio_socket_destroy(socket, false);
         return;
     }
+    if (missed)
+        (void)rt_eio_send_encoded(rt_sio_session(socket->owner), missed, 0, missed->len);
     welcome(socket);
     if (verdict == RT_SIO_CLOSE)
         rt_sio_client_close(socket->owner, RT_EIO_FORCED_CLOSE);
     else if (verdict != RT_SIO_WELCOME)
         rt_sio_socket_disconnect(socket, verdict == RT_SIO_SEND_AWAY_WHOLLY);
+}
+
+/* The rules of on_connect, where they are asked, and what follows from them. The socket holds what it
+ * is sent; `missed` (NULL: nothing) is what a session that is `recovered` gets before the reply. */
+static void pass_rules(struct rt_sio_socket *socket, struct rt_str auth, bool recovered,
+                       struct rt_bytes *missed)
+{
+    struct rt_socketio *s = rt_sio_socket_endpoint(socket);
+    struct rt_sio_client *client = socket->owner;
+    enum rt_sio_verdict verdict = RT_SIO_WELCOME;
+    struct rt_str json = RT_STR_NONE;
+    int r = set_auth(s, socket, auth);
+    if (r == 0 && !(recovered && s->config->socketio.skip_middlewares))
+        r = rt_sio_run_connect(socket, recovered, &verdict, &json);
+    if (r == 0) {
+        act_on(socket, verdict, json, missed);
+    } else {
+        rt_sio_socket_destroy(socket, false);
+        out_of_memory(client);
+    }
 }
 
 void rt_sio_connect_anew(struct rt_sio_client *client, struct rt_str nsp, struct rt_str auth)
@@ -110,27 +133,19 @@ void rt_sio_connect_anew(struct rt_sio_client *client, struct rt_str nsp, struct
     }
     /* What the rules send is held until the reply has gone. */
     struct rt_buf hold = RT_BUF_INIT;
-    enum rt_sio_verdict verdict = RT_SIO_WELCOME;
-    struct rt_str json = RT_STR_NONE;
     socket->hold = &hold;
-    int r = set_auth(s, socket, auth);
-    if (r == 0)
-        r = rt_sio_run_connect(socket, &verdict, &json);
-    if (r == 0) {
-        act_on(socket, verdict, json);
-    } else {
-        rt_sio_socket_destroy(socket, false);
-        out_of_memory(client);
-    }
+    pass_rules(socket, auth, false, NULL);
     rt_buf_deinit(&hold);
 }
 
-void rt_sio_connect_recovered(struct rt_sio_socket *socket, struct rt_str auth)
+void rt_sio_connect_recovered(struct rt_sio_socket *socket, struct rt_str auth,
+                              struct rt_bytes *missed)
 {
-    if (set_auth(rt_sio_socket_endpoint(socket), socket, auth) == 0)
-        welcome(socket);
-    else
-        out_of_memory(socket->owner);
+    struct rt_buf hold = RT_BUF_INIT;
+    if (!socket->hold)
+        socket->hold = &hold;
+    pass_rules(socket, auth, true, missed);
+    rt_buf_deinit(&hold);
 }
 
 void rt_sio_connect(struct rt_sio_client *client, const struct rt_sio_packet *packet)
@@ -142,14 +157,16 @@ void rt_sio_connect(struct rt_sio_client *client, const struct rt_sio_packet *pa
         return;
     }
     struct rt_sio_socket *socket = NULL;
+    struct rt_bytes *missed = NULL;
     if (s->recovery && packet->data.len) {
         if (!rt_sio_recovery_shared(s->recovery))
-            socket = rt_sio_recover(s->recovery, client, packet->nsp, packet->data);
+            socket = rt_sio_recover(s->recovery, client, packet->nsp, packet->data, &missed);
         else if (rt_sio_resume_start(s->recovery, client, packet->nsp, packet->data))
             return;
     }
     if (socket)
-        rt_sio_connect_recovered(socket, packet->data);
+        rt_sio_connect_recovered(socket, packet->data, missed);
     else
         rt_sio_connect_anew(client, packet->nsp, packet->data);
+    rt_bytes_unref(missed);
 }

@@ -394,7 +394,7 @@ struct rt_sio_track *rt_sio_recovery_find(struct rt_sio_recovery *r, struct rt_s
 }
 
 struct rt_sio_socket *rt_sio_recovery_revive(struct rt_sio_track *t, struct rt_sio_client *client,
-                                             struct rt_str offset)
+                                             struct rt_str offset, struct rt_bytes **ret_missed)
 {
     struct rt_sio_recovery *r = t->r;
     struct rt_eio_session *session = rt_sio_session(client);
@@ -407,17 +407,19 @@ struct rt_sio_socket *rt_sio_recovery_revive(struct rt_sio_track *t, struct rt_s
         missed = encode_missed(t->waiting, &items, rt_eio_transport(session), &good);
     if (good)
         socket = revive(t, client);
-    if (socket && missed)
-        (void)rt_eio_send_encoded(session, missed, 0, missed->len);
-    if (socket)
-        r->s->metrics.recovered.value++;
     rt_buf_deinit(&items);
-    rt_bytes_unref(missed);
+    if (!socket) {
+        rt_bytes_unref(missed);
+        return NULL;
+    }
+    r->s->metrics.recovered.value++;
+    *ret_missed = missed;
     return socket;
 }
 
 struct rt_sio_socket *rt_sio_recover(struct rt_sio_recovery *r, struct rt_sio_client *client,
-                                     struct rt_str nsp, struct rt_str auth)
+                                     struct rt_str nsp, struct rt_str auth,
+                                     struct rt_bytes **ret_missed)
 {
     struct rt_str pid = rt_json_get(auth, RT_STR("pid"));
     if (rt_json_kind(pid) != RT_JSON_STRING)
@@ -425,7 +427,8 @@ struct rt_sio_socket *rt_sio_recover(struct rt_sio_recovery *r, struct rt_sio_cl
     struct rt_sio_track *t =
         rt_sio_recovery_find(r, client, nsp, rt_str_of(pid.ptr + 1, pid.len - 2));
     struct rt_sio_socket *socket =
-        t ? rt_sio_recovery_revive(t, client, rt_json_get(auth, RT_STR("offset"))) : NULL;
+        t ? rt_sio_recovery_revive(t, client, rt_json_get(auth, RT_STR("offset")), ret_missed)
+          : NULL;
     if (!socket)
         r->s->metrics.not_recovered.value++;
     if (t && !socket)

@@ -52,10 +52,12 @@ void rt_sio_track_leaves(struct rt_sio_track *t, struct rt_str channel);
 void rt_sio_track_pong(struct rt_sio_track *t);
 
 /* A client connects with an auth object that has a pid. On success it is subscribed as before and
- * CONNECTING with what it missed sent already; the caller opens it. NULL: not recovered, whatever
- * the reason (counted); then it is connected anew. */
+ * CONNECTING; `*ret_missed` is what it is to be sent before the reply, NULL nothing, else the
+ * caller's reference. NULL: not recovered, whatever the reason (counted); then it is connected
+ * anew. */
 struct rt_sio_socket *rt_sio_recover(struct rt_sio_recovery *r, struct rt_sio_client *client,
-                                     struct rt_str nsp, struct rt_str auth);
+                                     struct rt_str nsp, struct rt_str auth,
+                                     struct rt_bytes **ret_missed);
 /* Sessions are shared with other nodes, see remote.h: then resume.h is asked instead. */
 bool rt_sio_recovery_shared(const struct rt_sio_recovery *r);
 /* The channel is the id room of a session that waits: keeps the packet for it. `items` as in

@@ -112,9 +112,10 @@ bool rt_sio_token_read(struct rt_str text, struct rt_sio_position *ret);
 struct rt_sio_track *rt_sio_recovery_find(struct rt_sio_recovery *r, struct rt_sio_client *client,
                                           struct rt_str nsp, struct rt_str pid);
 /* Brings a session that waits here back from what this node has kept; NULL: that does not do, it
- * waits still. `offset` is JSON. */
+ * waits still. `offset` is JSON. `*ret_missed`: what it is to be sent, NULL nothing, else the
+ * caller's reference. */
 struct rt_sio_socket *rt_sio_recovery_revive(struct rt_sio_track *t, struct rt_sio_client *client,
-                                             struct rt_str offset);
+                                             struct rt_str offset, struct rt_bytes **ret_missed);
 /* A track with a given pid for a session that comes from another node. */
 int rt_sio_track_import(struct rt_sio_recovery *r, struct rt_sio_socket *socket, struct rt_str pid);
 /* Closes the connection of a track, or forgets that it waits: it is another node's now. */

@@ -176,8 +176,9 @@ static void sort_missed(struct missed *missed, size_t count)
     qsort(missed, count, sizeof(*missed), by_order);
 }
 
-/* Everything in wire form, each with the token that says what the client has then. */
-static bool send_missed(struct rt_sio_resume *m)
+/* Everything in wire form, each with the token that says what the client has then; NULL: nothing.
+ * False: too much, or no memory. */
+static bool encode_missed(struct rt_sio_resume *m, struct rt_bytes **ret_missed)
 {
     struct rt_eio_session *session = rt_sio_session(m->client);
     const struct rt_encoding *encoding = &m->socket->nsp->encodings[rt_eio_transport(session)].base;
@@ -201,9 +202,7 @@ static bool send_missed(struct rt_sio_resume *m)
     bool good = rt_buf_ok(&out) && out.len <= max;
     struct rt_bytes *bytes = good && out.len ? rt_buf_to_bytes(&out) : NULL;
     good = good && (bytes || out.len == 0);
-    if (bytes)
-        (void)rt_eio_send_encoded(session, bytes, 0, bytes->len);
-    rt_bytes_unref(bytes);
+    *ret_missed = bytes;
     rt_buf_deinit(&out);
     return good;
 }
@@ -211,10 +210,11 @@ static bool send_missed(struct rt_sio_resume *m)
 static void on_confirmed(void *arg, const struct rt_redis_reply *reply)
 {
     struct rt_sio_resume *m = arg;
+    struct rt_bytes *missed = NULL;
     m->call = NULL;
     bool lost = m->socket->track->moves; /* claimed by another node since */
     if (reply->status != 0 || reply->number != 1 || lost || !rt_buf_ok(&m->hold) ||
-        !send_missed(m)) {
+        !encode_missed(m, &missed)) {
         fail(m);
         return;
     }
@@ -224,7 +224,8 @@ static void on_confirmed(void *arg, const struct rt_redis_reply *reply)
     rt_buf_init(&m->hold);
     release(m);
     socket->hold = &hold;
-    rt_sio_connect_recovered(socket, rt_bytes_str(auth));
+    rt_sio_connect_recovered(socket, rt_bytes_str(auth), missed);
+    rt_bytes_unref(missed);
     rt_bytes_unref(auth);
     rt_buf_deinit(&hold);
 }
@@ -489,15 +490,17 @@ static bool revive(struct rt_sio_resume *m, struct rt_sio_track *t)
 {
     memcpy(t->claim, m->claim, sizeof(t->claim));
     struct rt_str auth = rt_bytes_str(m->auth);
+    struct rt_bytes *missed = NULL;
     struct rt_sio_socket *socket =
-        rt_sio_recovery_revive(t, m->client, rt_json_get(auth, RT_STR("offset")));
+        rt_sio_recovery_revive(t, m->client, rt_json_get(auth, RT_STR("offset")), &missed);
     if (!socket)
         return false;
     struct rt_bytes *kept = rt_bytes_ref(m->auth);
     rt_sio_remote_changed(t);
     release(m);
-    rt_sio_connect_recovered(socket, rt_bytes_str(kept));
+    rt_sio_connect_recovered(socket, rt_bytes_str(kept), missed);
     rt_bytes_unref(kept);
+    rt_bytes_unref(missed);
     return true;
 }
 

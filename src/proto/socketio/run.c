@@ -509,8 +509,8 @@ void rt_sio_run_answer(struct rt_sio_socket *socket, const struct rt_sio_packet 
         continue_after(ack, &ack->emit->answered, packet, attachments);
 }
 
-int rt_sio_run_connect(struct rt_sio_socket *socket, enum rt_sio_verdict *ret_verdict,
-                       struct rt_str *ret_json)
+int rt_sio_run_connect(struct rt_sio_socket *socket, bool recovered,
+                       enum rt_sio_verdict *ret_verdict, struct rt_str *ret_json)
 {
     struct rt_sio_run run;
     const struct rt_sio_rule *rule;
@@ -518,6 +518,7 @@ int rt_sio_run_connect(struct rt_sio_socket *socket, enum rt_sio_verdict *ret_ve
     size_t pos = 0;
     begin(&run, socket);
     run.connecting = true;
+    run.values.recovered = recovered;
     while (flow == FLOW_NEXT && run.status == 0 &&
            (rule = rt_sio_rules_connect(run.s->rules, run.values.nsp, &pos))) {
         int holds =

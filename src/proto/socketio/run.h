@@ -26,10 +26,10 @@ enum rt_sio_verdict {
     RT_SIO_SEND_AWAY_WHOLLY,
     RT_SIO_CLOSE
 };
-/* The socket is CONNECTING and in its namespace's channel. RT_SIO_REFUSED: `ret_json` is the
+/* The socket is CONNECTING and in its namespace's channel; `recovered`: and where it was before. RT_SIO_REFUSED: `ret_json` is the
  * payload of the CONNECT_ERROR, in a buffer of the endpoint; the SEND_AWAY ones are to be carried
  * out by rt_sio_socket_disconnect() after the reply, RT_SIO_CLOSE by rt_sio_client_close(). RT_ENOMEM. */
-int rt_sio_run_connect(struct rt_sio_socket *socket, enum rt_sio_verdict *ret_verdict,
-                       struct rt_str *ret_json);
+int rt_sio_run_connect(struct rt_sio_socket *socket, bool recovered,
+                       enum rt_sio_verdict *ret_verdict, struct rt_str *ret_json);
 
 #endif

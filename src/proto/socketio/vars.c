@@ -30,6 +30,7 @@ static const struct {
     {"handshake", RT_SIO_VAR_HANDSHAKE, RT_SIO_BUILT, true,
      RT_SIO_USES_HANDSHAKE | RT_SIO_USES_AUTH},
     {"rooms", RT_SIO_VAR_ROOMS, RT_SIO_BUILT, true, 0},
+    {"recovered", RT_SIO_VAR_RECOVERED, RT_SIO_BUILT, false, 0},
 };
 #define VAR_COUNT (sizeof(table) / sizeof(table[0]))
 
@@ -237,6 +238,9 @@ static void add_whole(const struct rt_sio_ref *ref, struct rt_sio_values *v, str
         break;
     case RT_SIO_VAR_HANDSHAKE:
         rt_sio_handshake_json(v->handshake, v->auth, v->scratch, out);
+        break;
+    case RT_SIO_VAR_RECOVERED:
+        rt_buf_add_c(out, v->recovered ? "true" : "false");
         break;
     default:
         if (v->rooms)

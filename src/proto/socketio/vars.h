@@ -30,6 +30,7 @@ enum rt_sio_var {
     RT_SIO_VAR_HEADERS,
     RT_SIO_VAR_HANDSHAKE,
     RT_SIO_VAR_ROOMS,
+    RT_SIO_VAR_RECOVERED,
 };
 
 /* A use of a variable, compiled. */
@@ -51,6 +52,7 @@ struct rt_sio_values {
     const struct rt_eio_handshake *handshake;  /* NULL: nothing known */
     void (*rooms)(void *arg, struct rt_buf *); /* appends a JSON array; NULL: [] */
     void *rooms_arg;
+    bool recovered;    /* the session has come back, just now */
     bool has_position; /* of the last publish */
     struct rt_position position;
     struct rt_buf *scratch; /* overwritten by evaluations */

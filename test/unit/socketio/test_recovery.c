@@ -274,6 +274,45 @@ static void test_except_sender(void **state)
     rig_deinit(&rig);
 }
 
+/* The rules of on_connect are asked again, before anything that was missed is sent. */
+static void test_rules_again(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct peer p;
+    char text[200];
+    rig_init(&rig, "protocols: {socketio: {recovery: 2m, skip_middlewares: false}}\n"
+                   "socketio:\n"
+                   "  on_connect:\n"
+                   "    - {if: {value: $auth.bad, is: defined}, do: [{refuse: {message: no}}]}\n"
+                   "    - if: {value: $recovered, equals: true}\n"
+                   "      do: [{join: again}, {emit: {event: back, data: $rooms}}]\n"
+                   "  events:\n"
+                   "    - {event: join, do: [{join: $1}]}\n"
+                   "    - {event: say, do: [{publish: {room: $1, event: said, data: $2}}]}\n");
+    arrive(&rig, &p, RT_EIO_WEBSOCKET);
+    struct rt_eio_session *other = connected(&rig);
+    rig_in(p.s, "2[\"join\",\"a\"]");
+    rig_in(other, "2[\"say\",\"a\",1]");
+    expects(&rig, &p, "2[\"said\",1,\"*\"]\n");
+    lose(&rig, &p);
+    rig_in(other, "2[\"say\",\"a\",2]");
+    send_connect(&rig, &p, "");
+    rig_in(other, "2[\"say\",\"again\",3]");
+    expects(&rig, &p,
+            "2[\"said\",2,\"*\"]\n0{\"sid\":\"" ID "\",\"pid\":\"" ID "\"}\n"
+            "2[\"back\",[\"" ID "\",\"a\",\"again\"],\"*\"]\n2[\"said\",3,\"*\"]\n");
+    lose(&rig, &p);
+    rig_in(other, "2[\"say\",\"a\",4]");
+    /* Who is refused hears nothing of it, and the session is over. */
+    p.s = rig_open(&rig, RT_EIO_WEBSOCKET);
+    snprintf(text, sizeof(text), "0{\"pid\":\"%s\",\"offset\":\"%s\",\"bad\":1}", p.pid, p.offset);
+    rig_in(p.s, text);
+    expect(&rig, p.s, "4{\"message\":\"no\"}\n");
+    starts_anew(&rig, &p);
+    rig_deinit(&rig);
+}
+
 /* One message to two rooms of the session: once, whichever copies were missed. */
 static void test_several_rooms(void **state)
 {
@@ -673,16 +712,27 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tokens),          cmocka_unit_test(test_messages_of_rooms),
-        cmocka_unit_test(test_without_offset),  cmocka_unit_test(test_offset_aged_out),
-        cmocka_unit_test(test_direct_events),   cmocka_unit_test(test_except_sender),
-        cmocka_unit_test(test_several_rooms),   cmocka_unit_test(test_rooms_joined_late),
-        cmocka_unit_test(test_rooms_left),      cmocka_unit_test(test_gap),
-        cmocka_unit_test(test_ring_overflow),   cmocka_unit_test(test_ring_is_trimmed),
-        cmocka_unit_test(test_take_over),       cmocka_unit_test(test_not_recoverable),
-        cmocka_unit_test(test_expiry),          cmocka_unit_test(test_malformed_auth),
-        cmocka_unit_test(test_unlogged),        cmocka_unit_test(test_polling),
-        cmocka_unit_test(test_too_much_missed), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_messages_of_rooms),
+        cmocka_unit_test(test_without_offset),
+        cmocka_unit_test(test_offset_aged_out),
+        cmocka_unit_test(test_direct_events),
+        cmocka_unit_test(test_except_sender),
+        cmocka_unit_test(test_rules_again),
+        cmocka_unit_test(test_several_rooms),
+        cmocka_unit_test(test_rooms_joined_late),
+        cmocka_unit_test(test_rooms_left),
+        cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_ring_overflow),
+        cmocka_unit_test(test_ring_is_trimmed),
+        cmocka_unit_test(test_take_over),
+        cmocka_unit_test(test_not_recoverable),
+        cmocka_unit_test(test_expiry),
+        cmocka_unit_test(test_malformed_auth),
+        cmocka_unit_test(test_unlogged),
+        cmocka_unit_test(test_polling),
+        cmocka_unit_test(test_too_much_missed),
+        cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
 }
