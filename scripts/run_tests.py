@@ -281,14 +281,14 @@ class Pool:
                 if not self.waiting:
                     return
                 job = self.waiting.pop(0)
-                self.running[job.name] = start = time.monotonic()
+                self.running[job] = start = time.monotonic()
             try:
                 result, computed = job.work()
             except Exception as e:  # pylint: disable=broad-except
                 result, computed = Result(job.name, failed=1, output=f"{type(e).__name__}: {e}"), 0.0
             with self.lock:
-                del self.running[job.name]
-                self.times.append((time.monotonic() - start, computed, job.name))
+                del self.running[job]
+                self.times.append((time.monotonic() - start, computed, f"{job.stage}: {job.name}"))
                 job.result = result
                 if result.failed or self.verbose:
                     print(f"\n---- {result.name} ----\n{result.output.rstrip()}\n", flush=True)
@@ -296,7 +296,8 @@ class Pool:
 
     def say(self):
         longest = sorted(self.running, key=self.running.get)
-        print(f"{len(self.times):>4} of {self.total} done, running: {', '.join(longest)}", flush=True)
+        names = ", ".join(job.name for job in longest)
+        print(f"{len(self.times):>4} of {self.total} done, running: {names}", flush=True)
 
     def run(self):
         for thread in self.threads:
