@@ -20,6 +20,8 @@
 #define EXIT_LOG_FAILED 70
 #define EXIT_NAME_TAKEN 1
 #define NAME_MAX_MS     2000u  /* start serving although Redis has not said who is there */
+#define CLOSE_MAX       2500u  /* ms for what the protocols have closed to leave the queues */
+#define PATIENCE        1000u  /* ms after which the log says what a stop waits for */
 #define WARM_MAX        30000u /* ms: start serving although the log has not been read back */
 
 /* One way only: each stage begins when the former is through. */
@@ -114,10 +116,20 @@ static void consume_closed(void *arg)
         cluster_closed(app);
 }
 
+/* Not skipped by any signal: publishers wait for their answers. */
+static void tell_of_log(struct rt_timer *timer)
+{
+    const struct rt_app *app = RT_CONTAINER(timer, struct rt_app, timer);
+    rt_log(RT_LOG_INFO, "app", "waiting for the log to store what is in flight",
+           rt_kv_u64("at_most_ms", app->config->shutdown.drain),
+           rt_kv_c("option", "shutdown.drain"));
+}
+
 /* Also after a start that failed half-way. */
 static void close_log(struct rt_app *app)
 {
     app->stage = CLOSING_LOG;
+    rt_timer_start(app->loop, &app->timer, PATIENCE, tell_of_log);
     if (app->consume)
         rt_consume_close(app->consume, consume_closed, app);
     else
@@ -150,8 +162,8 @@ static void advance(struct rt_app *app)
         rt_http_server_drain(app->http);
         if (late) /* sessions need no connection: those that are left end in the next turn */
             drain(app, 0);
-        /* What the protocols have closed still has to leave the queues. */
-        app->deadline = rt_loop_now(app->loop) + (late ? 0 : 2500);
+        uint64_t most = app->config->shutdown.drain;
+        app->deadline = rt_loop_now(app->loop) + (late ? 0 : most < CLOSE_MAX ? most : CLOSE_MAX);
     }
     if (app->stage == CLOSING_CONNECTIONS) {
         if (rt_net_connections(app->net) > 0 && rt_loop_now(app->loop) >= app->deadline)
@@ -163,13 +175,31 @@ static void advance(struct rt_app *app)
         rt_timer_start(app->loop, &app->timer, 10, look_again);
 }
 
+static void tell_of_stop(const struct rt_app *app)
+{
+    char waits[160] = "";
+    size_t clients = rt_net_connections(app->net);
+    if (clients > 0)
+        (void)snprintf(
+            waits, sizeof(waits),
+            "clients are closed within %llu ms (shutdown.jitter), what is left after %llu "
+            "ms (shutdown.drain); a second signal skips that",
+            (unsigned long long)app->config->shutdown.jitter,
+            (unsigned long long)app->config->shutdown.drain);
+    rt_log(RT_LOG_INFO, "app", "shutting down", rt_kv_u64("connections", clients),
+           rt_kv_c(clients > 0 ? "waits" : NULL, waits));
+}
+
 void rt_app_stop(struct rt_app *app)
 {
     if (app->stage != SERVING) {
-        app->deadline = 0; /* the second signal: at once */
+        if (app->stage < CLOSING_LOG && app->deadline > 0)
+            rt_log(RT_LOG_INFO, "app", "told a second time to stop: waits no longer",
+                   rt_kv_u64("connections", count_clients(app)));
+        app->deadline = 0;
         return;
     }
-    rt_log(RT_LOG_INFO, "app", "shutting down", rt_kv_u64("connections", count_clients(app)));
+    tell_of_stop(app);
     app->stage = DRAINING_CLIENTS;
     app->deadline = rt_loop_now(app->loop) + app->config->shutdown.drain;
     rt_net_stop_listening(app->net);

@@ -3,6 +3,8 @@
 static const char profile[] =
     "# Pages that a developer serves from another port may connect.\n"
     "origins: [\"*\"]\n"
+    "# Ctrl-C ends at once.\n"
+    "shutdown: {drain: 400ms, jitter: 0}\n"
     "channels:\n"
     "  # Who is in a room, told by the demo pages among themselves.\n"
     "  - match: \"here:*\"\n"

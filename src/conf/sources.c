@@ -293,6 +293,8 @@ static const char *const dev_parts[] = {"origins",
                                         "protocols.socketio.cors.origins",
                                         "protocols.socketio.recovery",
                                         "socketio",
+                                        "shutdown.drain",
+                                        "shutdown.jitter",
                                         NULL};
 
 static int merge_dev(const struct rt_sources *s, struct rt_node *root)

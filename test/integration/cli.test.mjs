@@ -9,7 +9,7 @@ import path from 'node:path';
 import WebSocket from 'ws';
 
 import { call, ok, wholeLog } from './api.mjs';
-import { BINARY, ROOT, configPath, defer, once, startBroker, tempDir, tempFile, test, until, within } from './harness.mjs';
+import { BINARY, ROOT, SANITIZED, configPath, defer, once, startBroker, tempDir, tempFile, test, until, within } from './harness.mjs';
 import { TRANSPORTS, connect, settled } from './socketio.mjs';
 import { Tcp, Ws, readResponse, request, text } from './wire.mjs';
 
@@ -517,9 +517,27 @@ test('a second signal stops at once', async (t) => {
   defer(t, () => peers.forEach((ws) => ws.destroy()));
   broker.child.kill('SIGTERM');
   await until('it drains', () => broker.logged('shutting down').length > 0);
+  assert.match(broker.logged('shutting down')[0].waits, /60000 ms \(shutdown\.jitter\).*shutdown\.drain.*a second signal skips/);
   const start = performance.now();
   await broker.stop();
   assert.ok(performance.now() - start < 3000);
+  assert.equal(broker.logged('told a second time to stop: waits no longer').length, 1);
+});
+
+test('--dev: Ctrl-C ends within a second, whoever is connected', async (t) => {
+  const b = background(t, ['--dev', '--listen', '127.0.0.1:0']);
+  const port = Number((await until('it listens', () => /"address":"127\.0\.0\.1:(\d+)"/.exec(b.err)))[1]);
+  for (const options of Object.values(TRANSPORTS)) await settled(await connect(t, `http://127.0.0.1:${port}`, { ...options, reconnection: false }));
+  const idle = [await Ws.open(port, '/raw/x'), await Tcp.open(port)];
+  const stream = await Tcp.open(port);
+  stream.send('GET /api/stream?channel=x HTTP/1.1\r\nHost: x\r\n\r\n');
+  await stream.until('the stream is open', () => stream.end > stream.start);
+  defer(t, () => [...idle, stream].forEach((c) => c.destroy()));
+  const start = performance.now();
+  b.child.kill('SIGINT');
+  assert.equal(await within(5000, 'it ends', b.exit), 0, b.err);
+  const elapsed = performance.now() - start;
+  assert.ok(elapsed < (SANITIZED ? 3000 : 1500), `${Math.round(elapsed)} ms`);
 });
 
 test('a signal at any moment: exit code 0, or none was listening yet', async (t) => {
