@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/alloc.h"
+#include "conf/value.h"
 
 static const char *const COMMANDS[] = {"serve",  "check", "init",   "config", "pub", "sub",
                                        "health", "help",  "schema", "backup", NULL};
@@ -29,7 +30,7 @@ static const char *const OPTION_NAMES[] = {"--config",  "--listen",    "--set",
                                            "--count",   "--json",      "--help",
                                            "--version", "--effective", "--defaults",
                                            "--env",     "--schema",    "--to",
-                                           NULL};
+                                           "--retry",   NULL};
 
 /* Appends to an array that has room for argc + 1 entries. */
 static void append(const char ***list, const char *value)
@@ -61,6 +62,13 @@ static const char *value_of(const char *name, int argc, char **argv, int *i, boo
     return *ret_missing ? NULL : argv[++*i];
 }
 
+static int read_retry(const char *value, struct rt_cli_args *a, struct rt_err *err)
+{
+    if (rt_duration_parse(rt_str_c(value), &a->retry))
+        return rt_err_set(err, RT_EINVAL, "--retry: \"%s\" is no time such as 0 or 30s", value);
+    return 0;
+}
+
 static int read_count(const char *value, struct rt_cli_args *a, struct rt_err *err)
 {
     if (rt_str_to_u64(rt_str_c(value), &a->count))
@@ -89,6 +97,8 @@ static int read_value_option(int argc, char **argv, int *i, struct rt_cli_args *
         append(&a->config.set, value);
     else if (!missing && (value = value_of("--count", argc, argv, i, &missing)))
         return read_count(value, a, err);
+    else if (!missing && (value = value_of("--retry", argc, argv, i, &missing)))
+        return read_retry(value, a, err);
     else
         return missing ? rt_err_set(err, RT_EINVAL, "%s needs a value", name) : RT_ENOENT;
     return 0;
@@ -160,21 +170,31 @@ static int read_arguments(int argc, char **argv, struct rt_cli_args *a, struct r
     return 0;
 }
 
+static int unknown_command(const char *word, struct rt_err *err)
+{
+    const char *near = rt_conf_suggest(rt_str_c(word), COMMANDS);
+    return rt_err_set(err, RT_EINVAL, "unknown command \"%s\"%s%s%s", word,
+                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
 /* `is_default`: no command was given. */
 static int check_positional(const struct rt_cli_args *a, bool is_default, struct rt_err *err)
 {
     static const struct {
         const char *command, *usage;
         size_t min, max;
-    } rules[] = {{"pub", "rtbroker pub CHANNEL JSON", 2, 2},
-                 {"sub", "rtbroker sub CHANNEL", 1, 1},
+    } rules[] = {{"pub", "rtbroker pub CHANNEL [JSON | -]", 1, 2},
+                 {"sub", "rtbroker sub CHANNEL..", 1, SIZE_MAX},
                  {"help", "rtbroker help [COMMAND]", 0, 1}};
     if (a->help || a->version)
         return 0;
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
         if (strcmp(rules[i].command, a->command) == 0) {
             if (a->positional_count >= rules[i].min && a->positional_count <= rules[i].max)
-                return 0;
+                return strcmp(a->command, "help") == 0 && a->positional_count == 1 &&
+                               !is_command(a->positional[0])
+                           ? unknown_command(a->positional[0], err)
+                           : 0;
             return rt_err_set(err, RT_EINVAL, "usage: %s", rules[i].usage);
         }
     if (a->positional_count == 0)
@@ -183,14 +203,12 @@ static int check_positional(const struct rt_cli_args *a, bool is_default, struct
         return rt_err_set(err, RT_EINVAL,
                           "unexpected argument \"%s\" of %s; a configuration is named by --config",
                           a->positional[0], a->command);
-    const char *near = rt_conf_suggest(rt_str_c(a->positional[0]), COMMANDS);
-    return rt_err_set(err, RT_EINVAL, "unknown command \"%s\"%s%s%s", a->positional[0],
-                      near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return unknown_command(a->positional[0], err);
 }
 
 int rt_cli_parse(int argc, char **argv, struct rt_cli_args *ret_args, struct rt_err *err)
 {
-    struct rt_cli_args a = {.command = NULL};
+    struct rt_cli_args a = {.retry = UINT64_MAX};
     size_t room = (size_t)argc + 1;
     a.config.listen = rt_calloc(room, sizeof(char *));
     a.config.set = rt_calloc(room, sizeof(char *));

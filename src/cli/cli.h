@@ -28,7 +28,9 @@ struct rt_cli_args {
     const char *to;              /* --to: backup */
     const char *dump;            /* config: "effective", "defaults", "env" */
     uint64_t count;              /* --count: sub ends after so many messages; 0: never */
-    bool json;                   /* --json: sub */
+    uint64_t
+        retry; /* --retry: sub, ms for which it tries to come back after a cut; UINT64_MAX: for ever */
+    bool json; /* --json: sub */
     bool help, version;
 };
 
@@ -56,6 +58,8 @@ int rt_cli_init(const struct rt_cli_args *args);
 int rt_cli_config(const struct rt_cli_args *args);
 int rt_cli_pub(const struct rt_cli_args *args);
 int rt_cli_sub(const struct rt_cli_args *args);
+/* Prints the message and hint of an error of the API; returns an exit code. */
+int rt_cli_refused(int status, const struct rt_buf *body);
 int rt_cli_health(const struct rt_cli_args *args);
 int rt_cli_schema(const struct rt_cli_args *args);
 int rt_cli_backup(const struct rt_cli_args *args);

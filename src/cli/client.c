@@ -1,11 +1,15 @@
-/* Commands that talk to a running broker: pub, sub, health. */
+/* Commands that talk to a running broker: pub, health; sub.c has sub. */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
-#include "base/codec.h"
 #include "cli/request.h"
 #include "json/scan.h"
+
+#define LINE_MAX_BYTES (64u * 1024 * 1024)
 
 static int fail(const struct rt_err *err)
 {
@@ -13,8 +17,7 @@ static int fail(const struct rt_err *err)
     return err->code == RT_EINVAL ? RT_EXIT_USAGE : RT_EXIT_RUNTIME;
 }
 
-/* Prints the message and hint of the API's error. */
-static int refused(int status, struct rt_buf *body)
+int rt_cli_refused(int status, const struct rt_buf *body)
 {
     struct rt_str json = RT_STR_NONE;
     struct rt_buf message = RT_BUF_INIT, hint = RT_BUF_INIT;
@@ -53,16 +56,9 @@ static int print_result(struct rt_str answer)
     return RT_EXIT_OK;
 }
 
-int rt_cli_pub(const struct rt_cli_args *args)
+static int publish(const struct rt_cli_args *args, struct rt_str data)
 {
     struct rt_err err = {0};
-    struct rt_str data;
-    if (rt_json_check(rt_str_c(args->positional[1]), RT_JSON_PAYLOAD, &data, &err)) {
-        (void)fprintf(stderr,
-                      "rtbroker: the message is no JSON: %s\nA text needs its quotes: '\"hi\"'\n",
-                      err.text);
-        return RT_EXIT_USAGE;
-    }
     struct rt_buf body = RT_BUF_INIT, answer = RT_BUF_INIT;
     rt_buf_add_c(&body, "{\"data\":");
     rt_buf_add_str(&body, data);
@@ -79,7 +75,7 @@ int rt_cli_pub(const struct rt_cli_args *args)
     if (rt_request_send(&request, &status, &answer, &err))
         code = fail(&err);
     else if (status != 200)
-        code = refused(status, &answer);
+        code = rt_cli_refused(status, &answer);
     else
         code = print_result(rt_buf_str(&answer));
     rt_buf_deinit(&body);
@@ -87,66 +83,96 @@ int rt_cli_pub(const struct rt_cli_args *args)
     return code;
 }
 
-struct subscription {
-    uint64_t left;                   /* messages still wanted; 0: no end */
-    bool endless, json, gap, unread; /* unread: nobody reads what is printed */
-};
-
-static void print_message(struct subscription *s, struct rt_str publication)
-{
-    struct rt_str data = rt_json_get(publication, RT_STR("data"));
-    struct rt_str shown = s->json || !data.ptr ? publication : data;
-    if (printf("%.*s\n", RT_STR_ARG(shown)) < 0 || fflush(stdout))
-        s->unread = true;
-}
-
-/* One line of the event stream. */
-static bool on_line(void *arg, struct rt_str line)
-{
-    struct subscription *s = arg;
-    if (rt_str_eq(line, RT_STR("event: gap"))) {
-        s->gap = true;
-        return true;
-    }
-    if (!rt_str_starts(line, RT_STR("data: ")))
-        return true;
-    if (s->gap) {
-        s->gap = false;
-        (void)fprintf(stderr, "rtbroker: the log no longer reaches back to that position, "
-                              "messages are missing\n");
-        return true;
-    }
-    print_message(s, rt_str_of(line.ptr + 6, line.len - 6));
-    return !s->unread && (s->endless || --s->left > 0);
-}
-
-int rt_cli_sub(const struct rt_cli_args *args)
+/* `where`: of the message, for errors: "the message", "line 3". */
+static int publish_json(const struct rt_cli_args *args, struct rt_str text, const char *where)
 {
     struct rt_err err = {0};
-    struct rt_buf target = RT_BUF_INIT, refusal = RT_BUF_INIT;
-    struct subscription s = {.left = args->count, .endless = args->count == 0, .json = args->json};
-    rt_buf_add_c(&target, "/api/stream?channel=");
-    rt_url_encode(&target, rt_str_c(args->positional[0]));
-    if (args->since) {
-        rt_buf_add_c(&target, "&since=");
-        rt_url_encode(&target, rt_str_c(args->since));
+    struct rt_str data;
+    if (rt_json_check(text, RT_JSON_PAYLOAD, &data, &err) == 0)
+        return publish(args, data);
+    (void)fprintf(stderr, "rtbroker: %s is no JSON: %s\nA text needs its quotes: '\"hi\"'\n", where,
+                  err.text);
+    return RT_EXIT_USAGE;
+}
+
+/* The next line of standard input, which ends in `in` at `*ret_used`; a last one needs no end. 0, or RT_ENOENT when there is no more, RT_EIO, RT_ENOMEM. */
+static int next_line(struct rt_buf *in, struct rt_str *ret_line, size_t *ret_used)
+{
+    const uint8_t *end;
+    ssize_t n = 1;
+    while (!(end = in->len ? memchr(in->data, '\n', in->len) : NULL) && n > 0) {
+        uint8_t *room = in->len < LINE_MAX_BYTES ? rt_buf_reserve(in, 16384) : NULL;
+        if (!room)
+            return RT_ENOMEM;
+        do
+            n = read(STDIN_FILENO, room, 16384);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+            return RT_EIO;
+        in->len += (size_t)n;
     }
-    struct rt_request request = {
-        .url = args->url, .key = args->key, .method = "GET", .target = rt_buf_cstr(&target)};
-    int status = 0, code = RT_EXIT_OK;
-    if (!request.target)
-        code = fail(&(struct rt_err){.code = RT_ENOMEM, .text = "out of memory"});
-    else if (rt_request_stream(&request, on_line, &s, &status, &refusal, &err))
-        code = fail(&err);
-    else if (status != 200)
-        code = refused(status, &refusal);
-    else if (s.unread)
-        code = RT_EXIT_RUNTIME; /* rt_cli_main() says why */
-    else if (s.endless || s.left > 0)
-        code = fail(&(struct rt_err){.code = RT_EIO, .text = "the broker ended the stream"});
-    rt_buf_deinit(&target);
-    rt_buf_deinit(&refusal);
+    if (!end && in->len == 0)
+        return RT_ENOENT;
+    size_t len = end ? (size_t)(end - in->data) : in->len;
+    *ret_line = rt_str_of(in->data, len);
+    *ret_used = end ? len + 1 : len;
+    return 0;
+}
+
+static int no_input(int status, bool was_asked_for)
+{
+    struct rt_err err = {.code = status};
+    if (status == RT_EIO)
+        rt_err_set(&err, status, "standard input cannot be read: %s", strerror(errno));
+    else if (status == RT_ENOMEM)
+        rt_err_set(&err, status, "a line of standard input is larger than memory, or 64 MiB");
+    else if (was_asked_for)
+        return RT_EXIT_OK;
+    else
+        rt_err_set(&err, RT_EINVAL,
+                   "usage: rtbroker pub CHANNEL JSON, or messages, one a line, on standard input: "
+                   "there was none");
+    return fail(&err);
+}
+
+/* A message a line, in order: the first that is not taken ends it. */
+static int publish_lines(const struct rt_cli_args *args)
+{
+    struct rt_buf in = RT_BUF_INIT;
+    struct rt_str line;
+    size_t used;
+    char where[48];
+    unsigned long number = 0;
+    int status, code = RT_EXIT_OK;
+    while (code == RT_EXIT_OK && (status = next_line(&in, &line, &used)) == 0) {
+        (void)snprintf(where, sizeof(where), "line %lu of standard input", ++number);
+        line = rt_str_trim(line);
+        if (line.len > 0)
+            code = publish_json(args, line, where);
+        rt_buf_consume(&in, used);
+    }
+    rt_buf_deinit(&in);
+    if (code == RT_EXIT_OK)
+        return no_input(status, number > 0 || args->positional_count == 2);
+    if (code != RT_EXIT_USAGE)
+        (void)fprintf(stderr, "rtbroker: this was %s; what follows was not published\n", where);
     return code;
+}
+
+int rt_cli_pub(const struct rt_cli_args *args)
+{
+    const char *message = args->positional_count == 2 ? args->positional[1] : NULL;
+    if (message && strcmp(message, "-") != 0)
+        return publish_json(args, rt_str_c(message), "the message");
+    if (args->idempotency_key)
+        return fail(&(struct rt_err){.code = RT_EINVAL,
+                                     .text = "--idempotency-key names one message: it does not go "
+                                             "with lines of standard input"});
+    if (!message && isatty(STDIN_FILENO))
+        return fail(&(struct rt_err){.code = RT_EINVAL,
+                                     .text = "usage: rtbroker pub CHANNEL JSON (- reads messages, "
+                                             "one a line, from standard input)"});
+    return publish_lines(args);
 }
 
 int rt_cli_health(const struct rt_cli_args *args)

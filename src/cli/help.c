@@ -28,17 +28,22 @@ static const struct {
     {"config", "rtbroker config [--effective | --defaults | --env] [--config FILE]\n"
                "Prints every option with its value and where it comes from; secrets are hidden.\n"},
     {"pub",
-     "rtbroker pub CHANNEL JSON [--event NAME] [--idempotency-key KEY] [--url URL] [--key API_KEY]\n"
-     "Publishes over the HTTP API and prints the answer.\n"
+     "rtbroker pub CHANNEL [JSON | -] [--event NAME] [--idempotency-key KEY] [--url URL] [--key API_KEY]\n"
+     "Publishes over the HTTP API and prints the answer. With -, or without JSON where standard\n"
+     "input is no terminal: one message for each line of it, until one is not taken.\n"
      "  --url URL          the broker, default http://127.0.0.1:8000 (or RTBROKER_URL)\n"
      "  --key API_KEY      one of api.keys (or RTBROKER_API_KEY); not needed with --dev\n"},
     {"sub",
-     "rtbroker sub CHANNEL [--since OFFSET | EPOCH:OFFSET] [--json] [--count N] [--url URL] [--key API_KEY]\n"
-     "Prints what is published on a channel, a line each, until interrupted.\n"
-     "Reads GET /api/stream (server-sent events).\n"
+     "rtbroker sub CHANNEL.. [--since OFFSET | EPOCH:OFFSET] [--json] [--count N] [--retry TIME]\n"
+     "             [--url URL] [--key API_KEY]\n"
+     "Prints what is published on channels, a line each, until interrupted; of several with the\n"
+     "channel's name in front. Reads GET /api/stream (server-sent events), which takes names of\n"
+     "channels, not patterns. After a cut it comes back and goes on where it was, or says that\n"
+     "messages are missing.\n"
      "  --since POSITION   first what the log has after this position\n"
      "  --json             one JSON object a message\n"
-     "  --count N          ends after N messages\n"},
+     "  --count N          ends after N messages\n"
+     "  --retry TIME       how long it tries to come back (30s); 0: it ends with the stream\n"},
     {"health", "rtbroker health [--url URL]\n"
                "Exit code 0 when /readyz says ready; for containers and supervisors.\n"},
     {"schema",
@@ -67,8 +72,8 @@ void rt_cli_help(const char *command)
                  "  check    validate a configuration\n"
                  "  init     print a commented sample configuration\n"
                  "  config   show the effective configuration and its sources\n"
-                 "  pub      publish one message\n"
-                 "  sub      print the messages of a channel\n"
+                 "  pub      publish messages\n"
+                 "  sub      print the messages of channels\n"
                  "  health   ask a running broker whether it is ready\n"
                  "  schema   print the SQL of the PostgreSQL history\n"
                  "  backup   copy the database of the durable log while the broker runs\n"

@@ -150,7 +150,7 @@ static int send_request(int fd, const struct rt_request *r, const struct target 
     return status;
 }
 
-static int open_request(const struct rt_request *r, int *ret_fd, struct rt_err *err)
+int rt_request_open(const struct rt_request *r, int *ret_fd, struct rt_err *err)
 {
     struct target t;
     int status = parse_url(base_url(r), &t, err);
@@ -164,6 +164,8 @@ static int open_request(const struct rt_request *r, int *ret_fd, struct rt_err *
                        base_url(r), strerror(errno));
         return RT_EIO;
     }
+    struct timeval limit = {.tv_sec = r->timeout / 1000, .tv_usec = r->timeout % 1000 * 1000};
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)); /* 0: none */
     status = send_request(fd, r, &t, err);
     if (status)
         (void)close(fd);
@@ -172,8 +174,7 @@ static int open_request(const struct rt_request *r, int *ret_fd, struct rt_err *
     return status;
 }
 
-/* More bytes of the connection into `in`: their number, 0 at the end, -1 on an error. */
-static ssize_t receive(int fd, struct rt_buf *in)
+ssize_t rt_request_receive(int fd, struct rt_buf *in)
 {
     uint8_t *room = rt_buf_reserve(in, 16384);
     ssize_t n;
@@ -187,19 +188,15 @@ static ssize_t receive(int fd, struct rt_buf *in)
     return n;
 }
 
-/* Reads the head; what follows it stays in `in`. */
-static int read_head(int fd, struct rt_buf *in, int *ret_status, struct rt_err *err)
+int rt_request_head(struct rt_buf *in, int *ret_status, struct rt_err *err)
 {
-    const uint8_t *end = NULL;
-    while (!end) {
-        if (in->len > HEAD_MAX || receive(fd, in) <= 0)
-            return rt_err_set(err, RT_EIO, "the answer is no HTTP response");
-        end = memmem(in->data, in->len, "\r\n\r\n", 4);
-    }
-    struct rt_str head = rt_buf_str(in), rest;
+    const uint8_t *end = in->len ? memmem(in->data, in->len, "\r\n\r\n", 4) : NULL;
+    if (!end && in->len <= HEAD_MAX)
+        return RT_EAGAIN;
+    struct rt_str rest;
     uint64_t status = 0;
-    struct rt_str version = rt_str_split(head, ' ', &rest);
-    if (!rt_str_starts(version, RT_STR("HTTP/1.")) || rest.len < 3 ||
+    struct rt_str version = rt_str_split(rt_buf_str(in), ' ', &rest);
+    if (!end || !rt_str_starts(version, RT_STR("HTTP/1.")) || rest.len < 3 ||
         rt_str_to_u64(rt_str_of(rest.ptr, 3), &status))
         return rt_err_set(err, RT_EIO, "the answer is no HTTP response");
     *ret_status = (int)status;
@@ -207,10 +204,20 @@ static int read_head(int fd, struct rt_buf *in, int *ret_status, struct rt_err *
     return 0;
 }
 
+/* Reads the head; what follows it stays in `in`. */
+static int read_head(int fd, struct rt_buf *in, int *ret_status, struct rt_err *err)
+{
+    int status;
+    while ((status = rt_request_head(in, ret_status, err)) == RT_EAGAIN)
+        if (rt_request_receive(fd, in) <= 0)
+            return rt_err_set(err, RT_EIO, "the answer is no HTTP response");
+    return status;
+}
+
 static int read_rest(int fd, struct rt_buf *in, struct rt_err *err)
 {
     ssize_t n;
-    while ((n = receive(fd, in)) > 0)
+    while ((n = rt_request_receive(fd, in)) > 0)
         if (in->len > BODY_MAX)
             return rt_err_set(err, RT_ERANGE, "the answer is larger than 64 MiB");
     return n < 0 ? rt_err_set(err, RT_EIO, "the connection broke: %s", strerror(errno)) : 0;
@@ -220,51 +227,13 @@ int rt_request_send(const struct rt_request *request, int *ret_status, struct rt
                     struct rt_err *err)
 {
     int fd = -1;
-    int status = open_request(request, &fd, err);
+    int status = rt_request_open(request, &fd, err);
     if (status)
         return status;
     /* We said "Connection: close": the body ends with the connection. */
     status = read_head(fd, body, ret_status, err);
     if (status == 0)
         status = read_rest(fd, body, err);
-    (void)close(fd);
-    return status;
-}
-
-/* Calls `line` for all whole lines in `in` and removes them. False: enough. */
-static bool take_lines(struct rt_buf *in, bool (*line)(void *arg, struct rt_str text), void *arg)
-{
-    size_t used = 0;
-    bool more = true;
-    const uint8_t *end;
-    while (more && (end = memchr(in->data + used, '\n', in->len - used))) {
-        size_t len = (size_t)(end - in->data) - used;
-        more = line(arg, rt_str_of(in->data + used, len));
-        used += len + 1;
-    }
-    rt_buf_consume(in, used);
-    return more;
-}
-
-int rt_request_stream(const struct rt_request *request, bool (*line)(void *arg, struct rt_str text),
-                      void *arg, int *ret_status, struct rt_buf *refusal, struct rt_err *err)
-{
-    int fd = -1;
-    struct rt_buf in = RT_BUF_INIT;
-    int status = open_request(request, &fd, err);
-    if (status)
-        return status;
-    status = read_head(fd, &in, ret_status, err);
-    if (status == 0 && *ret_status != 200) {
-        status = read_rest(fd, &in, err);
-        rt_buf_add(refusal, in.data, in.len);
-    } else if (status == 0) {
-        while (take_lines(&in, line, arg) && in.len <= BODY_MAX && receive(fd, &in) > 0)
-            ;
-        if (in.len > BODY_MAX)
-            status = rt_err_set(err, RT_ERANGE, "a line of the answer is larger than 64 MiB");
-    }
-    rt_buf_deinit(&in);
     (void)close(fd);
     return status;
 }

@@ -66,7 +66,11 @@ const mistakes = [
   [['--set', 'limits.message=many'], /limits\.message.*many/s],
   [['--listen', 'nowhere'], /nowhere/],
   [['--listen', '127.0.0.1:99999'], /99999/],
-  [['pub', 'only-a-channel'], /usage: rtbroker pub CHANNEL JSON/],
+  [['pub', 'only-a-channel'], /usage: rtbroker pub CHANNEL JSON.*standard input: there was none/],
+  [['pub', 'c', '-', '--idempotency-key', 'k'], /names one message/],
+  [['pub'], /usage: rtbroker pub CHANNEL/],
+  [['help', 'nonsense'], /unknown command "nonsense"/],
+  [['sub', 'c', '--retry', 'soon'], /--retry: "soon"/],
   [['pub', 'channel', 'not json'], /no JSON/],
   [['sub'], /usage: rtbroker sub CHANNEL/],
   [['sub', 'c', '--count', 'few'], /few/],
@@ -405,11 +409,80 @@ test('sub: live, from a position, as whole publications', async (t) => {
   const gap = background(t, ['sub', 'log:s', '--since', '1', '--count', '1'], env);
   assert.equal(await within(5000, 'it ends', gap.exit), 0);
   assert.match(gap.err, /no longer reaches back/);
+  const once = background(t, ['sub', 'log:s', '--retry', '0'], env);
+  await until('it is subscribed', async () => (await ok(broker, 'channels', {})).channels['log:s'].num_clients === 2);
   await broker.stop();
-  await within(5000, 'sub ends with the broker', live.exit);
+  assert.equal(await within(5000, 'sub ends with the broker', once.exit), 1);
+  assert.match(once.err, /the broker ended the stream/);
+  live.child.kill();
   const refused = background(t, ['sub', 'log:s'], env);
   assert.equal(await within(5000, 'it fails', refused.exit), 1);
   assert.match(refused.err, /is the broker running/);
+});
+
+test('sub: several channels, comes back after a cut with nothing missing, and says what it cannot know', async (t) => {
+  const file = path.join(tempDir(t), 'log.db');
+  const broker = await startBroker(t, { text: API, set: { 'storage.path': file } });
+  const env = { RTBROKER_URL: broker.url, RTBROKER_API_KEY: 'test-key' };
+  const publish = (channel, data) => ok(broker, 'publish', { channel, data });
+  const subscribed = () => until('all are subscribed', async () => {
+    const { channels } = await ok(broker, 'channels', {});
+    return ['log:a', 'log:b', 'loose:c', 'log:*'].every((name) => channels[name]);
+  }, 15_000);
+  const sub = background(t, ['sub', 'log:a', 'log:b', 'loose:c', 'log:*'], env);
+  const json = background(t, ['sub', 'log:a', 'log:b', '--json', '--count', '3'], env);
+  await subscribed();
+  await until('both are', async () => (await ok(broker, 'channels', {})).channels['log:b'].num_clients === 2);
+  assert.match(sub.err, /"log:\*" is taken for the name of one channel/);
+  await publish('log:a', 1);
+  await publish('loose:c', 2);
+  await until('both come', () => sub.lines.length === 2);
+  // Killed: published from elsewhere before the streams are there again.
+  await broker.kill();
+  await until('it is noticed', () => /trying again/.test(sub.err));
+  await broker.restart();
+  await publish('log:a', 3);
+  await publish('log:b', 4);
+  await subscribed();
+  await until('it says so', () => /connected again/.test(sub.err));
+  assert.match(sub.err, /loose:c: has no log, what was published meanwhile is missing/);
+  assert.doesNotMatch(sub.err, /no longer reaches back/);
+  await publish('loose:c', 5);
+  await until('nothing is missing', () => sub.lines.length >= 5);
+  assert.deepEqual([...sub.lines].sort(), ['log:a 1', 'log:a 3', 'log:b 4', 'loose:c 2', 'loose:c 5']);
+  assert.equal(await within(5000, 'it has its three', json.exit), 0);
+  assert.deepEqual(json.lines.map((line) => JSON.parse(line)).map(({ channel, data }) => `${channel} ${data}`).sort(), ['log:a 1', 'log:a 3', 'log:b 4']);
+});
+
+test('sub: a log that is gone after a cut is told', async (t) => {
+  const broker = await startBroker(t, { text: API });
+  const env = { RTBROKER_URL: broker.url, RTBROKER_API_KEY: 'test-key' };
+  const sub = background(t, ['sub', 'log:m'], env);
+  await until('it is subscribed', async () => (await ok(broker, 'channels', {})).channels['log:m']);
+  await ok(broker, 'publish', { channel: 'log:m', data: 1 });
+  await until('it comes', () => sub.lines.length === 1);
+  await broker.kill();
+  await broker.restart();
+  await until('the gap is told', () => /log:m: the log no longer reaches back/.test(sub.err), 15_000);
+  const short = background(t, ['sub', 'log:m', '--retry', '300ms'], env);
+  await until('it is subscribed', async () => (await ok(broker, 'channels', {})).channels['log:m']?.num_clients === 2);
+  await broker.stop();
+  assert.equal(await within(10_000, 'it gives up', short.exit), 1);
+});
+
+test('pub: lines of standard input, until one is not taken', async (t) => {
+  const broker = await startBroker(t, { text: API });
+  const env = { RTBROKER_URL: broker.url, RTBROKER_API_KEY: 'test-key' };
+  const fine = run(['pub', 'log:l', '-'], { env, input: '{"n":1}\n\n  {"n":2} \n"three"' });
+  assert.equal(fine.code, 0, fine.err);
+  assert.deepEqual(fine.out.trim().split('\n').map((line) => JSON.parse(line).offset), [1, 2, 3]);
+  const bad = run(['pub', 'log:l'], { env, input: '4\nfive\n6\n' });
+  assert.equal(bad.code, 2);
+  assert.match(bad.err, /line 2 of standard input is no JSON/);
+  assert.deepEqual((await wholeLog(broker, 'log:l')).publications.map((p) => p.data), [{ n: 1 }, { n: 2 }, 'three', 4]);
+  const refused = run(['pub', 'other', '-'], { env, input: '1\n2\n' });
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /no rule for channel.*\n.*this was line 1 of standard input; what follows was not published/);
 });
 
 test('health: ready, not there, over a UNIX socket', async (t) => {

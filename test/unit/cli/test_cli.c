@@ -161,7 +161,9 @@ static void test_usage(void **state)
                "--help`.\n",
                "chekc");
     expect_run(2, "", "rtbroker: unknown option --nope\n*", "--nope");
-    expect_run(2, "", "rtbroker: usage: rtbroker sub CHANNEL\n*", "sub");
+    expect_run(2, "", "rtbroker: usage: rtbroker sub CHANNEL..\n*", "sub");
+    expect_run(2, "", "rtbroker: unknown command \"healht\"; did you mean health?\n*", "help",
+               "healht");
     assert_int_equal(t.served, 0);
 }
 
@@ -300,7 +302,7 @@ static void test_broker(void **state)
                "--count", "1", "--json");
     expect_run(0, "{\"offset\":4,*", "", "pub", "log:a", "4");
     expect_run(0, "\"two\"\n",
-               "rtbroker: the log no longer reaches back to that position, messages are "
+               "rtbroker: log:a: the log no longer reaches back to that position, messages are "
                "missing\n",
                "sub", "log:a", "--since", "0", "--count", "1");
     expect_run(1, "", "rtbroker: the broker answered 400: since must be *", "sub", "log:a",
@@ -357,7 +359,7 @@ static void test_broker_stops(void **state)
     struct late_sub l = {.server = &s};
     assert_int_equal(pthread_create(&l.thread, NULL, stop_when_subscribed, &l), 0);
     expect_run(1, "", "rtbroker: the broker ended the stream\n", "sub", "log:a", "--url", url,
-               "--key", "secret-0123456789");
+               "--key", "secret-0123456789", "--retry", "0");
     pthread_join(l.thread, NULL);
     assert_int_equal(server_join(&s), 0);
     rt_config_free(s.config);
@@ -441,7 +443,7 @@ static void test_not_a_broker(void **state)
         if (strcmp(rows[i].command, "pub") == 0)
             code = run("pub", "ch", "1", "--url", url, NULL);
         else if (strcmp(rows[i].command, "sub") == 0)
-            code = run("sub", "ch#1", "--since", "E:1", "--url", url, NULL);
+            code = run("sub", "ch#1", "--since", "E:1", "--url", url, "--retry", "0", NULL);
         else
             code = run("health", "--url", url, NULL);
         canned_stop(&c);
@@ -469,8 +471,8 @@ static void test_stream_of_another(void **state)
         &c, "HTTP/1.1 200 OK\r\n\r\nid: E:1\ndata: {\"data\":[1,\"x\"]}\n\n:\n\ndata: no json\n\n"
             "event: gap\ndata: {}\n\ndata: {\"data\":2}\n\ndata: {\"data\":3}\n\n");
     snprintf(url, sizeof(url), "http://127.0.0.1:%u", c.port);
-    expect_run(0, "[1,\"x\"]\n*\n2\n", "rtbroker: the log no longer reaches back*\n", "sub", "ch",
-               "--count", "3", "--url", url);
+    expect_run(0, "[1,\"x\"]\n*\n2\n", "rtbroker: ch: the log no longer reaches back*\n", "sub",
+               "ch", "--since", "0", "--count", "3", "--url", url);
     canned_stop(&c);
 }
 
