@@ -84,6 +84,7 @@ struct rt_journal_options {
     struct rt_hub *hub;
     struct rt_metrics *metrics;
     uint64_t idempotency_window; /* ms */
+    size_t keys_bytes;           /* memory and Kafka: cap of what keys take in memory; 0 none */
     /* SQLite */
     const char *path; /* beside it: PATH-wal, PATH-shm, PATH-lock (see sqlite_lock.h) */
     const char

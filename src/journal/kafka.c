@@ -22,6 +22,7 @@
 #define REPORTS_A_TURN 10000u
 #define CLOSE_MS       10000u
 #define FREE_TRIES     500 /* of 10 ms */
+#define BARE_RECORDS   64u /* of this node that do not tell the ticks, at most */
 
 /* ---- records in flight -------------------------------------------------------------------------------------- */
 
@@ -134,9 +135,8 @@ static void check_age(struct rt_kafka *k)
         go_down(k);
     if ((k->down || k->suspect) && !a && k->probe_at == 0 && k->producer && !k->fatal &&
         rt_view_state(&k->view, now / 1000000) != RT_VIEW_CHANGED) {
-        const struct rt_kafka_part *part = &k->parts[now % k->partitions];
-        if (part->named && rt_kafka_append_marker(k, (uint32_t)(part - k->parts), &part->name,
-                                                  part->tailed, true) == 0)
+        uint32_t partition = (uint32_t)(now % k->partitions);
+        if (k->parts[partition].named && rt_kafka_append_confirmation(k, partition, true) == 0)
             k->probe_at = now;
     }
 }
@@ -179,17 +179,30 @@ static int answer_duplicate(struct rt_kafka *k, const struct rt_kafka_part *part
     return RT_OK;
 }
 
+/* Who begins to read looks for the ticks in the newest records: those with a key tell them, and of the others enough. */
+static bool tells_ticks(struct rt_kafka_part *part, const struct rt_message *m)
+{
+    if (part->dedupe.ticks.at[0] == 0 || (!m->key.ptr && ++part->bare < BARE_RECORDS))
+        return false;
+    part->bare = 0;
+    return true;
+}
+
 static int produce(struct rt_kafka *k, uint32_t partition, struct rt_append *a, struct rt_err *err)
 {
     struct rt_record_header headers[RT_RECORD_HEADERS];
-    char evidence[RT_EVIDENCE_TEXT + 1];
-    const struct rt_kafka_part *part = &k->parts[partition];
+    char evidence[RT_EVIDENCE_TEXT + 1], ticks[RT_TICKS_TEXT + 1];
+    struct rt_kafka_part *part = &k->parts[partition];
     const struct rt_message *m = &a->message->m;
     size_t count = rt_record_headers(m, &k->scratch, headers);
     if (count == 0)
         return rt_err_nomem(err);
     size_t len = rt_epoch_evidence(&part->name, part->tailed, evidence);
     headers[count++] = (struct rt_record_header){RT_HEADER_EPOCH, rt_str_of(evidence, len)};
+    if (tells_ticks(part, m)) {
+        len = rt_ticks_write(&part->dedupe.ticks, ticks);
+        headers[count++] = (struct rt_record_header){RT_HEADER_TICKS, rt_str_of(ticks, len)};
+    }
     const struct rt_produce record = {.partition = partition,
                                       .key = a->channel_name,
                                       .value = m->data,
@@ -215,6 +228,8 @@ static int kafka_append(struct rt_journal *j, struct rt_append *a)
         return rt_journal_refuse(&k->meter, a, RT_EAGAIN, why);
     if (rt_dedupe_find(&part->dedupe, a->channel_name, &a->message->m, &first))
         return answer_duplicate(k, part, a, first);
+    if ((why = rt_kafka_keys_refusal(k, part, &a->message->m)))
+        return rt_journal_refuse(&k->meter, a, RT_EAGAIN, why);
     int indexed = rt_map_put(&k->by_id, a);
     int code = indexed == RT_ENOMEM ? rt_err_nomem(&err) : produce(k, partition, a, &err);
     if (code < 0) {
@@ -226,21 +241,36 @@ static int kafka_append(struct rt_journal *j, struct rt_append *a)
     return RT_PENDING;
 }
 
-int rt_kafka_append_marker(struct rt_kafka *k, uint32_t partition, const struct rt_epoch_name *name,
-                           uint64_t known, bool probe)
+int rt_kafka_append_marker(struct rt_kafka *k, const struct rt_kafka_marker *marker)
 {
-    char evidence[RT_EVIDENCE_TEXT + 1];
+    char evidence[RT_EVIDENCE_TEXT + 1], ticks[RT_TICKS_TEXT + 1];
     if (!k->producer || k->fatal || k->closing)
         return RT_EAGAIN;
-    size_t len = rt_epoch_evidence(name, known, evidence);
-    const struct rt_record_header headers[] = {{RT_HEADER_MARKER, RT_STR("1")},
-                                               {RT_HEADER_EPOCH, rt_str_of(evidence, len)}};
-    const struct rt_produce record = {.partition = partition,
+    size_t len = rt_epoch_evidence(marker->name, marker->known, evidence);
+    struct rt_record_header headers[] = {
+        {RT_HEADER_MARKER, RT_STR("1")},
+        {RT_HEADER_EPOCH, rt_str_of(evidence, len)},
+        {marker->tick ? RT_HEADER_TICK : RT_HEADER_TICKS, RT_STR_NONE}};
+    if (marker->ticks)
+        headers[2].value = rt_str_of(ticks, rt_ticks_write(marker->ticks, ticks));
+    const struct rt_produce record = {.partition = marker->partition,
                                       .headers = headers,
-                                      .header_count = 2,
+                                      .header_count = marker->ticks ? 3 : 2,
                                       .time = rt_wall_ms(),
-                                      .opaque = probe ? k : NULL};
+                                      .opaque = marker->probe ? k : NULL};
     return rt_producer_produce(k->producer, &record, NULL);
+}
+
+int rt_kafka_append_confirmation(struct rt_kafka *k, uint32_t partition, bool probe)
+{
+    const struct rt_kafka_part *part = &k->parts[partition];
+    const struct rt_ticks *ticks = &part->dedupe.ticks;
+    const struct rt_kafka_marker marker = {.partition = partition,
+                                           .name = &part->name,
+                                           .known = part->tailed,
+                                           .ticks = ticks->at[0] ? ticks : NULL,
+                                           .probe = probe};
+    return rt_kafka_append_marker(k, &marker);
 }
 
 static const char *kafka_delivered(const struct rt_journal *j, uint32_t partition,

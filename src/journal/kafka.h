@@ -45,7 +45,6 @@ struct rt_kafka_options {
     uint32_t warm;            /* records per partition read back at start */
     uint32_t connect_timeout; /* ms for rt_journal_kafka(); 0: 10 s */
     uint32_t close_timeout;   /* ms that rt_journal_close() lets the producer flush; 0: 10 s */
-    uint32_t dedupe_entries;  /* keys remembered per partition; 0: 65,536 */
     /* A committed message, in partition order; m.offset is set. Valid during the call (ref to keep). May not append. */
     void (*deliver)(void *arg, struct rt_str channel, const char *epoch, struct rt_stored *message);
     /* This node's own record was committed: for the fast path to other nodes. Valid during the call. May be NULL. */

@@ -24,6 +24,10 @@ struct rt_kafka_part {
         left;          /* its log goes on, or is, for another number of partitions; "" not */
     uint64_t moved_at; /* when the last marker for another number was handed in, mono ms */
     struct rt_dedupe dedupe;
+    uint64_t base;    /* the first position that the tail has read of this epoch */
+    uint64_t tick_at; /* loop time when the log's clock is to tick */
+    bool news;        /* messages have come since it ticked */
+    uint32_t bare;    /* own records since one that told the ticks */
 };
 
 struct rt_kafka {
@@ -45,7 +49,8 @@ struct rt_kafka {
     uint32_t partitions;
     struct rt_sequencer *sequencer;
     struct rt_kafka_part *parts;
-    uint32_t unnamed; /* of them */
+    struct rt_keys keys; /* of all partitions */
+    uint32_t unnamed;    /* of them */
     struct rt_view view;
     struct rt_count *count;
     bool moved;           /* the log has been for another number: names say so */
@@ -92,9 +97,33 @@ static inline struct rt_kafka *rt_kafka_of(const struct rt_journal *j)
     return RT_CONTAINER(j, struct rt_kafka, base);
 }
 
-/* kafka.c: a record of nothing but evidence. `probe`: its report tells whether Kafka stores. */
-int rt_kafka_append_marker(struct rt_kafka *k, uint32_t partition, const struct rt_epoch_name *name,
-                           uint64_t known, bool probe);
+/* A record of nothing but evidence. */
+struct rt_kafka_marker {
+    uint32_t partition;
+    const struct rt_epoch_name *name;
+    uint64_t known;               /* up to where the partition was read */
+    const struct rt_ticks *ticks; /* that are known; NULL none */
+    bool tick;                    /* the log's clock ticks, behind `ticks` */
+    bool probe;                   /* its report tells whether Kafka stores */
+};
+
+/* kafka.c */
+int rt_kafka_append_marker(struct rt_kafka *k, const struct rt_kafka_marker *marker);
+/* A marker under the name that the partition has. */
+int rt_kafka_append_confirmation(struct rt_kafka *k, uint32_t partition, bool probe);
+
+/* kafka_keys.c: the next tick of the log's clock is an interval away. */
+void rt_kafka_keys_begin(struct rt_kafka *k, struct rt_kafka_part *part);
+/* The tail brings a tick; before anything behind it is delivered. */
+void rt_kafka_keys_hear(struct rt_kafka *k, const struct rt_tail_entry *e);
+/* Makes the clock tick when it is due. */
+void rt_kafka_keys_tick(struct rt_kafka *k, uint32_t partition, uint64_t now);
+/* The next record of the partition: 0, or the position of the one that it repeats. */
+uint64_t rt_kafka_keys_record(struct rt_kafka *k, const struct rt_record *record,
+                              const struct rt_message *m);
+/* Why a message may not be published since its key could not be remembered; NULL: it may. */
+const char *rt_kafka_keys_refusal(struct rt_kafka *k, const struct rt_kafka_part *part,
+                                  const struct rt_message *m);
 
 void rt_kafka_set_position(struct rt_position *position, const struct rt_kafka_part *part,
                            uint64_t offset);
@@ -110,7 +139,7 @@ void rt_kafka_set_named(struct rt_kafka *k, struct rt_kafka_part *part, bool nam
 void rt_kafka_take_batches(struct rt_kafka *k);
 /* What was not taken: after the end. */
 void rt_kafka_drop_batches(struct rt_kafka *k);
-/* Markers that are due. */
+/* Markers and ticks that are due. */
 void rt_kafka_order_tick(struct rt_kafka *k);
 /* An own record was stored at `position`. */
 void rt_kafka_own_record(struct rt_kafka *k, struct rt_append *append, uint64_t position);

@@ -32,6 +32,8 @@ static struct rt_metric counter(const char *name, const char *help)
 void rt_kafka_init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
 {
     rt_journal_meter_init(&k->meter, metrics);
+    rt_keys_init(&k->keys, k->options.journal.idempotency_window, k->options.journal.keys_bytes,
+                 metrics); /* nothing has been read yet */
     k->meter.queue_bytes.read = read_bytes;
     k->meter.queue_bytes.arg = k;
     k->meter.up.value = 0;

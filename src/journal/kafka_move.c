@@ -90,7 +90,9 @@ static void mark(struct rt_kafka *k, uint32_t partition, uint64_t now)
     if (part->moved_at != 0 && now < part->moved_at + MARKER_MS)
         return;
     rt_epoch_make(&made, k->view.said, true);
-    if (rt_kafka_append_marker(k, partition, &made, part->tailed, false) == 0)
+    const struct rt_kafka_marker marker = {
+        .partition = partition, .name = &made, .known = part->tailed};
+    if (rt_kafka_append_marker(k, &marker) == 0)
         part->moved_at = now;
 }
 

@@ -30,16 +30,15 @@ static void resolve(struct rt_kafka *k, struct rt_append *own, const struct rt_k
 static void on_deliver(void *arg, const struct rt_record *record)
 {
     struct rt_kafka *k = arg;
-    struct rt_kafka_part *part = &k->parts[record->partition];
+    const struct rt_kafka_part *part = &k->parts[record->partition];
     struct rt_append *own = own_append(k, record);
     /* The tail may be faster than the report: its copy gives way to the message that was appended, which knows more. */
     struct rt_stored *message = own ? own->message : record->message;
-    uint64_t first = 0;
     message->m.offset = record->offset;
-    bool repeated = rt_dedupe_record(&part->dedupe, record->channel, &message->m, &first);
+    uint64_t first = rt_kafka_keys_record(k, record, &message->m);
     if (own)
         resolve(k, own, part, first);
-    if (repeated) {
+    if (first) {
         k->skipped.value++;
         return;
     }
@@ -64,7 +63,9 @@ static void start_other(struct rt_kafka *k, struct rt_kafka_part *part,
     set_name(k, part, e);
     rt_sequencer_reset(k->sequencer, e->partition);
     rt_dedupe_clear(&part->dedupe);
+    part->base = e->position;
     part->tailed = e->position - 1;
+    rt_kafka_keys_begin(k, part);
 }
 
 void rt_kafka_set_named(struct rt_kafka *k, struct rt_kafka_part *part, bool named)
@@ -117,6 +118,9 @@ static void take_record(struct rt_kafka *k, const struct rt_tail_entry *e)
     const struct rt_record record = {e->partition, e->position, e->channel, e->message};
     k->parts[e->partition].tailed = e->position;
     k->tailed.value++;
+    /* Whatever is before it has been delivered: markers come by the tail alone, so nothing could pass this one. */
+    if (e->ticks.at[0] != 0)
+        rt_kafka_keys_hear(k, e);
     (void)rt_sequencer_push(k->sequencer, RT_FROM_TAIL, &record);
 }
 
@@ -174,7 +178,7 @@ static int take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
         take_nameless(k, e);
         break;
     case RT_TAIL_UNSURE:
-        (void)rt_kafka_append_marker(k, e->partition, &part->name, part->tailed, false);
+        (void)rt_kafka_append_confirmation(k, e->partition, false);
         break;
     case RT_TAIL_END:
         take_end(k, e);
@@ -222,20 +226,29 @@ void rt_kafka_drop_batches(struct rt_kafka *k)
     }
 }
 
+/* A name for a partition that has none, when it is time to. */
+static void give_name(struct rt_kafka *k, uint32_t partition, uint64_t now, bool moved)
+{
+    struct rt_kafka_part *part = &k->parts[partition];
+    struct rt_epoch_name made;
+    if (part->marker_at == 0 || (part->marker_at > 1 && now < part->marker_at + MARKER_MS))
+        return;
+    rt_epoch_make(&made, k->partitions, moved);
+    const struct rt_kafka_marker marker = {
+        .partition = partition, .name = &made, .known = part->marker_known};
+    if (rt_kafka_append_marker(k, &marker) == 0)
+        part->marker_at = now > 1 ? now : 2;
+}
+
 void rt_kafka_order_tick(struct rt_kafka *k)
 {
     uint64_t now = rt_loop_now(k->loop);
-    bool moved;
-    if (k->unnamed == 0 || !rt_kafka_may_name(k, &moved))
-        return;
+    bool moved = false;
+    bool may_name = k->unnamed > 0 && rt_kafka_may_name(k, &moved);
     for (uint32_t i = 0; i < k->partitions; i++) {
-        struct rt_kafka_part *part = &k->parts[i];
-        if (part->marker_at == 0 || (part->marker_at > 1 && now < part->marker_at + MARKER_MS))
-            continue;
-        struct rt_epoch_name made;
-        rt_epoch_make(&made, k->partitions, moved);
-        if (rt_kafka_append_marker(k, i, &made, part->marker_known, false) == 0)
-            part->marker_at = now > 1 ? now : 2;
+        if (may_name)
+            give_name(k, i, now, moved);
+        rt_kafka_keys_tick(k, i, now);
     }
 }
 
@@ -275,14 +288,13 @@ int rt_kafka_order_init(struct rt_kafka *k)
 {
     const struct rt_sequencer_options options = {
         .partitions = k->partitions, .deliver = on_deliver, .arg = k};
-    uint32_t entries = k->options.dedupe_entries ? k->options.dedupe_entries : RT_DEDUPE_ENTRIES;
     k->sequencer = NULL;
     k->parts = rt_calloc(k->partitions, sizeof(*k->parts));
     if (!k->parts)
         return RT_ENOMEM;
     k->unnamed = k->partitions;
     for (uint32_t i = 0; i < k->partitions; i++)
-        rt_dedupe_init(&k->parts[i].dedupe, k->options.journal.idempotency_window, entries);
+        rt_dedupe_init(&k->parts[i].dedupe, k->options.journal.idempotency_window, &k->keys.budget);
     return rt_sequencer_new(&options, &k->sequencer);
 }
 

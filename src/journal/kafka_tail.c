@@ -43,6 +43,9 @@ struct part {
     struct rt_epoch_name left; /* LEFT was told with this name; "" not */
     int64_t left_at;           /* and up to this Kafka offset */
     struct rt_epoch_fold fold;
+    struct rt_ticks ticks;     /* NAMING: the newest that are told of */
+    int64_t oldest;            /* NAMING: the lowest time of a record, ms; 0 none was read */
+    int64_t since; /* NAMING: the marker of another number, behind which reading begins; 0 none */
     struct rt_epoch_name told; /* what the loop knows */
     int64_t read;              /* Kafka offset behind the last record handed over; 0 none */
     int64_t time;              /* of the newest record handed over, ms */
@@ -183,19 +186,35 @@ static int64_t clamp(int64_t value, int64_t low, int64_t high)
     return value < low ? low : value > high ? high : value;
 }
 
-/* At start: the last records, and the window of idempotency keys. */
+/* Where the window of idempotency keys begins. */
+static bool find_window(struct rt_tail *t, uint32_t i, int64_t *ret_offset)
+{
+    const struct part *p = &t->parts[i];
+    int64_t now = (int64_t)rt_wall_ms();
+    int64_t from = p->oldest > 0 && p->oldest < now ? p->oldest : now;
+    int64_t since = from - (int64_t)t->window - WINDOW_SLACK;
+    *ret_offset = p->high;
+    if (t->window == 0 || p->high <= p->low)
+        return true;
+    *ret_offset = (int64_t)rt_ticks_oldest(&p->ticks) - 1;
+    if (*ret_offset >= 0)
+        return true;
+    bool found = offset_of_time(t, i, since < 0 ? 0 : since, p->high, ret_offset);
+    if (*ret_offset > p->naming) /* these are at hand, whatever clocks say */
+        *ret_offset = p->naming;
+    return found;
+}
+
+/* At start: the last records, and the window. */
 static bool plan_start(struct rt_tail *t, uint32_t i)
 {
     struct part *p = &t->parts[i];
-    int64_t by_time = p->high;
-    int64_t since = (int64_t)rt_wall_ms() - (int64_t)t->window - WINDOW_SLACK;
-    if (t->window > 0 && p->high > p->low &&
-        !offset_of_time(t, i, since < 0 ? 0 : since, p->high, &by_time))
+    int64_t window, low = p->since > p->low ? p->since : p->low;
+    if (!find_window(t, i, &window))
         return false;
     int64_t start = p->high - (int64_t)t->warm;
-    p->start = p->whole ? p->low : clamp(start < by_time ? start : by_time, p->low, p->high);
+    p->start = p->whole ? low : clamp(start < window ? start : window, low, p->high);
     p->anew = p->start;
-    p->cut = false;
     return true;
 }
 
@@ -223,7 +242,7 @@ static bool locate(struct rt_tail *t, uint32_t i)
     rd_kafka_resp_err_t e =
         rd_kafka_query_watermark_offsets(t->rk, t->name, (int32_t)i, &p->low, &p->high, QUERY_MS);
     bool planned = e == RD_KAFKA_RESP_ERR_NO_ERROR && p->low >= 0 && p->high >= p->low &&
-                   (again ? plan_again(t, i) : plan_start(t, i));
+                   (!again || plan_again(t, i));
     if (!planned) {
         if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
             rt_log(RT_LOG_WARN, "kafka", "a partition cannot be read now",
@@ -234,6 +253,8 @@ static bool locate(struct rt_tail *t, uint32_t i)
     p->state = NAMING;
     p->naming = clamp(p->high - RT_TAIL_NAMING, p->low, p->high);
     p->fold = (struct rt_epoch_fold){.at = 0};
+    p->ticks = (struct rt_ticks){.at = {0}};
+    p->oldest = p->since = 0;
     p->asked = false;
     p->marked = again || p->whole;
     return consume(t, i, p->naming);
@@ -258,6 +279,10 @@ static void begin_reading(struct rt_tail *t, uint32_t i, int64_t end)
 {
     struct part *p = &t->parts[i];
     bool other = !same_name(&p->fold.name, &p->told);
+    if (!p->told.text[0] && !plan_start(t, i)) {
+        relocate(t, i, RETRY_MS);
+        return;
+    }
     int64_t from = other ? p->anew : p->start;
     if (other && p->told.text[0] && !p->left.text[0])
         rt_log(RT_LOG_ERROR, "kafka", "a partition is not the one it was: its positions begin anew",
@@ -444,6 +469,13 @@ static enum rt_tail_kind kind_of(const struct rt_tail *t, const rd_kafka_message
     return RT_TAIL_RECORD;
 }
 
+static void read_tick(const rd_kafka_message_t *m, const struct rt_kafka_headers *h,
+                      struct rt_ticks *ret_ticks)
+{
+    struct rt_str tick = rt_record_header(h->items, h->count, RT_HEADER_TICK);
+    (void)rt_ticks_read(tick, (uint64_t)m->offset + 1, ret_ticks);
+}
+
 /* RT_ENOMEM: nothing was done. */
 static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m,
                      const struct rt_kafka_headers *h)
@@ -464,6 +496,8 @@ static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m,
     struct rt_tail_entry *e = add_entry(t, kind, (uint32_t)m->partition, m->offset);
     e->channel.len = message ? m->key_len : 0;
     e->message = message;
+    if (!message)
+        read_tick(m, h, &e->ticks);
     t->batch->bytes += m->len + m->key_len + MESSAGE_COST;
     p->read = m->offset + 1;
     int64_t time = rd_kafka_message_timestamp(m, NULL);
@@ -519,20 +553,39 @@ static int read_record(struct rt_tail *t, const rd_kafka_message_t *m,
     return code;
 }
 
-/* What stands before a marker of another number belongs to a view that is over. */
-static void name_record(struct part *p, const struct rt_kafka_headers *h, int64_t offset)
+/* NAMING: what the record tells of the name. What stands before a marker of another number belongs to a view that is over. */
+static enum rt_epoch_change name_record(struct part *p, const struct rt_kafka_headers *h,
+                                        int64_t offset)
 {
     uint32_t before = p->fold.name.text[0] ? p->fold.name.partitions : 0;
     bool had = p->fold.name.text[0] != '\0';
     enum rt_epoch_change change =
         rt_epoch_read(&p->fold, rt_kafka_evidence(h), (uint64_t)offset + 1);
     if (change != RT_EPOCH_NAMED || !had || p->fold.name.partitions == before)
-        return;
+        return change;
     p->marked = true;
+    p->since = offset;
     if (p->start < offset)
         p->start = offset;
     if (p->anew < offset)
         p->anew = offset;
+    return change;
+}
+
+/* NAMING: what it tells of the ticks. A tick counts once somebody tells of it, since another one may have been before it. */
+static void look_at(struct part *p, const rd_kafka_message_t *m, const struct rt_kafka_headers *h)
+{
+    uint64_t position = (uint64_t)m->offset + 1;
+    int64_t time = rd_kafka_message_timestamp(m, NULL);
+    struct rt_ticks ticks = {.at = {0}};
+    if (name_record(p, h, m->offset) != RT_EPOCH_SAME)
+        p->ticks = ticks;
+    if (!rt_ticks_read(rt_record_header(h->items, h->count, RT_HEADER_TICKS), position, &ticks))
+        read_tick(m, h, &ticks);
+    if (ticks.at[0] > p->ticks.at[0])
+        p->ticks = ticks;
+    if (time > 0 && (p->oldest == 0 || time < p->oldest))
+        p->oldest = time;
 }
 
 static int take_record(struct rt_tail *t, const rd_kafka_message_t *m)
@@ -544,7 +597,7 @@ static int take_record(struct rt_tail *t, const rd_kafka_message_t *m)
         return 0; /* fetched before */
     rt_kafka_headers_read(m, &h);
     if (p->state == NAMING)
-        name_record(p, &h, m->offset);
+        look_at(p, m, &h);
     else if (read_record(t, m, &h) < 0)
         return RT_ENOMEM;
     p->expected = m->offset + 1;

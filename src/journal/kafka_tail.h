@@ -7,8 +7,10 @@
  * and librdkafka's bounded queue stops the brokers.
  * No consumer group: positions are ours alone, nothing is committed.
  *
- * A partition is located (where its log begins and ends; where to begin: `warm` records before the end, or more for the window of idempotency keys), then named
- * (evidence of the last RT_TAIL_NAMING records, see kafka_epoch.h; the loop is asked for a marker when there is none), then read. When the
+ * A partition is located (where its log begins and ends), then named
+ * (evidence of the last RT_TAIL_NAMING records, see kafka_epoch.h; the loop is asked for a marker when there is none), then read: from `warm` records before the end, or from
+ * the oldest tick that these records tell of (kafka_ticks.h), which is where the window of idempotency keys begins. A log without ticks (a young one, or of a version that did not have
+ * them) is read from the window before the oldest of these records, or before now, whichever is earlier. When the
  * log contradicts what has been read (an offset that is gone, an end before our position, evidence that was broken), it is located again: what
  * the loop gets then is START with another name, and records that are newer than what it got before (by their time, less RT_TAIL_SLACK).
  * Of a topic that was made anew this is all; of a log whose end was cut off, what came after the cut.
@@ -23,6 +25,7 @@
 
 #include "journal/kafka_conf.h"
 #include "journal/kafka_epoch.h"
+#include "journal/kafka_ticks.h"
 #include "journal/sequencer.h"
 #include "worker/queue.h"
 
@@ -53,6 +56,7 @@ struct rt_tail_entry {
     uint64_t position; /* Kafka's offset + 1 */
     struct rt_str channel;
     struct rt_stored *message; /* one reference, the taker's */
+    struct rt_ticks ticks;     /* RECORD: at[0] != 0: it is a tick behind these */
     struct rt_epoch_name name;
 };
 

@@ -3,7 +3,7 @@
  * key: the channel's name. value: `data` as it is (JSON text, text, or bytes), so that consumers written by others read it without us. Headers: `rt-id` (UUID
  * text), `rt-time` (decimal ms), `rt-kind` (json|text|bytes), and where present `rt-event`, `rt-args` ("1"), `rt-except` ("1": not for its publisher), `rt-copy` ("1": of one message in several channels), `rt-publisher`,
  * `rt-key`, `rt-attachment` (one for each, in order). `except`, `offset` and `stamp` are not stored. Besides, every record of ours has `rt-epoch` (journal/kafka_epoch.h), and a record with
- * `rt-marker` holds no message.
+ * `rt-marker` holds no message; `rt-tick` and `rt-ticks` are the log's clock (journal/kafka_ticks.h).
  * Records of other producers: each of the headers may be missing, others are ignored. Without rt-kind the value is JSON when it is one JSON value, else text
  * when it is UTF-8, else bytes (a record without a value: empty text). Without rt-id an id is made of timestamp, offset and value, the same on every node; without
  * rt-time the record's timestamp counts.
@@ -26,7 +26,7 @@ struct rt_record_header {
 #define RT_RECORD_CHANNEL 4096 /* most bytes of a channel's name */
 #define RT_RECORD_KEY     64   /* most bytes of an idempotency key */
 
-/* Fills up to RT_RECORD_HEADERS headers, without rt-epoch; text that has to be made is put into `scratch` (cleared first; it must stay as it is
+/* Fills up to RT_RECORD_HEADERS headers, without rt-epoch and rt-ticks; text that has to be made is put into `scratch` (cleared first; it must stay as it is
  * as long as the headers are used). Returns their number, 0 when out of memory. */
 size_t rt_record_headers(const struct rt_message *m, struct rt_buf *scratch,
                          struct rt_record_header *headers);

@@ -114,6 +114,9 @@ static const char *const migrations[] = {
     "        SELECT id::text AS id, {schema}.message_text(kind, data) AS text,\n"
     "            (time AT TIME ZONE 'UTC')::timestamp(3) AS created_at FROM {schema}.message;\n"
     "    COMMENT ON VIEW {schema}.messages IS 'Messages as applications of a classic Socket.IO, Kafka and Prisma stack read them';\n",
+    /* 2 */
+    "    ALTER TABLE {schema}.progress ADD COLUMN ticks text COLLATE \"C\" NOT NULL DEFAULT '';\n"
+    "    COMMENT ON COLUMN {schema}.progress.ticks IS 'Where the window of idempotency keys begins: epoch, and the ticks of the log''s clock';\n",
 };
 
 _Static_assert(sizeof(migrations) / sizeof(migrations[0]) == RT_SCHEMA_VERSION,

@@ -65,6 +65,7 @@ struct rt_sink_entry *rt_sink_batch_add(struct rt_sink_batch *b, const struct rt
     e->epoch_at = p->fold.at;
     e->purged = p->purged;
     memcpy(e->epoch, p->epoch, sizeof(e->epoch));
+    e->ticks = p->dedupe.ticks;
     e->record = record;
     e->message = NULL;
     b->bytes += RT_SINK_ENTRY_COST + (record ? record->len + record->key_len : 0);
@@ -115,4 +116,24 @@ void rt_sink_entry_dead(struct rt_sink_entry *e, const char *sqlstate, const cha
     e->kind = RT_SINK_DEAD;
     snprintf(e->sqlstate, sizeof(e->sqlstate), "%.5s", sqlstate);
     copy_text(e->why, sizeof(e->why), text);
+}
+
+size_t rt_sink_entry_ticks(const struct rt_sink_entry *e, char out[RT_SINK_TICKS_TEXT + 1])
+{
+    out[0] = '\0';
+    if (e->ticks.at[0] == 0)
+        return 0;
+    size_t len = strlen(e->epoch);
+    memcpy(out, e->epoch, len);
+    out[len++] = ' ';
+    return len + rt_ticks_write(&e->ticks, out + len);
+}
+
+struct rt_ticks rt_sink_ticks_read(struct rt_str text, struct rt_str epoch, uint64_t next)
+{
+    struct rt_ticks ticks = {.at = {0}};
+    struct rt_str rest;
+    if (rt_str_eq(rt_str_split(text, ' ', &rest), epoch))
+        (void)rt_ticks_read(rest, next, &ticks);
+    return ticks;
 }

@@ -14,6 +14,8 @@
 #define RT_SINK_TIME_MAX   9223371331200000u
 #define RT_SINK_ENTRY_COST 256u /* bytes that an entry counts for besides its record's */
 
+#define RT_SINK_TICKS_TEXT (RT_EPOCH_TEXT + 1 + RT_TICKS_TEXT)
+
 enum rt_sink_kind {
     RT_SINK_ROW,
     RT_SINK_REPEAT, /* repeats the key of the record at `first` */
@@ -27,6 +29,7 @@ struct rt_sink_entry {
     uint64_t position;
     uint64_t first;
     uint64_t epoch_at, purged;
+    struct rt_ticks ticks;
     char epoch[RT_EPOCH_TEXT + 1];
     rd_kafka_message_t *record; /* owned; NULL: NOTHING without one */
     struct rt_stored *message;  /* one reference; ROW and REPEAT */
@@ -53,6 +56,10 @@ struct rt_sink_entry *rt_sink_batch_add(struct rt_sink_batch *b, const struct rt
                                         uint64_t position, rd_kafka_message_t *record);
 /* The entry's message (taken over) becomes a row; or a dead letter at once where it is known that PostgreSQL has no such value: NUL in text, a time beyond its range. */
 void rt_sink_entry_row(struct rt_sink_entry *e, struct rt_stored *message);
+/* Writes what is stored of the log's clock behind the entry, EPOCH and the ticks, and returns its length; "" when none is known. */
+size_t rt_sink_entry_ticks(const struct rt_sink_entry *e, char out[RT_SINK_TICKS_TEXT + 1]);
+/* The same read: none when they are not of this epoch. */
+struct rt_ticks rt_sink_ticks_read(struct rt_str text, struct rt_str epoch, uint64_t next);
 /* `text` may hold any bytes. */
 void rt_sink_entry_dead(struct rt_sink_entry *e, const char *sqlstate, const char *text);
 

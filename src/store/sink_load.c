@@ -3,22 +3,27 @@
 #include "base/alloc.h"
 #include "journal/kafka_message.h"
 #include "store/schema.h"
+#include "store/sink_batch.h"
 
-#define TIMEOUT_MS 7000u
+#define TIMEOUT_MS      7000u
+#define PAGE            10000
+#define WINDOW_SLACK_MS 600000u /* of clocks, where the log has no ticks */
 
-static const char PROGRESS[] = "SELECT epoch, next, purged, epoch_at FROM {schema}.progress WHERE "
-                               "topic = $1 AND part = $2";
+static const char PROGRESS[] =
+    "SELECT epoch, next, purged, epoch_at, ticks FROM {schema}.progress WHERE "
+    "topic = $1 AND part = $2";
 
-/* Not further back than the window and what clocks may differ by, seen from the newest record: the next ones are about as old as this. */
+/* A page of the keys that count: from $3 on. Without ticks (a young log, or of a version that had none) those of the window before the newest row. */
+#define OF_THE_WINDOW                                                                \
+    "WHERE epoch = $1 AND \"offset\" < $2 AND \"offset\" >= $3 AND key IS NOT NULL " \
+    "AND ($4 = 0 OR time >= (SELECT since FROM newest)) ORDER BY \"offset\" LIMIT $5"
 static const char KEYS[] =
-    "WITH newest AS MATERIALIZED (SELECT time - $3 * interval '1 ms' AS since FROM {schema}.message "
-    "WHERE epoch = $1 AND \"offset\" < $2 ORDER BY \"offset\" DESC LIMIT 1) "
-    "SELECT \"offset\", \"offset\" AS first, time, publisher, key, channel FROM (SELECT * FROM {schema}.message "
-    "WHERE epoch = $1 AND \"offset\" < $2 AND key IS NOT NULL AND time >= (SELECT since FROM newest) "
-    "ORDER BY \"offset\" DESC LIMIT $4) m UNION ALL "
-    "SELECT \"offset\", first, time, publisher, key, channel FROM (SELECT * FROM {schema}.repeat "
-    "WHERE epoch = $1 AND \"offset\" < $2 AND time >= (SELECT since FROM newest) "
-    "ORDER BY \"offset\" DESC LIMIT $4) r ORDER BY 1";
+    "WITH newest AS MATERIALIZED (SELECT time - $4::bigint * interval '1 ms' AS since FROM {schema}.message "
+    "WHERE $4 > 0 AND epoch = $1 AND \"offset\" < $2 ORDER BY \"offset\" DESC LIMIT 1) "
+    "SELECT * FROM (SELECT \"offset\", \"offset\" AS first, publisher, key, channel FROM {schema}.message " OF_THE_WINDOW
+    ") m UNION ALL "
+    "SELECT * FROM (SELECT \"offset\", first, publisher, key, channel FROM {schema}.repeat " OF_THE_WINDOW
+    ") r ORDER BY 1 LIMIT $5";
 
 static const char BEGIN[] =
     "INSERT INTO {schema}.progress (topic, part, epoch, next, purged, epoch_at) VALUES ($1, $2, $3, $4, $5, "
@@ -57,33 +62,55 @@ void rt_sink_loader_deinit(struct rt_sink_loader *l)
 
 /* ---- taking over --------------------------------------------------------------------------------------------- */
 
-static void feed(struct rt_sink_part *p, const PGresult *result)
+/* A repetition tells what it repeats, even where that is from before the window. */
+static int feed(struct rt_sink_part *p, const PGresult *result, uint64_t *ret_last,
+                struct rt_err *err)
 {
     for (int i = 0; i < PQntuples(result); i++) {
+        struct rt_message m = {.publisher = rt_pg_str(result, i, 2),
+                               .key = rt_pg_str(result, i, 3)};
+        struct rt_str channel = rt_pg_str(result, i, 4);
         uint64_t first;
-        const struct rt_message m = {.offset = (uint64_t)rt_pg_int(result, i, 1),
-                                     .time = rt_pg_time(result, i, 2),
-                                     .publisher = rt_pg_str(result, i, 3),
-                                     .key = rt_pg_str(result, i, 4)};
-        (void)rt_dedupe_record(&p->dedupe, rt_pg_str(result, i, 5), &m, &first);
+        *ret_last = (uint64_t)rt_pg_int(result, i, 0);
+        for (int column = 1; column >= 0; column--) {
+            m.offset = (uint64_t)rt_pg_int(result, i, column);
+            if (rt_dedupe_record(&p->dedupe, channel, &m, &first) < 0)
+                return rt_err_nomem(err);
+        }
     }
+    return 0;
+}
+
+static int load_page(struct rt_sink_loader *l, struct rt_sink_part *p, uint64_t *from,
+                     int *ret_rows, struct rt_err *err)
+{
+    struct rt_pg_params params;
+    PGresult *result = NULL;
+    bool ticks = rt_ticks_oldest(&p->dedupe.ticks) > 0;
+    uint64_t last = 0;
+    rt_pg_params_init(&params);
+    rt_pg_add_text(&params, rt_str_c(p->epoch));
+    rt_pg_add_i64(&params, (int64_t)p->next);
+    rt_pg_add_i64(&params, (int64_t)*from);
+    rt_pg_add_i64(&params, ticks ? 0 : (int64_t)(p->window + WINDOW_SLACK_MS));
+    rt_pg_add_i32(&params, PAGE);
+    int code = rt_pg_exec(l->pg, l->keys, &params, TIMEOUT_MS, &result, err);
+    if (code == 0) {
+        *ret_rows = PQntuples(result);
+        code = feed(p, result, &last, err);
+        *from = last + 1;
+    }
+    PQclear(result);
+    return code;
 }
 
 static int load_keys(struct rt_sink_loader *l, struct rt_sink_part *p, struct rt_err *err)
 {
-    struct rt_pg_params params;
-    PGresult *result = NULL;
-    if (p->dedupe.window == 0)
-        return 0;
-    rt_pg_params_init(&params);
-    rt_pg_add_text(&params, rt_str_c(p->epoch));
-    rt_pg_add_i64(&params, (int64_t)p->next);
-    rt_pg_add_i64(&params, (int64_t)p->dedupe.window + 2 * (int64_t)RT_DEDUPE_SKEW);
-    rt_pg_add_i32(&params, (int32_t)p->dedupe.max_entries);
-    int code = rt_pg_exec(l->pg, l->keys, &params, TIMEOUT_MS, &result, err);
-    if (code == 0)
-        feed(p, result);
-    PQclear(result);
+    uint64_t from = rt_ticks_oldest(&p->dedupe.ticks);
+    int rows = p->dedupe.on ? PAGE : 0;
+    int code = 0;
+    while (code == 0 && rows == PAGE)
+        code = load_page(l, p, &from, &rows, err);
     return code;
 }
 
@@ -101,6 +128,7 @@ static int take_progress(struct rt_sink_part *p, const PGresult *result, struct 
         return rt_err_set(err, code,
                           "progress of partition %u has the epoch \"%.*s\" and next %lld", p->index,
                           RT_STR_ARG(epoch), (long long)rt_pg_int(result, 0, 1));
+    p->dedupe.ticks = rt_sink_ticks_read(rt_pg_str(result, 0, 4), epoch, p->next);
     return 0;
 }
 

@@ -4,11 +4,13 @@
 
 #include "base/err.h"
 
-void rt_sink_part_init(struct rt_sink_part *p, uint32_t index, uint64_t window)
+void rt_sink_part_init(struct rt_sink_part *p, uint32_t index, uint64_t window,
+                       struct rt_keys_budget *keys)
 {
     memset(p, 0, sizeof(*p));
     p->index = index;
-    rt_dedupe_init(&p->dedupe, window, RT_DEDUPE_ENTRIES);
+    p->window = window;
+    rt_dedupe_init(&p->dedupe, window, keys);
 }
 
 void rt_sink_part_deinit(struct rt_sink_part *p)

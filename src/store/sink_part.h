@@ -39,13 +39,16 @@ struct rt_sink_part {
     struct rt_epoch_name barred; /* NAMING: a name that it cannot be; "" none */
     uint64_t purged;             /* of `epoch`: nothing is stored up to here */
     struct rt_dedupe dedupe;
+    uint64_t window; /* of keys, ms */
     /* What PostgreSQL has. */
     bool recorded; /* there is a row */
     uint64_t next;
     char stored_epoch[RT_EPOCH_TEXT + 1];
 };
 
-void rt_sink_part_init(struct rt_sink_part *p, uint32_t index, uint64_t window);
+/* `keys` counts the memory of its idempotency keys, and lives longer. */
+void rt_sink_part_init(struct rt_sink_part *p, uint32_t index, uint64_t window,
+                       struct rt_keys_budget *keys);
 void rt_sink_part_deinit(struct rt_sink_part *p);
 /* Forgets everything: AWAY. */
 void rt_sink_part_drop(struct rt_sink_part *p);

@@ -398,36 +398,68 @@ static uint32_t home_of(const struct rt_sink_part *p, struct rt_str channel)
     return partitions > 0 ? rt_partition_of(channel, partitions) : p->index;
 }
 
+/* As read_message(). */
+static bool look_for_key(struct rt_sink_worker *w, struct rt_sink_part *p, struct rt_str channel,
+                         const struct rt_message *m, uint64_t *ret_first)
+{
+    while (rt_dedupe_record(&p->dedupe, channel, m, ret_first) < 0) {
+        if (atomic_load(&w->stopping))
+            return false;
+        (void)poll(NULL, 0, NO_MEMORY_MS);
+    }
+    return true;
+}
+
+static void read_tick(struct rt_sink_part *p, uint64_t position, const struct rt_kafka_headers *h)
+{
+    struct rt_ticks known;
+    struct rt_str tick = rt_record_header(h->items, h->count, RT_HEADER_TICK);
+    if (rt_ticks_read(tick, position, &known))
+        (void)rt_dedupe_tick(&p->dedupe, &known, position);
+}
+
+/* Of a record that can be read: 0, RT_EINVAL when it has no place here, RT_ECLOSED when the thread has to stop. */
+static int look_at_message(struct rt_sink_worker *w, struct rt_sink_part *p, struct rt_str channel,
+                           const struct rt_message *m, uint64_t *ret_first, struct rt_err *err)
+{
+    uint32_t home = home_of(p, channel);
+    if (home != p->index)
+        return rt_err_set(err, RT_EINVAL,
+                          "it is in partition %u, its channel's is %u: nodes append it there",
+                          p->index, home);
+    return look_for_key(w, p, channel, m, ret_first) ? 0 : RT_ECLOSED;
+}
+
 /* The record counts as read; it becomes an entry. */
 static void add_record(struct rt_sink_worker *w, struct rt_sink_part *p, rd_kafka_message_t *record,
                        const struct rt_kafka_headers *h)
 {
     struct rt_err err = {0};
     struct rt_stored *message = NULL;
-    uint64_t position = (uint64_t)record->offset + 1;
+    uint64_t position = (uint64_t)record->offset + 1, first = 0;
+    struct rt_str channel = rt_str_of(record->key, record->key_len);
     int code = 0;
-    if (!read_message(w, record, h, &message, &code, &err)) {
+    if (!read_message(w, record, h, &message, &code, &err))
+        code = RT_ECLOSED;
+    if (code == 0)
+        code = look_at_message(w, p, channel, &message->m, &first, &err);
+    if (code < 0)
+        rt_stored_unref(message);
+    if (code == RT_ECLOSED) {
         rd_kafka_message_destroy(record);
         locate_later(w, p, NULL);
         return;
     }
+    if (code == RT_ENOENT)
+        read_tick(p, position, h);
     struct rt_sink_entry *e = rt_sink_batch_add(&w->batch, p, position, record);
     if (code == RT_EINVAL)
         rt_sink_entry_dead(e, "", err.text);
     if (code < 0)
         return;
-    struct rt_str channel = rt_str_of(record->key, record->key_len);
-    uint32_t home = home_of(p, channel);
-    if (home != p->index) {
-        rt_stored_unref(message);
-        snprintf(err.text, sizeof(err.text),
-                 "it is in partition %u, its channel's is %u: nodes append it there", p->index,
-                 home);
-        rt_sink_entry_dead(e, "", err.text);
-        return;
-    }
     rt_sink_entry_row(e, message);
-    if (rt_dedupe_record(&p->dedupe, channel, &message->m, &e->first) && e->kind == RT_SINK_ROW)
+    e->first = first;
+    if (first && e->kind == RT_SINK_ROW)
         e->kind = RT_SINK_REPEAT;
 }
 
@@ -560,7 +592,7 @@ static int init_parts(struct rt_sink_worker *w)
     uint32_t count = w->options.partitions;
     w->parts = rt_calloc(count, sizeof(*w->parts));
     for (uint32_t i = 0; w->parts && i < count; i++)
-        rt_sink_part_init(&w->parts[i], i, w->options.idempotency_window);
+        rt_sink_part_init(&w->parts[i], i, w->options.idempotency_window, &w->keys);
     return w->parts ? 0 : RT_ENOMEM;
 }
 

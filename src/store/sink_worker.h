@@ -24,6 +24,7 @@ struct rt_sink_worker {
     struct rt_sink_consumer *consumer;
     struct rt_pg *pg; /* NULL: not connected */
     struct rt_sink_part *parts;
+    struct rt_keys_budget keys; /* no cap: the nodes refuse publishers, the sink waits for memory */
     struct rt_sink_batch batch;
     struct rt_sink_writer writer;
     struct rt_sink_owner owner;

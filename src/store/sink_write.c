@@ -9,7 +9,7 @@
 /* ---- the statements ------------------------------------------------------------------------------------------ */
 
 /* Parameters in their order: the topic, what moves, the rows, and (of the full statement) repetitions and dead letters. */
-enum { TOPIC = 1, MOVES = 2, ROWS = 9, REPEATS = 21, DEAD = 29, PARAMS = 37 };
+enum { TOPIC = 1, MOVES = 2, ROWS = 10, REPEATS = 22, DEAD = 30, PARAMS = 38 };
 _Static_assert(RT_PG_PARAMS >= PARAMS, "all parameters of the full statement");
 
 struct column {
@@ -20,7 +20,7 @@ struct column {
 static const struct column moves[] = {
     {"part", "int4", RT_PG_INT4},   {"from", "int8", RT_PG_INT8},  {"to", "int8", RT_PG_INT8},
     {"was", "text", RT_PG_TEXT},    {"epoch", "text", RT_PG_TEXT}, {"epoch_at", "int8", RT_PG_INT8},
-    {"purged", "int8", RT_PG_INT8},
+    {"purged", "int8", RT_PG_INT8}, {"ticks", "text", RT_PG_TEXT},
 };
 
 static const struct column rows[] = {
@@ -123,9 +123,10 @@ static void add_statement(struct rt_buf *out, const char *schema, bool full)
              "moved AS (UPDATE ");
     add_table(out, schema, "progress");
     rt_buf_add_c(
-        out, " p SET next = m.\"to\", epoch = m.epoch, epoch_at = m.epoch_at, purged = CASE WHEN "
-             "p.epoch = m.epoch THEN greatest(p.purged, m.purged) ELSE m.purged END FROM move m "
-             "WHERE p.topic = $1 AND p.part = m.part AND (SELECT yes FROM agreed))");
+        out,
+        " p SET next = m.\"to\", epoch = m.epoch, epoch_at = m.epoch_at, ticks = m.ticks, purged = CASE WHEN "
+        "p.epoch = m.epoch THEN greatest(p.purged, m.purged) ELSE m.purged END FROM move m "
+        "WHERE p.topic = $1 AND p.part = m.part AND (SELECT yes FROM agreed))");
     add_insert(out, schema, "message", rows, COUNT(rows), ROWS);
     if (full) {
         add_insert(out, schema, "repeat", repeats, COUNT(repeats), REPEATS);
@@ -279,6 +280,7 @@ static void add_entry(struct rt_sink_writer *w, const struct rt_sink_entry *e, s
 static void add_move(struct rt_sink_writer *w, const struct rt_sink_entry *last)
 {
     const struct rt_sink_part *p = &w->parts[last->partition];
+    char ticks[RT_SINK_TICKS_TEXT + 1];
     rt_pg_array_add_i32(&w->arrays[0], (int32_t)last->partition);
     rt_pg_array_add_i64(&w->arrays[1], (int64_t)p->next);
     rt_pg_array_add_i64(&w->arrays[2], (int64_t)last->position + 1);
@@ -286,6 +288,7 @@ static void add_move(struct rt_sink_writer *w, const struct rt_sink_entry *last)
     rt_pg_array_add(&w->arrays[4], rt_str_c(last->epoch));
     rt_pg_array_add_i64(&w->arrays[5], (int64_t)last->epoch_at);
     rt_pg_array_add_i64(&w->arrays[6], (int64_t)last->purged);
+    rt_pg_array_add(&w->arrays[7], rt_str_of(ticks, rt_sink_entry_ticks(last, ticks)));
 }
 
 /* Arrays of the range; `last` of each touched partition is its last entry. */

@@ -13,6 +13,8 @@
     X(DEDUPE_FORGETS, "dedupe-forgets", "nodes do not remember idempotency keys")                 \
     X(KEYS_GLOBAL, "keys-global", "idempotency keys count for a partition, not for a channel")    \
     X(DEDUPE_COLD, "dedupe-cold", "a node starts without reading the window of keys back")        \
+    X(CLOCKS_TRUSTED, "clocks-trusted", "keys are forgotten by the time that records say")        \
+    X(SINK_TIMELESS, "sink-timeless", "the store's writer does not hear the log's clock")         \
     X(RESUME_SKIPS, "resume-skips", "a resume begins one position too late")                      \
     X(RESUME_REPEATS, "resume-repeats", "a resume begins one position too early")                 \
     X(LIVE_EARLY, "live-early", "live messages are not held back while a resume reads")           \

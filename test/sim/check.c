@@ -7,15 +7,19 @@
 #include "fake_log.h"
 #include "fake_store.h"
 
-#define EPOCHS 64u
+#define EPOCHS     64u
+#define TICKS      1000u /* of a partition, most */
+#define TICKS_KEPT 5u
 
 /* A message that everybody has to see: not a marker, not poison, no repetition of a key. */
 struct visible {
     uint64_t offset; /* position, from 1 */
     uint32_t channel, publication, hash;
+    bool again; /* its key was used before, longer ago than the window */
 };
 
 struct view {
+    uint32_t early; /* a publication whose key was forgotten within the window, + 1; 0 none */
     struct visible *items;
     size_t count, cap;
 };
@@ -57,27 +61,50 @@ static bool is_message(const struct log_record *r)
            (!kind.ptr || rt_str_eq(kind, RT_STR("text")));
 }
 
-/* The rule of repetitions: an earlier record with the same publisher and key, not further back in its time than the window. A channel has a key for one publication only. */
+/* The log's clock, told once more: a tick is the list of the ticks before it, newest first. It counts when the newest of them is not older than the last that counts. */
+static void hear_tick(const struct log_record *r, uint64_t counted[], size_t *count)
+{
+    struct rt_str rest = header(r, "rt-tick");
+    uint64_t known = 0, position = (uint64_t)r->offset + 1;
+    if (!rest.ptr || rt_str_to_u64(rt_str_split(rest, '.', &rest), &known) < 0 ||
+        known >= position || (*count > 0 && known < counted[*count - 1]) || *count == TICKS)
+        return;
+    if (*count == 0) /* what was before its author began to read is as old as five ticks */
+        for (; *count < TICKS_KEPT - 1; (*count)++)
+            counted[*count] = known;
+    counted[(*count)++] = position;
+}
+
+/* The rule of repetitions: an earlier record with the same publisher and key, behind which less than five ticks have come. A channel has a key for one publication only. */
 static void build(const struct log_part *log, struct view *view)
 {
-    static uint64_t seen[PUBLICATIONS]; /* time of the newest record with the key, 0 none */
+    static uint64_t seen[PUBLICATIONS]; /* position of the newest record with the key, 0 none */
+    static uint64_t used[PUBLICATIONS]; /* virtual time of that */
+    static uint64_t counted[TICKS];
+    size_t ticks = 0;
     memset(seen, 0, sizeof(seen));
     view->count = 0;
     for (size_t i = 0; i < log->count; i++) {
         const struct log_record *r = log->records[i];
         uint32_t number = log_publication(r->value);
+        bool again = false;
+        hear_tick(r, counted, &ticks);
         if (!is_message(r))
             continue;
         if (number < PUBLICATIONS && header(r, "rt-key").ptr) {
-            uint64_t time = 0, last = seen[number];
-            (void)rt_str_to_u64(header(r, "rt-time"), &time);
-            seen[number] = time > last ? time : last;
-            if (last > 0 && (time <= last || time - last <= STORE_WINDOW))
+            uint64_t last = seen[number];
+            uint64_t begin = ticks < TICKS_KEPT ? 0 : counted[ticks - TICKS_KEPT];
+            seen[number] = (uint64_t)r->offset + 1;
+            again = last > 0;
+            if (again && last < begin && r->at - used[number] <= STORE_WINDOW * SIM_MS)
+                view->early = number + 1;
+            used[number] = r->at;
+            if (again && last >= begin)
                 continue;
         }
         view->items = sim_grow(view->items, view->count, &view->cap, sizeof(*view->items));
         view->items[view->count++] = (struct visible){(uint64_t)r->offset + 1, channel_of(r->key),
-                                                      number, hash_of(r->value)};
+                                                      number, hash_of(r->value), again};
     }
 }
 
@@ -221,9 +248,12 @@ static const char *check_publications(void)
     memset(seen, 0, sizeof(seen));
     for (uint32_t i = 0; i < SIM_PARTS; i++) {
         for (size_t j = 0; j < fake_log.incarnations; j++) {
+            if (views[i][j].early)
+                return say("P%u was forgotten within the window", views[i][j].early - 1);
             for (size_t k = 0; k < views[i][j].count; k++) {
-                uint32_t number = views[i][j].items[k].publication;
-                if (number < PUBLICATIONS && ++seen[number] > 1 && !sim.epochs)
+                const struct visible *v = &views[i][j].items[k];
+                uint32_t number = v->publication;
+                if (number < PUBLICATIONS && ++seen[number] > 1 && !v->again && !sim.epochs)
                     return say("P%u is in the log more than once", number);
             }
         }

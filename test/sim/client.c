@@ -176,8 +176,22 @@ static void send(struct sim_client *c, uint32_t number)
     connection_publish(c->connection, number);
 }
 
+/* Something that is long acknowledged, once more: within the window it is the same message, behind it another one. */
+static bool repeat(struct sim_client *c)
+{
+    uint32_t number = publication_count ? (uint32_t)sim_below(publication_count) : 0;
+    const struct publication *p = &publications[number];
+    if (stopped || publication_count == 0 || p->client != c->index || !p->keyed || !p->acked ||
+        p->waiting)
+        return false;
+    send(c, number);
+    return true;
+}
+
 static void publish(struct sim_client *c)
 {
+    if (sim_chance(300) && repeat(c))
+        return;
     for (uint32_t i = 0; i < publication_count; i++) {
         if (publications[i].client != c->index || !publications[i].again)
             continue;
@@ -190,10 +204,8 @@ static void publish(struct sim_client *c)
     uint32_t number = publication_count++, channel = (uint32_t)sim_below(SIM_CHANNELS);
     if (number == 0)
         memset(keys, 0, sizeof(keys));
-    publications[number] = (struct publication){.channel = channel,
-                                                .client = c->index,
-                                                .key = keys[channel]++,
-                                                .keyed = !sim.skewed && sim_chance(700)};
+    publications[number] = (struct publication){
+        .channel = channel, .client = c->index, .key = keys[channel]++, .keyed = sim_chance(700)};
     send(c, number);
 }
 

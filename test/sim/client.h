@@ -13,7 +13,7 @@
 #define PUBLICATIONS 8192u
 #define CHANNEL_NAME 8u
 
-/* What is published once, however often it is sent. */
+/* What is published once, however often it is sent within the window of its key. */
 struct publication {
     uint32_t channel, client;
     uint32_t key; /* the same on several channels, once on each */

@@ -41,6 +41,7 @@ static struct {
     uint64_t pause;
     uint32_t owner[SIM_PARTS];
     struct pending reads[READS];
+    struct rt_keys_budget keys;
 } store;
 
 /* ---- the writer ------------------------------------------------------------------------------------------------- */
@@ -67,8 +68,10 @@ static void load(struct writer *w)
     const struct store_part *p = &fake_store[w->partition];
     uint64_t first;
     rt_dedupe_clear(&w->dedupe);
+    w->dedupe.ticks = p->ticks;
     for (size_t i = 0; i < p->count; i++)
-        if (strcmp(p->rows[i].epoch, p->epoch) == 0)
+        if (strcmp(p->rows[i].epoch, p->epoch) == 0 &&
+            p->rows[i].message->m.offset >= rt_ticks_oldest(&p->ticks))
             (void)rt_dedupe_record(&w->dedupe, p->rows[i].channel, &p->rows[i].message->m, &first);
     w->from = w->to = p->next;
     w->incarnation = p->incarnation;
@@ -110,6 +113,10 @@ static void take_record(struct writer *w, const struct log_record *r)
     struct rt_str evidence = rt_record_header(r->headers, r->header_count, RT_HEADER_EPOCH);
     if (position > w->named_to && rt_epoch_read(&w->fold, evidence, position) == RT_EPOCH_NAMED)
         rt_epoch_text(&w->fold.name, w->partition, w->epoch);
+    struct rt_ticks ticks;
+    struct rt_str tick = rt_record_header(r->headers, r->header_count, RT_HEADER_TICK);
+    if (rt_ticks_read(tick, position, &ticks) && !BUG(SINK_TIMELESS))
+        (void)rt_dedupe_tick(&w->dedupe, &ticks, position);
     int code =
         rt_record_read(r->value, r->headers, r->header_count, position, r->time, &message, NULL);
     w->dead += code == RT_EINVAL;
@@ -120,8 +127,8 @@ static void take_record(struct writer *w, const struct log_record *r)
     *row =
         (struct store_row){.channel = rt_str_of(sim_copy(r->key), r->key.len), .message = message};
     memcpy(row->epoch, w->epoch, sizeof(row->epoch));
-    row->repeated =
-        rt_dedupe_record(&w->dedupe, row->channel, &message->m, &first) && !BUG(SINK_REPEATS);
+    (void)rt_dedupe_record(&w->dedupe, row->channel, &message->m, &first);
+    row->repeated = first && !BUG(SINK_REPEATS);
 }
 
 static void commit(void *payload)
@@ -145,6 +152,7 @@ static void commit(void *payload)
     p->dead += w->dead;
     p->epoch_at = w->fold.at;
     p->named_to = w->named_to;
+    p->ticks = w->dedupe.ticks;
     memcpy(p->epoch, w->epoch, sizeof(p->epoch));
     w->dead = 0;
     if (sim_fault(20)) /* the answer to COMMIT is lost: the outcome is read again */
@@ -309,7 +317,7 @@ void store_begin(void)
         for (uint32_t j = 0; j < WRITERS; j++) {
             writers[i][j].partition = i;
             writers[i][j].fresh = true;
-            rt_dedupe_init(&writers[i][j].dedupe, STORE_WINDOW, RT_DEDUPE_ENTRIES);
+            rt_dedupe_init(&writers[i][j].dedupe, STORE_WINDOW, &store.keys);
         }
         uint32_t *payload = sim_post(0, step, sizeof(*payload));
         *payload = i;

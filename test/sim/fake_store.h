@@ -7,9 +7,10 @@
 #define TEST_SIM_FAKE_STORE_H
 
 #include "journal/journal.h"
+#include "journal/kafka_ticks.h"
 #include "sim.h"
 
-#define STORE_WINDOW 600000u /* ms: idempotency keys */
+#define STORE_WINDOW 3000u /* ms: idempotency keys */
 
 struct store_row {
     struct rt_str channel;
@@ -22,11 +23,12 @@ struct store_part {
     struct store_row *rows; /* as committed */
     size_t count, cap;
     char epoch[RT_EPOCH_MAX + 1];
-    uint64_t next;      /* position of the first record that is not stored */
-    uint64_t epoch_at;  /* position of the epoch's last confirmation */
-    uint64_t named_to;  /* evidence up to here has been counted */
-    size_t incarnation; /* of the log, for the checker */
-    uint64_t dead;      /* dead letters */
+    uint64_t next;         /* position of the first record that is not stored */
+    uint64_t epoch_at;     /* position of the epoch's last confirmation */
+    uint64_t named_to;     /* evidence up to here has been counted */
+    struct rt_ticks ticks; /* of the log's clock, up to `next` */
+    size_t incarnation;    /* of the log, for the checker */
+    uint64_t dead;         /* dead letters */
 };
 extern struct store_part fake_store[SIM_PARTS];
 

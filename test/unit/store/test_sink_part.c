@@ -12,6 +12,8 @@
 #define A "AAAAAAAAAA"
 #define B "BBBBBBBBBB"
 
+static struct rt_keys_budget keys;
+
 static enum rt_sink_step look(struct rt_sink_part *p, const char *evidence, uint64_t position)
 {
     return rt_sink_part_look(p, evidence ? rt_str_c(evidence) : RT_STR_NONE, position);
@@ -21,7 +23,7 @@ static void test_named_from_the_beginning(void **state)
 {
     (void)state;
     struct rt_sink_part p;
-    rt_sink_part_init(&p, 3, 0);
+    rt_sink_part_init(&p, 3, 0, &keys);
     assert_int_equal(look(&p, A "@0", 1), RT_SINK_STALE);
     rt_sink_part_load_nothing(&p);
     rt_sink_part_name(&p, 11);
@@ -43,7 +45,7 @@ static void test_other_name_and_broken(void **state)
 {
     (void)state;
     struct rt_sink_part p;
-    rt_sink_part_init(&p, 0, 0);
+    rt_sink_part_init(&p, 0, 0, &keys);
     assert_int_equal(rt_sink_part_load(&p, RT_STR(A ".0"), 5, 10, 0), 0);
     rt_sink_part_read(&p, 10);
     assert_int_equal(look(&p, B "@2", 10), RT_SINK_TAKEN); /* it had not read our confirmation */
@@ -93,7 +95,7 @@ static void test_load_refuses(void **state)
 {
     (void)state;
     struct rt_sink_part p;
-    rt_sink_part_init(&p, 1, 0);
+    rt_sink_part_init(&p, 1, 0, &keys);
     assert_int_equal(rt_sink_part_load(&p, RT_STR(A ".0"), 0, 1, 0), RT_EINVAL);
     assert_int_equal(rt_sink_part_load(&p, RT_STR("A.1"), 0, 1, 0), RT_EINVAL);
     assert_int_equal(rt_sink_part_load(&p, RT_STR(A ".1"), 0, 0, 0), RT_EINVAL);
