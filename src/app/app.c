@@ -324,6 +324,7 @@ static int open_log(struct rt_app *app, struct rt_err *err)
                                          .hub = rt_broker_hub(app->broker),
                                          .metrics = &app->metrics,
                                          .idempotency_window = config->storage.idempotency_window,
+                                         .keys_bytes = (size_t)config->limits.memory_keys,
                                          .path = config->storage.path,
                                          .sync_full = config->storage.sync == RT_SYNC_FULL,
                                          .max_size = config->storage.max_size,

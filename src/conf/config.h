@@ -191,6 +191,7 @@ struct rt_config {
         uint64_t receive_memory;  /* bytes of messages and requests that are not whole yet */
         uint64_t send_queue;      /* bytes waiting for one connection */
         uint64_t memory_log;      /* bytes of all channels' recent messages together */
+        uint64_t memory_keys;     /* bytes of idempotency keys in memory */
         uint64_t connect_timeout; /* first byte to complete request or upgrade */
         uint64_t idle_timeout;    /* HTTP keep-alive */
     } limits;

@@ -498,6 +498,10 @@ static const struct rt_option rows[] = {
         "Bytes of the recent messages of all channels together, and of channels without "
         "subscribers; the oldest go first.",
         RANGE(MIB, TIB)),
+    TOP(SIZE, "limits.memory_keys", limits.memory_keys, "64MiB",
+        "Bytes of the idempotency keys in memory (with Kafka or without `storage.path`); while they "
+        "are full, messages with a new key are answered `retry`.",
+        RANGE(64 * KIB, TIB)),
     TOP(DURATION, "limits.connect_timeout", limits.connect_timeout, "10s",
         "From a connection's first byte to its complete request, and from the handshake of a "
         "session over HTTP polling to the request that follows.",

@@ -2,17 +2,17 @@
  *
  * The position is the one behind the channel's top, which moves when the caller hands the message to the hub: before the next append.
  *
- * The table holds what came within the window, at most KEYS_BYTES of it: past that the oldest key is forgotten early, which is
- * counted. Time is the loop's, so that a stepped clock changes nothing. */
+ * The table holds what came within the window, at most `keys_bytes` of it: while it is full, messages with another key are refused. Time is the
+ * loop's, so that a stepped clock changes nothing. */
 #include <stdio.h>
 
 #include "base/alloc.h"
 #include "base/map.h"
 #include "base/rand.h"
 #include "journal/journal.h"
+#include "journal/keys.h"
 #include "journal/meter.h"
 
-#define KEYS_BYTES ((size_t)16 << 20)
 #define SLOT_BYTES (sizeof(struct rt_map_slot) * 2) /* a map is half full on average */
 #define EPOCH_LEN  12                               /* 72 random bits */
 
@@ -30,10 +30,9 @@ struct memory {
     uint64_t window;
     struct rt_map keys;
     struct rt_list by_age;
-    size_t keys_bytes;
     struct rt_buf identity; /* scratch */
     struct rt_journal_meter meter;
-    struct rt_metric forgotten;
+    struct rt_keys memory; /* what they take, and may take */
     bool closing;
     struct rt_timer closed_timer;
     void (*closed)(void *arg);
@@ -50,16 +49,17 @@ static struct rt_str key_identity(const void *value)
     return ((const struct key *)value)->identity;
 }
 
-static size_t key_cost(const struct key *key)
+static size_t key_cost(struct rt_str identity)
 {
-    return sizeof(*key) + key->identity.len + SLOT_BYTES;
+    return sizeof(struct key) + identity.len + SLOT_BYTES;
 }
 
 static void forget(struct memory *m, struct key *key)
 {
     rt_map_remove(&m->keys, key->identity);
     rt_list_remove(&key->link);
-    m->keys_bytes -= key_cost(key);
+    m->memory.budget.used -= key_cost(key->identity);
+    m->memory.budget.keys--;
     rt_free(key);
 }
 
@@ -73,12 +73,10 @@ static void forget_expired(struct memory *m, uint64_t now)
     }
 }
 
-static void forget_surplus(struct memory *m)
+static bool has_room(const struct memory *m, struct rt_str identity)
 {
-    while (m->keys_bytes > KEYS_BYTES) {
-        forget(m, RT_CONTAINER(m->by_age.next, struct key, link));
-        m->forgotten.value++;
-    }
+    const struct rt_keys_budget *b = &m->memory.budget;
+    return b->max == 0 || b->used + key_cost(identity) <= b->max;
 }
 
 static void add_name(struct rt_buf *out, struct rt_str name)
@@ -118,7 +116,8 @@ static struct key *remember(struct memory *m, struct rt_str identity, uint64_t n
         return NULL;
     }
     rt_list_push(&m->by_age, &key->link);
-    m->keys_bytes += key_cost(key);
+    m->memory.budget.used += key_cost(identity);
+    m->memory.budget.keys++;
     return key;
 }
 
@@ -151,6 +150,9 @@ static int memory_append(struct rt_journal *j, struct rt_append *append)
         return rt_journal_refuse(&m->meter, append, RT_ENOMEM, "out of memory");
     struct key *key = identity.len ? rt_map_get(&m->keys, identity) : NULL;
     append->duplicate = key != NULL;
+    if (!key && identity.len && !has_room(m, identity))
+        return rt_journal_refuse(&m->meter, append, RT_EAGAIN,
+                                 rt_keys_refuse(&m->memory, true, now));
     if (!key && identity.len && !(key = remember(m, identity, now)))
         return rt_journal_refuse(&m->meter, append, RT_ENOMEM, "out of memory");
 
@@ -160,7 +162,6 @@ static int memory_append(struct rt_journal *j, struct rt_append *append)
         append->position = key->position;
     if (key)
         key->position = append->position;
-    forget_surplus(m);
     append->status = RT_OK;
     rt_journal_meter_count(&m->meter, append);
     return RT_OK;
@@ -238,12 +239,7 @@ int rt_journal_memory(const struct rt_journal_options *options, struct rt_journa
     rt_list_init(&m->by_age);
     rt_buf_init(&m->identity);
     rt_journal_meter_init(&m->meter, options->metrics);
-    m->forgotten = (struct rt_metric){.name = "journal_keys_forgotten_total",
-                                      .help = "Idempotency keys dropped before their window ended, "
-                                              "for want of room.",
-                                      .type = RT_COUNTER};
-    if (options->metrics)
-        rt_metrics_register(options->metrics, &m->forgotten);
+    rt_keys_init(&m->memory, options->idempotency_window, options->keys_bytes, options->metrics);
     *ret_journal = &m->base;
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "hub/hub.h"
 
 static struct rt_hub_rule rule;
+static size_t keys_bytes; /* for the next init() */
 
 static struct rt_hub_rule *rule_of(void *arg, struct rt_str channel)
 {
@@ -27,6 +28,7 @@ static void init(struct memory_world *m, uint64_t window)
     assert_int_equal(rt_hub_new(&hub, &m->hub), 0);
     m->w.options.hub = m->hub;
     m->w.options.idempotency_window = window;
+    m->w.options.keys_bytes = keys_bytes;
     assert_int_equal(rt_journal_memory(&m->w.options, &m->w.journal, NULL), 0);
 }
 
@@ -147,28 +149,33 @@ static void test_no_window(void **state)
     deinit(&m);
 }
 
-/* Keys are bounded by memory: the oldest go, which is counted, and live blocks stop growing. */
+/* Keys are bounded by memory: what was accepted is remembered for its window, and what finds no room is refused. */
 static void test_keys_are_bounded(void **state)
 {
     (void)state;
     struct memory_world m;
     struct pub p;
     char key[65];
-    long live = 0;
+    int stored = 0, status = RT_OK;
+    keys_bytes = 100000;
     init(&m, 600000);
-    for (int i = 0; i < 120000; i++) {
-        snprintf(key, sizeof(key), "%064d", i);
-        assert_int_equal(publish(&m, "a", "a publisher with a name", key, &p), RT_OK);
-        if (i == 110000)
-            live = rt_alloc_live();
+    keys_bytes = 0;
+    for (; status == RT_OK && stored < 10000; stored += status == RT_OK) {
+        snprintf(key, sizeof(key), "%064d", stored);
+        status = publish(&m, "a", "a publisher with a name", key, &p);
     }
-    assert_true(rt_alloc_live() - live < 100);
-    assert_true(sample(&m.w, "rtbroker_journal_keys_forgotten_total") > 1000);
-    publish(&m, "a", "a publisher with a name", key, &p);
-    assert_true(p.append.duplicate);
+    assert_int_equal(status, RT_EAGAIN);
+    assert_non_null(strstr(p.append.text, "limits.memory_keys"));
+    assert_in_range(stored, 300, 1000);
+    assert_int_equal(sample(&m.w, "rtbroker_journal_keys"), stored);
+    assert_in_range(sample(&m.w, "rtbroker_journal_keys_bytes"), 99000, 100000);
+    assert_int_equal(sample(&m.w, "rtbroker_journal_keys_refused_total"), 1);
+    assert_int_equal(sample(&m.w, "rtbroker_journal_keys_reach_seconds"), 600);
     snprintf(key, sizeof(key), "%064d", 0);
-    publish(&m, "a", "a publisher with a name", key, &p);
-    assert_false(p.append.duplicate);
+    assert_int_equal(publish(&m, "a", "a publisher with a name", key, &p), RT_OK);
+    assert_true(p.append.duplicate);
+    assert_int_equal(publish(&m, "a", NULL, NULL, &p),
+                     RT_OK); /* without a key there is no question */
     deinit(&m);
 }
 
