@@ -95,17 +95,13 @@ UNUSED static void world_deinit(struct world *w)
     mock_deinit(&w->mock);
 }
 
-/* One record; `name` and `header` may be NULL. */
-UNUSED static void send_raw(struct world *w, int part, const void *key, size_t key_len,
-                            const char *value, const char *name, const char *header,
-                            size_t header_len)
+/* With the evidence; `h` is taken over. */
+UNUSED static void send_headers(struct world *w, int part, const void *key, size_t key_len,
+                                const char *value, rd_kafka_headers_t *h)
 {
-    rd_kafka_headers_t *h = rd_kafka_headers_new(4);
     char evidence[64];
     snprintf(evidence, sizeof(evidence), "%s@%" PRId64, w->name, w->sent[part]);
     rd_kafka_header_add(h, "rt-epoch", -1, evidence, -1);
-    if (name)
-        rd_kafka_header_add(h, name, -1, header, (ssize_t)header_len);
     assert_int_equal(rd_kafka_producev(w->producer, RD_KAFKA_V_TOPIC(TOPIC),
                                        RD_KAFKA_V_PARTITION(part),
                                        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
@@ -114,6 +110,17 @@ UNUSED static void send_raw(struct world *w, int part, const void *key, size_t k
                                        RD_KAFKA_V_HEADERS(h), RD_KAFKA_V_END),
                      0);
     w->sent[part]++;
+}
+
+/* One record; `name` and `header` may be NULL. */
+UNUSED static void send_raw(struct world *w, int part, const void *key, size_t key_len,
+                            const char *value, const char *name, const char *header,
+                            size_t header_len)
+{
+    rd_kafka_headers_t *h = rd_kafka_headers_new(4);
+    if (name)
+        rd_kafka_header_add(h, name, -1, header, (ssize_t)header_len);
+    send_headers(w, part, key, key_len, value, h);
 }
 
 UNUSED static void send_text(struct world *w, int part, const char *value)
