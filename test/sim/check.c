@@ -200,7 +200,7 @@ static bool is_stored(uint32_t publication, uint64_t offset)
 /* Everybody sees it there: it is no repetition of another one. */
 static bool is_visible(const struct log_part *log, uint32_t publication, uint64_t offset)
 {
-    struct view view = {NULL, 0, 0};
+    struct view view = {.items = NULL};
     bool found = false;
     build(log, &view);
     for (size_t i = 0; i < view.count && !found; i++)
