@@ -43,8 +43,8 @@ struct part {
     struct rt_epoch_name left; /* LEFT was told with this name; "" not */
     int64_t left_at;           /* and up to this Kafka offset */
     struct rt_epoch_fold fold;
-    struct rt_ticks ticks;     /* NAMING: the newest that are told of */
-    int64_t oldest;            /* NAMING: the lowest time of a record, ms; 0 none was read */
+    struct rt_ticks ticks; /* NAMING: the newest that are told of */
+    int64_t oldest;        /* NAMING: the lowest time of a record, ms; 0 none was read */
     int64_t since; /* NAMING: the marker of another number, behind which reading begins; 0 none */
     struct rt_epoch_name told; /* what the loop knows */
     int64_t read;              /* Kafka offset behind the last record handed over; 0 none */

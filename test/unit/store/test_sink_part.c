@@ -71,7 +71,7 @@ static void test_other_number(void **state)
     struct rt_sink_part p;
     uint64_t first = 0;
     const struct rt_message m = {.offset = 9, .time = 1000, .key = RT_STR("k")};
-    rt_sink_part_init(&p, 3, 1000);
+    rt_sink_part_init(&p, 3, 1000, &keys);
     assert_int_equal(rt_sink_part_load(&p, RT_STR(A ".3.16"), 5, 10, 2), 0);
     assert_int_equal(p.fold.name.partitions, 16);
     assert_false(rt_dedupe_record(&p.dedupe, RT_STR("c"), &m, &first));
