@@ -140,35 +140,58 @@ static bool compile_leave(struct rt_sio_compile *c, const struct rt_node *node,
     return good;
 }
 
-/* Where a publish goes: exactly one of three keys. */
+/* A client shall not choose whom it reaches by a glob of its own. */
+static bool are_constant(struct rt_sio_compile *c, const struct rt_node *node,
+                         const struct rt_sio_names *names)
+{
+    struct rt_str text;
+    for (size_t i = 0; i < names->count; i++) {
+        if (rt_sio_template_constant(names->items[i], &text) && text.len && text.ptr[0] == '/')
+            continue;
+        rt_conf_error(c->errors, &node->mark,
+                      "`namespaces` are globs that are written out and begin with /");
+        return false;
+    }
+    return true;
+}
+
+/* Where a publish goes: exactly one of these keys. */
 static bool compile_targets(struct rt_sio_compile *c, const struct rt_node *map,
                             struct rt_sio_publish *p)
 {
-    static const char *const keys[] = {"channel", "room", "rooms"};
+    static const struct {
+        const char *name;
+        enum rt_sio_target to;
+    } keys[] = {{"channel", RT_SIO_TO_CHANNELS},
+                {"room", RT_SIO_TO_ROOMS},
+                {"rooms", RT_SIO_TO_ROOMS},
+                {"namespaces", RT_SIO_TO_NAMESPACES}};
     const struct rt_node *names = NULL;
     size_t key = 0, count = 0;
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        const struct rt_node *node = rt_node_get(map, keys[i]);
+        const struct rt_node *node = rt_node_get(map, keys[i].name);
         if (!node)
             continue;
         names = node;
         key = i;
         count++;
     }
-    p->rooms = key > 0;
+    p->to = keys[key].to;
     if (count == 1)
-        return compile_names(c, names, keys[key], &p->targets);
+        return compile_names(c, names, keys[key].name, &p->targets) &&
+               (p->to != RT_SIO_TO_NAMESPACES || are_constant(c, names, &p->targets));
     rt_conf_error(c->errors, &map->mark,
                   "`publish` wants one of `channel`, `room` and `rooms` (of the socket's "
-                  "namespace)");
+                  "namespace), `namespaces`");
     return false;
 }
 
 static bool compile_publish(struct rt_sio_compile *c, const struct rt_node *node,
                             struct rt_sio_publish *p)
 {
-    static const char *const keys[] = {"channel", "room",          "rooms", "event",    "data",
-                                       "args",    "except_sender", "key",   "volatile", NULL};
+    static const char *const keys[] = {"channel", "room",     "rooms", "namespaces",
+                                       "event",   "data",     "args",  "except_sender",
+                                       "key",     "volatile", NULL};
     if (!rt_sio_check_keys(c, node, "`publish`", keys))
         return false;
     bool good = compile_targets(c, node, p);

@@ -52,9 +52,15 @@ struct rt_sio_leave {
     bool all;
 };
 
+enum rt_sio_target {
+    RT_SIO_TO_CHANNELS,
+    RT_SIO_TO_ROOMS,      /* of the socket's namespace: who is in several gets it once */
+    RT_SIO_TO_NAMESPACES, /* constant globs: those that have sockets here */
+};
+
 struct rt_sio_publish {
     struct rt_sio_names targets;
-    bool rooms; /* of the socket's namespace: who is in several gets it once; else channels */
+    enum rt_sio_target to;
     bool except_sender;
     bool is_volatile;
     const struct rt_sio_template *event; /* NULL: the incoming event's name */

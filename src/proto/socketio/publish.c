@@ -138,7 +138,7 @@ static int each_channel(struct rt_sio_run *run, struct rt_str name, void *arg)
     return publish_to(run, job, name);
 }
 
-/* ---- rooms: all at once, as one message ---- */
+/* ---- lists that are known before anything is published ---- */
 
 /* The channel at `*pos` of the list, which moves on; none at its end. */
 static struct rt_str next_target(const struct rt_buf *list, size_t *pos)
@@ -150,6 +150,13 @@ static struct rt_str next_target(const struct rt_buf *list, size_t *pos)
     struct rt_str name = rt_str_of(list->data + *pos + sizeof(len), len);
     *pos += sizeof(len) + len;
     return name;
+}
+
+static void add_target(struct rt_buf *list, struct rt_str channel)
+{
+    uint32_t len = (uint32_t)channel.len;
+    rt_buf_add(list, &len, sizeof(len));
+    rt_buf_add_str(list, channel);
 }
 
 static bool is_target(const struct rt_buf *list, struct rt_str channel)
@@ -180,9 +187,7 @@ static int each_room(struct rt_sio_run *run, struct rt_str name, void *arg)
         rt_sio_run_failed(run, RT_PUBLISH_REFUSED, "more than 256 rooms");
         return RT_ERANGE;
     }
-    uint32_t len = (uint32_t)channel.len;
-    rt_buf_add(list, &len, sizeof(len));
-    rt_buf_add_str(list, channel);
+    add_target(list, channel);
     job->count++;
     return rt_buf_ok(list) ? 0 : RT_ENOMEM;
 }
@@ -225,6 +230,41 @@ static int publish_to_rooms(struct rt_sio_run *run, struct job *job)
     return 0;
 }
 
+/* Those that have sockets here: others nobody knows of. */
+static int publish_to_namespaces(struct rt_sio_run *run, struct job *job,
+                                 const struct rt_sio_names *globs)
+{
+    struct rt_buf *list = &run->s->buf.targets;
+    const struct rt_sio_nsp *nsp;
+    struct rt_str glob;
+    size_t pos = 0;
+    uint32_t max = run->s->config->limits.channels_per_connection;
+    while ((nsp = rt_map_next(&run->s->namespaces, &pos))) {
+        size_t i = 0;
+        while (i < globs->count && !(rt_sio_template_constant(globs->items[i], &glob) &&
+                                     rt_glob_match(glob, nsp->name)))
+            i++;
+        if (i == globs->count)
+            continue;
+        if (job->count++ == max) {
+            rt_sio_run_failed(run, RT_PUBLISH_REFUSED,
+                              "too many namespaces match (limits.channels_per_connection)");
+            return RT_ERANGE;
+        }
+        add_target(list, nsp->name);
+    }
+    if (!rt_buf_ok(list))
+        return RT_ENOMEM;
+    if (job->message.key.len && job->count > 1) {
+        rt_sio_run_failed(run, RT_PUBLISH_REFUSED, ONE_KEY);
+        return RT_EINVAL;
+    }
+    pos = 0;
+    for (uint32_t i = 0; i < job->count; i++)
+        (void)publish_to(run, job, next_target(list, &pos));
+    return 0;
+}
+
 /* The message of the job, from the arguments evaluated. RT_ENOMEM; RT_ERANGE was told. */
 static int prepare(struct rt_sio_run *run, struct job *job, const struct rt_sio_args *args)
 {
@@ -256,6 +296,22 @@ static int eval_key(struct rt_sio_run *run, const struct rt_sio_template *t, str
     return rt_buf_ok(buf) ? 0 : RT_ENOMEM;
 }
 
+static int publish_all(struct rt_sio_run *run, struct job *job, const struct rt_sio_publish *p)
+{
+    int r = RT_EINVAL;
+    rt_buf_clear(&run->s->buf.targets);
+    switch (p->to) {
+    case RT_SIO_TO_CHANNELS:
+        return rt_sio_run_names(run, &p->targets, each_channel, job);
+    case RT_SIO_TO_ROOMS:
+        r = rt_sio_run_names(run, &p->targets, each_room, job);
+        return r == 0 ? publish_to_rooms(run, job) : r;
+    case RT_SIO_TO_NAMESPACES:
+        r = publish_to_namespaces(run, job, &p->targets);
+    }
+    return r;
+}
+
 void rt_sio_run_publish(struct rt_sio_run *run, const struct rt_sio_publish *p)
 {
     struct job job = {.except_sender = p->except_sender};
@@ -265,11 +321,8 @@ void rt_sio_run_publish(struct rt_sio_run *run, const struct rt_sio_publish *p)
     int r = eval_key(run, p->key, &job.message.key);
     if (r == 0)
         r = prepare(run, &job, &p->args);
-    rt_buf_clear(&run->s->buf.targets);
     if (r == 0)
-        r = rt_sio_run_names(run, &p->targets, p->rooms ? each_room : each_channel, &job);
-    if (r == 0 && p->rooms)
-        r = publish_to_rooms(run, &job);
+        r = publish_all(run, &job, p);
     if (r == RT_ENOMEM)
         rt_sio_run_failed(run, RT_PUBLISH_RETRY, "out of memory");
 }

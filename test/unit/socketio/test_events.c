@@ -219,6 +219,48 @@ static void test_names_of_rooms(void **state)
     rig_deinit(&rig);
 }
 
+/* io.of(/regex/).emit(): all namespaces that there are. */
+static void test_namespaces_by_glob(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig,
+             HEAD "limits: {channels_per_connection: 4}\n"
+                  "socketio:\n"
+                  "  namespaces: ['*']\n"
+                  "  events:\n"
+                  "    - {event: all, do: [{publish: {namespaces: [/a*, /b], event: x, data: $1, "
+                  "except_sender: true}}]}\n"
+                  "    - {event: key, do: [{publish: {namespaces: /a*, event: x, key: k}}]}\n");
+    struct rt_eio_session *a = rig_open(&rig, RT_EIO_WEBSOCKET),
+                          *b = rig_open(&rig, RT_EIO_WEBSOCKET);
+    rig_in(a, "0/a");
+    rig_in(a, "0/a2");
+    rig_in(a, "0/c");
+    rig_in(b, "0/b");
+    rig_in(b, "0/a");
+    expect(&rig, a, "*");
+    expect(&rig, b, "*");
+    rig_in(a, "2/a,1[\"all\",1]");
+    rig_turn(&rig);
+    assert_true(has(a, "3/a,1[{\"ok\":true,") && has(a, "2/a2,[\"x\",1]"));
+    assert_false(has(a, "2/a,[\"x\"") || has(a, "2/c,"));
+    expect(&rig, a, "*");
+    rig_turn(&rig);
+    assert_true(has(b, "2/a,[\"x\",1]\n") && has(b, "2/b,[\"x\",1]\n"));
+    expect(&rig, b, "2/?,[\"x\",1]\n2/?,[\"x\",1]\n");
+    rig_in(a, "2/c,2[\"key\"]");
+    expect(&rig, a, "3/c,2[{\"ok\":false,\"error\":\"refused\",*one channel only\"}]\n");
+    rig_in(b, "0/a3"); /* a, a2, a3 and b: as many as there may be */
+    rig_in(b, "2/a3,3[\"all\"]");
+    expect(&rig, b, "*3/a3,3[{\"ok\":true,*");
+    struct rt_eio_session *c = rig_open(&rig, RT_EIO_WEBSOCKET);
+    rig_in(c, "0/a4");
+    rig_in(c, "2/a4,4[\"all\"]");
+    expect(&rig, c, "0/a4,*3/a4,4[{\"ok\":false,*too many namespaces match*\n");
+    rig_deinit(&rig);
+}
+
 /* The connection goes without a word: the client comes back. */
 static void test_close(void **state)
 {
@@ -831,6 +873,7 @@ int main(void)
         cmocka_unit_test(test_attachments_add_up),
         cmocka_unit_test(test_several_rooms),
         cmocka_unit_test(test_names_of_rooms),
+        cmocka_unit_test(test_namespaces_by_glob),
         cmocka_unit_test(test_close),
         cmocka_unit_test(test_own_id),
         cmocka_unit_test(test_binary_between_clients),

@@ -159,9 +159,11 @@ static void test_actions(void **state)
     assert_int_equal(a[1].leave.rooms.count, 1);
     assert_true(a[2].leave.all);
     assert_int_equal(a[3].publish.targets.count, 2);
-    assert_true(a[3].publish.is_volatile && !a[3].publish.rooms && a[3].publish.event);
+    assert_true(a[3].publish.is_volatile && a[3].publish.to == RT_SIO_TO_CHANNELS &&
+                a[3].publish.event);
     assert_int_equal(a[3].publish.args.kind, RT_SIO_ARGS_LIST);
-    assert_true(a[4].publish.rooms && a[4].publish.except_sender && !a[4].publish.event);
+    assert_true(a[4].publish.to == RT_SIO_TO_ROOMS && a[4].publish.except_sender &&
+                !a[4].publish.event);
     assert_int_equal(a[4].publish.args.count, 2);
     assert_int_equal(a[5].publish.args.kind, RT_SIO_ARGS_INCOMING);
     assert_non_null(a[5].publish.key);
@@ -202,6 +204,9 @@ static void test_errors(void **state)
         {"events: [{do: [{publish: x}]}]", "`publish` is a map"},
         {"events: [{do: [{publish: {data: 1}}]}]", "one of `channel`, `room`"},
         {"events: [{do: [{publish: {channel: a, room: b}}]}]", "one of `channel`, `room`"},
+        {"events: [{do: [{publish: {namespaces: $1}}]}]", "`namespaces` are globs"},
+        {"events: [{do: [{publish: {namespaces: [/a, '/{$1}*']}}]}]", "`namespaces` are globs"},
+        {"events: [{do: [{publish: {namespaces: x*}}]}]", "begin with /"},
         {"events: [{do: [{publish: {channel: a, data: 1, args: []}}]}]", "exclude each other"},
         {"events: [{do: [{publish: {channel: a, args: 5}}]}]", "`args` is a list of values"},
         {"events: [{do: [{publish: {channel: a, volatile: 5}}]}]", "true or false"},
