@@ -397,8 +397,10 @@ static const struct rt_option rows[] = {
         .choices = syncs),
     TOP(SIZE, "storage.max_size", storage.max_size, "2GiB",
         "Size of the database past which publishes are answered `retry`.", RANGE(MIB, 16 * TIB)),
-    TOP(DURATION, "storage.retention", storage.retention, "0",
-        "Age at which stored messages are deleted; 0: never.", RANGE(0, 3650 * DAY)),
+    TOP(DURATION, "storage.retention", storage.retention, "30d",
+        "Age at which stored messages are deleted; 0: never, the file then grows up to "
+        "`storage.max_size`.",
+        RANGE(0, 3650 * DAY)),
     TOP(DURATION, "storage.idempotency_window", storage.idempotency_window, "10m",
         "How long a publish with the same idempotency key is recognised as a repetition.",
         RANGE(0, 30 * DAY)),

@@ -84,7 +84,7 @@ static void test_more_defaults(void **state)
     assert_string_equal(c->storage.path, "");
     assert_int_equal(c->storage.sync, RT_SYNC_FULL);
     assert_int_equal(c->storage.max_size, UINT64_C(2) << 30);
-    assert_int_equal(c->storage.retention, 0);
+    assert_int_equal(c->storage.retention, UINT64_C(30) * 86400000);
     assert_int_equal(c->storage.idempotency_window, 600000);
     assert_int_equal(c->limits.connections, 0);
     assert_int_equal(c->limits.connections_per_ip, 0);
