@@ -51,7 +51,7 @@ struct sqlite_journal {
     void *closed_arg;
 
     struct rt_journal_meter meter;
-    struct rt_metric commit, rows, damaged;
+    struct rt_metric commit, rows, damaged, used, left;
 };
 
 static struct sqlite_journal *sqlite_of(const struct rt_journal *j)
@@ -175,6 +175,8 @@ static void read_notice(struct sqlite_journal *s, const struct rt_sqlite_notice 
     rt_sqlite_status_add(&s->commit, &notice->commit);
     rt_sqlite_status_add(&s->rows, &notice->rows);
     s->damaged.value += notice->damaged;
+    s->used.value = notice->used;
+    s->left.value = notice->left;
     if (!notice->failed || s->broken)
         return;
     s->broken = true;
@@ -331,11 +333,17 @@ static void init_metrics(struct sqlite_journal *s, struct rt_metrics *metrics)
     s->damaged = (struct rt_metric){.name = "storage_damaged_reads_total",
                                     .help = "Reads of history that met damaged messages.",
                                     .type = RT_COUNTER};
-    if (!metrics)
-        return;
-    rt_metrics_register(metrics, &s->commit);
-    rt_metrics_register(metrics, &s->rows);
-    rt_metrics_register(metrics, &s->damaged);
+    s->used = (struct rt_metric){
+        .name = "storage_used_bytes",
+        .help = "What the database holds, without pages that wait to be used again.",
+        .type = RT_GAUGE};
+    s->left = (struct rt_metric){
+        .name = "storage_left_bytes",
+        .help = "What it can still take: up to storage.max_size, or what the disk has.",
+        .type = RT_GAUGE};
+    struct rt_metric *all[] = {&s->commit, &s->rows, &s->damaged, &s->used, &s->left};
+    for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
+        rt_metrics_register(metrics, all[i]);
 }
 
 int rt_journal_sqlite(const struct rt_journal_options *options, struct rt_journal **ret_journal,

@@ -55,6 +55,18 @@ void rt_sqlite_status_health(struct rt_sqlite_status *s, bool healthy, const cha
     s->wake(s->wake_arg);
 }
 
+/* Wakes only for news: an idle broker sleeps. */
+void rt_sqlite_status_room(struct rt_sqlite_status *s, uint64_t used, uint64_t left)
+{
+    pthread_mutex_lock(&s->lock);
+    bool news = s->notice.used != used || s->notice.left != left;
+    s->notice.used = used;
+    s->notice.left = left;
+    pthread_mutex_unlock(&s->lock);
+    if (news)
+        s->wake(s->wake_arg);
+}
+
 void rt_sqlite_status_damaged(struct rt_sqlite_status *s)
 {
     pthread_mutex_lock(&s->lock);

@@ -12,8 +12,9 @@ struct rt_sqlite_notice {
     bool failed;       /* for good */
     bool writer_ended; /* the thread has nothing more to post */
     bool reader_ended;
-    unsigned damaged; /* reads that met damage, since the last take */
-    char text[120];   /* the last error, "" while healthy */
+    uint64_t used, left; /* bytes of the database, see sqlite_room.h */
+    unsigned damaged;    /* reads that met damage, since the last take */
+    char text[120];      /* the last error, "" while healthy */
     struct rt_metric commit,
         rows; /* histograms: seconds of a transaction, its rows; since the last take */
 };
@@ -32,6 +33,7 @@ void rt_sqlite_status_deinit(struct rt_sqlite_status *s);
 void rt_sqlite_status_batch(struct rt_sqlite_status *s, size_t rows, double seconds);
 void rt_sqlite_status_health(struct rt_sqlite_status *s, bool healthy, const char *text);
 void rt_sqlite_status_fail(struct rt_sqlite_status *s, const char *text);
+void rt_sqlite_status_room(struct rt_sqlite_status *s, uint64_t used, uint64_t left);
 void rt_sqlite_status_damaged(struct rt_sqlite_status *s); /* the answer wakes */
 void rt_sqlite_status_writer_ended(struct rt_sqlite_status *s);
 void rt_sqlite_status_reader_ended(struct rt_sqlite_status *s);

@@ -40,6 +40,7 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int frames)
     struct rt_upkeep *u = arg;
     (void)db;
     (void)name;
+    u->appended += (uint64_t)(frames > u->frames ? frames - u->frames : frames);
     u->frames = frames;
     return SQLITE_OK;
 }
@@ -53,7 +54,8 @@ int rt_upkeep_init(struct rt_upkeep *u, sqlite3 *db, struct rt_rows *rows, uint6
     if (retention && retention / 4 < MAX_INTERVAL)
         u->interval = retention / 4 > MIN_INTERVAL ? retention / 4 : MIN_INTERVAL;
     sqlite3_wal_hook(db, on_commit, u);
-    return rt_db_prepare(db, statements, u->statements, RT_UPKEEP_STATEMENTS, err);
+    int code = rt_db_prepare(db, statements, u->statements, RT_UPKEEP_STATEMENTS, err);
+    return code == 0 ? rt_room_init(&u->room, db, err) : code;
 }
 
 void rt_upkeep_deinit(struct rt_upkeep *u)
@@ -62,6 +64,7 @@ void rt_upkeep_deinit(struct rt_upkeep *u)
         return;
     sqlite3_wal_hook(u->db, NULL, NULL);
     rt_db_finalize(u->statements, RT_UPKEEP_STATEMENTS);
+    rt_room_deinit(&u->room);
 }
 
 uint64_t rt_upkeep_wait(const struct rt_upkeep *u, uint64_t now)
@@ -205,6 +208,16 @@ static int judge(struct rt_upkeep *u, int code, bool at_commit)
     return SQLITE_OK;
 }
 
+/* Once: who relied on another default, or set too short a time, is to see why messages go. */
+static void tell_deletion(struct rt_upkeep *u)
+{
+    if (!u->told)
+        rt_log(RT_LOG_INFO, "journal",
+               "messages older than storage.retention are being deleted (0 keeps them)",
+               rt_kv_u64("retention_s", u->retention / 1000));
+    u->told = true;
+}
+
 static int expire(struct rt_upkeep *u, size_t rows)
 {
     struct chunk chunk = {.message = 0};
@@ -218,6 +231,8 @@ static int expire(struct rt_upkeep *u, size_t rows)
     bool at_commit = false;
     if (code == SQLITE_OK && (chunk.message || chunk.key || chunk.channel_to))
         code = apply(u, &chunk, &at_commit);
+    if (code == SQLITE_OK && chunk.message)
+        tell_deletion(u);
     return judge(u, code, at_commit);
 }
 
@@ -245,13 +260,24 @@ static int checkpoint(struct rt_upkeep *u)
     return SQLITE_OK;
 }
 
+static void measure(struct rt_upkeep *u, bool due)
+{
+    bool wrote_much = rt_room_wrote(&u->room, u->appended);
+    u->appended = 0;
+    u->measured = due || wrote_much;
+    if (u->measured)
+        rt_room_measure(&u->room);
+}
+
 int rt_upkeep_run(struct rt_upkeep *u, size_t rows, uint64_t now)
 {
     int code = SQLITE_OK;
-    if (u->backlog || u->due <= now) {
+    bool due = u->due <= now;
+    if (u->backlog || due) {
         code = expire(u, rows);
         u->due = now + u->interval;
     }
+    measure(u, due);
     if (code == SQLITE_OK && u->frames >= u->checkpoint_at)
         code = checkpoint(u);
     return code;

@@ -6,10 +6,13 @@
  * is ever given twice. `purged` is the highest seq that was deleted.
  * The WAL is copied into the database when it has RT_UPKEEP_FRAMES pages, and then written again from its start.
  *
+ * With that it measures how full the file is (sqlite_room.h).
+ *
  * Thread: the writer's. */
 #ifndef RT_JOURNAL_SQLITE_UPKEEP_H
 #define RT_JOURNAL_SQLITE_UPKEEP_H
 
+#include "journal/sqlite_room.h"
 #include "journal/sqlite_rows.h"
 
 #define RT_UPKEEP_FRAMES 4096 /* 16 MiB */
@@ -35,9 +38,13 @@ struct rt_upkeep {
     uint64_t interval;  /* ms between looks for what is old */
     uint64_t due;       /* monotonic ms */
     bool backlog;       /* the last chunk was full: go on at once */
+    bool told;          /* the log says that messages are deleted */
     int64_t swept;      /* channels up to this id were looked at */
-    int frames;         /* in the WAL after the last commit */
-    int checkpoint_at;  /* frames */
+    struct rt_room room;
+    bool measured;     /* the room, since the last rt_upkeep_run() began */
+    uint64_t appended; /* frames written to the WAL that the room does not know of */
+    int frames;        /* in the WAL after the last commit */
+    int checkpoint_at; /* frames */
 };
 
 int rt_upkeep_init(struct rt_upkeep *u, sqlite3 *db, struct rt_rows *rows, uint64_t retention,

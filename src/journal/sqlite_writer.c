@@ -381,6 +381,8 @@ static void upkeep(struct rt_writer *w, size_t rows)
     } else if (w->unhealthy && now >= w->probe_at) {
         probe(w);
     }
+    if (w->upkeep.measured)
+        rt_sqlite_status_room(w->status, w->upkeep.room.used, w->upkeep.room.left);
 }
 
 static int64_t idle_time(const struct rt_writer *w)

@@ -383,6 +383,7 @@ test('retention: what is too old goes, and its absence is a gap', async (t) => {
   await broker.stop(); // so that memory does not hold them
   await broker.restart();
   await until('they are deleted', async () => (await ok(broker, 'history', { channel: 'log:old', since: { offset: 0 }, limit: -1 })).publications.length === 0, 15_000);
+  await until('the log says so', () => broker.log.some((line) => line.includes('messages older than storage.retention are being deleted')));
   const next = await ok(broker, 'publish', { channel: 'log:old', data: 4 });
   assert.equal(next.offset, 4, 'offsets are not given again');
   const result = await ok(broker, 'history', { channel: 'log:old', since: { offset: 1 }, limit: -1 });
@@ -390,6 +391,14 @@ test('retention: what is too old goes, and its absence is a gap', async (t) => {
 });
 
 // ---- limits ----
+
+// The levels that the log warned of before the storage was full, in order.
+async function warnings(broker) {
+  const findFull = () => broker.log.findIndex((line) => line.includes('storage is full'));
+  await until('the log says that the storage is full', () => findFull() >= 0);
+  const full = findFull();
+  return broker.log.slice(0, full).map((line) => /the storage fills: over (\d+) %/.exec(line)?.[1]).filter(Boolean).map(Number);
+}
 
 const RETRY = (response) => response.status === 503 && response.error?.code === 'retry';
 
@@ -406,6 +415,9 @@ test('past storage.max_size a publish is answered `retry`, the rest goes on', as
   assert.ok(RETRY(refused), refused.text);
   assert.equal(refused.headers['retry-after'], '1');
   assert.ok(stored > 10 && stored <= 60, `${stored} stored`);
+  assert.deepEqual(await warnings(broker), [80, 90], 'it was said ahead');
+  const [, left] = /^rtbroker_storage_left_bytes (\d+)/m.exec((await request(broker.port, '/metrics')).text);
+  assert.ok(Number(left) < 200_000, `${left} bytes are left`);
   const answer = await socket.timeout(5000).emitWithAck('store', 'log:full', data);
   assert.deepEqual([answer.ok, answer.error], [false, 'retry']);
   assert.equal((await ok(broker, 'history', { channel: 'log:full' })).offset, stored);
@@ -496,6 +508,8 @@ test('a full disk: `retry`, everything else goes on, and it heals without a rest
     return response.status !== 200 && response;
   });
   assert.ok(RETRY(refused), refused.text);
+  assert.deepEqual(await warnings(broker), [80, 90], 'it was said ahead');
+  assert.ok(broker.log.some((line) => line.includes('the disk: make room there')));
   const socket = await connect(t, broker.url);
   const ws = new WebSocket(`ws://127.0.0.1:${broker.port}/raw/loose:x`);
   defer(t, () => ws.terminate());
