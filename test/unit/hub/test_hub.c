@@ -707,6 +707,62 @@ static void nobody_misses_both_copies(void **state)
     rt_hub_free(hub);
 }
 
+/* Copies in any order, between people who come and go: whoever was in a channel when a copy came has the message, once unless it has left a channel
+ * that had given it. */
+static void copies_against_a_model(void **state)
+{
+    enum { WHO = 5, WHERE = 4, ROUNDS = 3000 };
+    (void)state;
+    struct rt_hub *hub = new_hub(1 << 20);
+    struct listener l[WHO];
+    bool in[WHO][WHERE] = {{false}};
+    unsigned seed = 7;
+#define DRAW(n) ((seed = seed * 1103515245u + 12345u) >> 16) % (n)
+    static const char *const names[WHERE] = {"a", "b", "kept", "d"};
+    for (int who = 0; who < WHO; who++)
+        listen(&l[who], hub, &ONCE);
+    for (uint32_t round = 1; round <= ROUNDS; round++) {
+        bool given[WHO][WHERE] = {{false}}, has[WHO] = {false}, left[WHO] = {false};
+        unsigned order = DRAW(WHERE), copies = 1 + DRAW(WHERE);
+        for (unsigned copy = 0; copy < copies; copy++) {
+            unsigned where = (order + copy * (copies % 2 ? 3 : 1)) % WHERE;
+            for (unsigned moves = DRAW(4); moves > 0; moves--) {
+                unsigned who = DRAW(WHO), room = DRAW(WHERE);
+                if (!in[who][room]) {
+                    join(&l[who], names[room]);
+                } else {
+                    assert_int_equal(rt_hub_unsubscribe(hub, &l[who].sub, rt_str_c(names[room])),
+                                     0);
+                    left[who] |= given[who][room];
+                }
+                in[who][room] = !in[who][room];
+            }
+            struct rt_message m = {
+                .data = RT_STR("m"), .flags = RT_MESSAGE_COPY, .offset = where == 2 ? round : 0};
+            memcpy(m.id, &round, sizeof(round));
+            m.id[15] = (uint8_t)copy;
+            assert_int_equal(rt_hub_publish(hub, rt_str_c(names[where]), &m), 0);
+            for (int who = 0; who < WHO; who++)
+                has[who] |= given[who][where] |= in[who][where];
+            if (DRAW(2))
+                rt_hub_flush(hub);
+            if (DRAW(2))
+                rt_hub_catch_up(hub, &l[DRAW(WHO)].sub);
+        }
+        rt_hub_flush(hub);
+        for (int who = 0; who < WHO; who++) {
+            size_t got = l[who].got.len / 2;
+            if (got < has[who] || (got > has[who] && !left[who]))
+                fail_msg("round %u: %d got %zu, due %d", round, who, got, has[who]);
+            rt_buf_clear(&l[who].got);
+        }
+    }
+#undef DRAW
+    for (int who = 0; who < WHO; who++)
+        forget(&l[who]);
+    rt_hub_free(hub);
+}
+
 /* Whoever publishes to many channels at once cannot make the table grow for ever. */
 static void copies_are_forgotten_when_there_are_too_many(void **state)
 {
@@ -955,6 +1011,7 @@ int main(void)
         cmocka_unit_test(a_stored_message_is_a_whole_copy),
         cmocka_unit_test(who_is_in_several_channels_gets_one_copy),
         cmocka_unit_test(nobody_misses_both_copies),
+        cmocka_unit_test(copies_against_a_model),
         cmocka_unit_test(copies_are_forgotten_when_there_are_too_many),
         cmocka_unit_test(random_traffic_agrees_with_a_model),
 #ifdef RT_TEST
