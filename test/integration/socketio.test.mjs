@@ -123,6 +123,17 @@ for (const [transport, options] of Object.entries(TRANSPORTS)) {
     assert.deepEqual(c.of('said'), []);
   });
 
+  test(`${transport}: the room of the own id can be left`, async (t) => {
+    const [a, b] = await Promise.all([open(t), open(t)]);
+    await ask(a, 'leave', a.id);
+    assert.deepEqual(await ask(a, 'rooms'), []);
+    await ask(b, 'say', a.id, 1);
+    await ask(a, 'join', a.id);
+    await ask(b, 'say', a.id, 2);
+    assert.deepEqual(await ask(a, 'rooms'), [a.id]);
+    assert.deepEqual(await events(a, 'said', 1), [[2]]);
+  });
+
   test(`${transport}: any text is a room`, async (t) => {
     const [a, b] = await Promise.all([open(t), open(t)]);
     const names = ['', '/', '/custom', '#', '/#', `#${transport}`];

@@ -102,7 +102,8 @@ struct rt_sio_socket {
     uint32_t ack_count;
     uint32_t next_ack;
     uint16_t refs;
-    uint8_t state; /* enum rt_sio_state */
+    uint8_t state : 7;   /* enum rt_sio_state */
+    uint8_t left_id : 1; /* the room of its own id */
     char sid[RT_ID_LEN + 1];
 };
 

@@ -104,6 +104,7 @@ bool rt_sio_track_wait(struct rt_sio_track *t, struct rt_sio_socket *socket)
     w->subscriber = subscriber->id;
     w->expires = rt_loop_now(r->s->loop) + r->s->config->socketio.recovery;
     memcpy(w->sid, socket->sid, sizeof(w->sid));
+    w->left_id = socket->left_id;
     if (rt_map_put(&r->sids, w) != 0) {
         rt_free(w);
         return false;
@@ -143,7 +144,7 @@ bool rt_sio_recovery_offline(struct rt_sio_recovery *r, struct rt_str channel, s
     if (r->sids.count == 0 || !rt_sio_split_id(channel, &nsp, &id))
         return false;
     const struct rt_sio_waiting *w = rt_map_get(&r->sids, id);
-    if (!w || !rt_str_eq(nsp, w->nsp->name))
+    if (!w || w->left_id || !rt_str_eq(nsp, w->nsp->name))
         return false;
     struct rt_buf *text = &r->s->buf.text;
     rt_buf_clear(text);

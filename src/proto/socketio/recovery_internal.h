@@ -46,6 +46,7 @@ struct rt_sio_waiting {
     uint64_t subscriber;    /* id */
     size_t size;
     char sid[RT_ID_LEN + 1];
+    bool left_id; /* the room of its own id */
     uint32_t room_count;
     struct rt_sio_waiting_room rooms[];
 };

@@ -149,7 +149,7 @@ struct rt_sio_socket *rt_sio_socket_of_channel(struct rt_socketio *s, struct rt_
     if (!rt_sio_split_id(channel, &nsp, &id))
         return NULL;
     struct rt_sio_socket *socket = rt_map_get(&s->sockets, id);
-    return socket && rt_str_eq(nsp, socket->nsp->name) ? socket : NULL;
+    return socket && !socket->left_id && rt_str_eq(nsp, socket->nsp->name) ? socket : NULL;
 }
 
 /* ---- sending ---- */
@@ -286,8 +286,12 @@ int rt_sio_socket_join(struct rt_sio_socket *socket, struct rt_str room, struct 
 {
     struct rt_socketio *s = rt_sio_socket_endpoint(socket);
     int r = rt_sio_room_check(room, err);
-    if (r != 0 || rt_str_eq(room, rt_sio_socket_sid(socket)))
+    if (r != 0)
         return r;
+    if (rt_str_eq(room, rt_sio_socket_sid(socket))) {
+        socket->left_id = false;
+        return 0;
+    }
     struct rt_str channel = rt_sio_channel_of(socket->nsp, room, &s->buf.channel);
     if (!rt_buf_ok(&s->buf.channel))
         return rt_err_nomem(err);
@@ -311,6 +315,10 @@ void rt_sio_socket_leave(struct rt_sio_socket *socket, struct rt_str room)
     struct rt_socketio *s = rt_sio_socket_endpoint(socket);
     if (!room.ptr)
         return;
+    if (rt_str_eq(room, rt_sio_socket_sid(socket))) {
+        socket->left_id = true;
+        return;
+    }
     struct rt_str channel = rt_sio_channel_of(socket->nsp, room, &s->buf.channel);
     bool own = rt_str_eq(channel, socket->nsp->name);
     if (rt_buf_ok(&s->buf.channel) && !own &&
@@ -333,17 +341,25 @@ void rt_sio_socket_leave_all(struct rt_sio_socket *socket)
     }
 }
 
+static void add_room(struct rt_buf *out, struct rt_str room, bool *first)
+{
+    if (!*first)
+        rt_buf_add_byte(out, ',');
+    *first = false;
+    rt_json_add_string(out, room);
+}
+
 void rt_sio_socket_rooms(struct rt_sio_socket *socket, struct rt_buf *out)
 {
     struct rt_subscriber *subscriber = &socket->client.subscriber;
     rt_buf_add_byte(out, '[');
-    rt_json_add_string(out, rt_sio_socket_sid(socket));
+    bool first = true;
+    if (!socket->left_id)
+        add_room(out, rt_sio_socket_sid(socket), &first);
     for (uint32_t i = 0; i < subscriber->count; i++) {
         struct rt_str room = rt_sio_room_of(socket->nsp, rt_subscriber_channel(subscriber, i));
-        if (!room.ptr)
-            continue;
-        rt_buf_add_byte(out, ',');
-        rt_json_add_string(out, room);
+        if (room.ptr)
+            add_room(out, room, &first);
     }
     rt_buf_add_byte(out, ']');
 }

@@ -27,8 +27,8 @@ static inline struct rt_str rt_sio_socket_sid(const struct rt_sio_socket *socket
 {
     return rt_str_of(socket->sid, RT_ID_LEN);
 }
-/* The socket of this id room: a connected socket's own id is a room that only it is in. NULL: the
- * channel is none. */
+/* The socket of this id room: a connected socket's own id is a room that only it is in, until it
+ * leaves it. NULL: the channel is none. */
 struct rt_sio_socket *rt_sio_socket_of_channel(struct rt_socketio *s, struct rt_str channel);
 
 /* One packet to this socket. */
@@ -56,11 +56,11 @@ int rt_sio_socket_open(struct rt_sio_socket *socket);
 void rt_sio_socket_disconnect(struct rt_sio_socket *socket, bool close);
 
 /* Rooms. Codes and text as rt_broker_subscribe(); being in it already is fine, and so is leaving
- * what it is not in. Its own id stays a room. */
+ * what it is not in. Its own id is one of them; leaving all keeps it. */
 int rt_sio_socket_join(struct rt_sio_socket *socket, struct rt_str room, struct rt_err *err);
 void rt_sio_socket_leave(struct rt_sio_socket *socket, struct rt_str room);
 void rt_sio_socket_leave_all(struct rt_sio_socket *socket);
-/* JSON array of its rooms, its own id first. */
+/* JSON array of its rooms, its own id first, unless it has left that. */
 void rt_sio_socket_rooms(struct rt_sio_socket *socket, struct rt_buf *out);
 /* Any text is the name of a room, the empty one too; RT_EINVAL: there is none (RT_STR_NONE), since
  * what it was to be made of is missing. */

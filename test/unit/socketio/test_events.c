@@ -219,6 +219,40 @@ static void test_names_of_rooms(void **state)
     rig_deinit(&rig);
 }
 
+/* The room of its own id may be left, and joined again. */
+static void test_leaving_the_own_id(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char sid[21], text[96];
+    rig_init(&rig,
+             HEAD "socketio:\n"
+                  "  events:\n"
+                  "    - {event: join, do: [{join: $1}, {emit: {event: rooms, args: $rooms}}]}\n"
+                  "    - {event: leave, do: [{leave: $1}, {emit: {event: rooms, args: $rooms}}]}\n"
+                  "    - {event: say, do: [{publish: {room: $1, event: said}}]}\n"
+                  "    - {event: me, do: [{emit: {event: you}}]}\n");
+    struct rt_eio_session *a = rig_open(&rig, RT_EIO_WEBSOCKET), *b = connected(&rig);
+    join_namespace(&rig, a, "0", sid, NULL);
+    snprintf(text, sizeof(text), "2[\"leave\",\"%s\"]", sid);
+    rig_in(a, text);
+    expect(&rig, a, "2[\"rooms\"]\n");
+    snprintf(text, sizeof(text), "21[\"say\",\"%s\"]", sid);
+    rig_in(b, text);
+    rig_in(a, "2[\"me\"]");
+    expect(&rig, a, "2[\"you\"]\n");
+    expect(&rig, b, "31[{\"ok\":true,*");
+    rig_in(a, "2[\"join\",\"r\"]");
+    expect(&rig, a, "2[\"rooms\",\"r\"]\n");
+    snprintf(text, sizeof(text), "2[\"join\",\"%s\"]", sid);
+    rig_in(a, text);
+    expect(&rig, a, "2[\"rooms\",\"" ID "\",\"r\"]\n");
+    snprintf(text, sizeof(text), "2[\"say\",\"%s\"]", sid);
+    rig_in(b, text);
+    expect(&rig, a, "2[\"said\",\"*\"]\n");
+    rig_deinit(&rig);
+}
+
 /* io.of(/regex/).emit(): all namespaces that there are. */
 static void test_namespaces_by_glob(void **state)
 {
@@ -874,6 +908,7 @@ int main(void)
         cmocka_unit_test(test_several_rooms),
         cmocka_unit_test(test_names_of_rooms),
         cmocka_unit_test(test_namespaces_by_glob),
+        cmocka_unit_test(test_leaving_the_own_id),
         cmocka_unit_test(test_close),
         cmocka_unit_test(test_own_id),
         cmocka_unit_test(test_binary_between_clients),
