@@ -307,7 +307,10 @@ int rt_db_quick_check(sqlite3 *db, struct rt_err *err)
     if (!found)
         ret = open_failed(db, "cannot check it", err);
     else if (strcmp(found, "ok") != 0)
-        ret = rt_err_set(err, RT_EINVAL, "the database is damaged: %s", found);
+        ret = rt_err_set(err, RT_EINVAL,
+                         "the database is damaged (or a -wal lies beside it that belongs to "
+                         "another file, as when a backup is put back without moving it away): %s",
+                         found);
     sqlite3_finalize(statement);
     return ret;
 }

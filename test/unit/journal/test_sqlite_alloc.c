@@ -1,5 +1,6 @@
 /* Out of memory, ours and SQLite's: opening fails whole, an append or a read fails alone, and afterwards everything works. */
 #include "fault_vfs.h"
+#include "journal/sqlite_backup.h"
 #include "journal_test.h"
 
 /* ---- SQLite's allocator ------------------------------------------------------------------------------------- */
@@ -320,12 +321,74 @@ static void test_read(void **state)
     world_deinit(&w);
 }
 
+/* ---- a backup ---------------------------------------------------------------------------------------------- */
+
+/* One try; whether it went well. A copy is whole or not there. */
+static bool try_backup(const struct world *w, const char *to)
+{
+    struct rt_err err = {0};
+    uint64_t bytes = 0;
+    int code = rt_db_backup(w->path, to, &bytes, &err);
+    rt_alloc_fail_at(0, 0);
+    atomic_store(&left, -1);
+    if (code != 0) {
+        assert_true(code == RT_ENOMEM || code == RT_EIO);
+        assert_true(err.text[0] != '\0');
+        assert_false(exists(w->dir, "copy"));
+        return false;
+    }
+    assert_int_equal(sql(to, "SELECT count(*) FROM message"), 3);
+    assert_int_equal(unlink(to), 0);
+    return true;
+}
+
+static unsigned files_of(const char *dir)
+{
+    unsigned count = 0;
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    for (struct dirent *e = readdir(d); e; e = readdir(d))
+        count += e->d_name[0] != '.';
+    closedir(d);
+    return count;
+}
+
+static void test_backup(void **state)
+{
+    (void)state;
+    struct world w;
+    char to[160];
+    world_init(&w);
+    snprintf(to, sizeof(to), "%s/copy", w.dir);
+    open_journal(&w);
+    for (int i = 0; i < 3; i++)
+        store(&w, "a", "x");
+    unsigned files = files_of(w.dir), failures = 0;
+    bool failed = true;
+    for (unsigned long n = 1; failed; n++) {
+        rt_alloc_fail_at(n, 0);
+        failed = !try_backup(&w, to);
+        failures += failed;
+    }
+    assert_true(failures > 0);
+    bool met = true;
+    for (long n = 1; met; n++) {
+        sqlite_fail_at(n);
+        failures += !try_backup(&w, to);
+        met = atomic_load(&hit);
+        assert_int_equal(files_of(w.dir), files);
+    }
+    assert_true(failures > 20);
+    assert_int_equal(store(&w, "a", "x"), 4);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),   cmocka_unit_test(test_open_sqlite),
-        cmocka_unit_test(test_append), cmocka_unit_test(test_append_sqlite),
-        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_backup),        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_open_sqlite),   cmocka_unit_test(test_append),
+        cmocka_unit_test(test_append_sqlite), cmocka_unit_test(test_read),
     };
     return cmocka_run_group_tests(tests, install, NULL);
 }
