@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 
 static const char *const statements[RT_ROWS_STATEMENTS] = {
     [RT_ROWS_FIND_KEY] = "SELECT offset, time FROM recent_key"
@@ -41,7 +42,18 @@ int rt_rows_init(struct rt_rows *rows, sqlite3 *db, const struct rt_epoch *epoch
     rt_buf_init(&rows->attachments);
     if (rt_db_query_int(db, "SELECT value FROM meta WHERE name='floor'", &rows->floor) != SQLITE_OK)
         return rt_err_set(err, RT_EIO, "cannot read the floor of offsets: %s", sqlite3_errmsg(db));
+    int64_t clock =
+        (int64_t)rt_wall_ms(); /* of a file without keys; where it begins does not matter */
+    if (rt_db_query_int(db, "SELECT time FROM recent_key ORDER BY seq DESC LIMIT 1", &clock) !=
+        SQLITE_OK)
+        return rt_err_set(err, RT_EIO, "cannot read the time of keys: %s", sqlite3_errmsg(db));
+    rows->ahead = clock - (int64_t)rt_mono_ms();
     return rt_db_prepare(db, statements, rows->statements, RT_ROWS_STATEMENTS, err);
+}
+
+uint64_t rt_rows_clock(const struct rt_rows *rows)
+{
+    return (uint64_t)((int64_t)rt_mono_ms() + rows->ahead);
 }
 
 static void drop(struct rt_rows *rows, struct channel *c)
@@ -186,9 +198,9 @@ static int find_key(struct rt_rows *rows, struct rt_str channel, const struct rt
     if (code == SQLITE_OK)
         code = sqlite3_step(find);
     if (code == SQLITE_ROW) {
-        uint64_t time = (uint64_t)sqlite3_column_int64(find, 1);
+        uint64_t time = (uint64_t)sqlite3_column_int64(find, 1), now = rt_rows_clock(rows);
         *ret_offset = (uint64_t)sqlite3_column_int64(find, 0);
-        if (m->time > time && m->time - time > rows->window)
+        if (now > time && now - time > rows->window)
             code = SQLITE_DONE;
     }
     sqlite3_reset(find);
@@ -206,7 +218,7 @@ static int set_key(struct rt_rows *rows, struct rt_str channel, const struct rt_
     if (code == SQLITE_OK)
         code = sqlite3_bind_int64(set, 4, offset);
     if (code == SQLITE_OK)
-        code = sqlite3_bind_int64(set, 5, (int64_t)m->time);
+        code = sqlite3_bind_int64(set, 5, (int64_t)rt_rows_clock(rows));
     return code == SQLITE_OK ? rt_db_run(set) : code;
 }
 
@@ -379,8 +391,6 @@ int rt_rows_add(struct rt_rows *rows, struct rt_append *append, bool guarded)
     rows->seq++;
     if (rt_list_empty(&c->changed))
         rt_list_push(&rows->changed, &c->changed);
-    if (m->time > rows->latest)
-        rows->latest = m->time;
     answer(rows, append, (uint64_t)c->top, false);
     return SQLITE_OK;
 }

@@ -2,7 +2,8 @@
  *
  * The top of each channel in use is cached (at most RT_ROWS_CHANNELS channels, the least recently used one goes) and written once a
  * transaction, which may not use more channels than that. After a rollback the cache is forgotten, since it is ahead of the database.
- * Expiry of a key is measured in the time of messages, not of the machine: a second message with the key within the window is a duplicate.
+ * The window of keys is measured by a clock of the file (rt_rows_clock): monotonic time while a process has it open, and no step between two. A clock that is set moves nothing;
+ * the time during which nobody runs does not count.
  *
  * Thread: the writer's. Codes are SQLite's; SQLITE_NOMEM also for allocations of our own. */
 #ifndef RT_JOURNAL_SQLITE_ROWS_H
@@ -30,7 +31,7 @@ struct rt_rows {
     const struct rt_epoch *epoch;
     int64_t seq;     /* of the next message */
     uint64_t window; /* ms, 0: keys are ignored */
-    uint64_t latest; /* highest time of a message seen by this process */
+    int64_t ahead;   /* of the monotonic clock, the clock of keys, ms */
     int64_t floor;   /* top of a new channel: not below what a purged one had */
     struct rt_map channels;
     struct rt_list recent;     /* channels, least recently used first */
@@ -42,6 +43,8 @@ struct rt_rows {
 int rt_rows_init(struct rt_rows *rows, sqlite3 *db, const struct rt_epoch *epoch, uint64_t window,
                  struct rt_err *err);
 void rt_rows_deinit(struct rt_rows *rows);
+/* ms, of the clock that recent_key.time is measured by. */
+uint64_t rt_rows_clock(const struct rt_rows *rows);
 
 /* Stores one message: status RT_OK, duplicate and position are filled, to count once the transaction is committed. On a failure nothing is
  * filled; with `guarded` (a savepoint) nothing of the message is left in the transaction either, otherwise it must be rolled back. */

@@ -8,8 +8,10 @@
 #define SWEEP        1000 /* channels looked at in one go */
 #define MIN_INTERVAL 50u
 #define MAX_INTERVAL 10000u
-#define RETRY_FRAMES 1024  /* when a checkpoint could not finish */
-#define ALARM_FRAMES 65536 /* 256 MiB */
+#define STRAY        3600000u /* ms ahead of which a time tells nothing */
+#define KEEP_CLOCK   600000u  /* ms that it has moved */
+#define RETRY_FRAMES 1024     /* when a checkpoint could not finish */
+#define ALARM_FRAMES 65536    /* 256 MiB */
 
 #define EMPTY " NOT EXISTS (SELECT 1 FROM message WHERE channel_id=channel.id)"
 
@@ -24,6 +26,7 @@ static const char *const statements[RT_UPKEEP_STATEMENTS] = {
     [RT_UPKEEP_EMPTY_TOP] = "SELECT max(top) FROM channel WHERE id>?1 AND id<=?2 AND" EMPTY,
     [RT_UPKEEP_DELETE_CHANNELS] = "DELETE FROM channel WHERE id>?1 AND id<=?2 AND" EMPTY,
     [RT_UPKEEP_SET_FLOOR] = "INSERT OR REPLACE INTO meta(name, value) VALUES('floor', ?1)",
+    [RT_UPKEEP_SET_CLOCK] = "INSERT OR REPLACE INTO meta(name, value) VALUES('clock', ?1)",
 };
 
 /* What a chunk takes away. */
@@ -32,8 +35,37 @@ struct chunk {
     int64_t key;
     int64_t channel_from, channel_to; /* those that are empty in (from, to], 0 none */
     int64_t floor;
-    bool full; /* there may be more */
+    int64_t clock; /* to be kept, 0 not now */
+    bool full;     /* there may be more */
 };
+
+/* ---- the clock of retention -------------------------------------------------------------------------------- */
+
+static void move_clock(struct rt_upkeep *u, uint64_t now)
+{
+    uint64_t wall = rt_wall_ms(), clock = u->clock + 2 * (now - u->clock_at);
+    u->clock = clock < wall ? clock : wall;
+    u->clock_at = now;
+}
+
+static int read_clock(struct rt_upkeep *u)
+{
+    int64_t clock = 0;
+    int code = rt_db_query_int(u->db, "SELECT value FROM meta WHERE name='clock'", &clock);
+    u->saved = clock > 0 ? (uint64_t)clock : 0;
+    u->clock = u->saved ? u->saved : rt_wall_ms();
+    u->clock_at = rt_mono_ms();
+    return code;
+}
+
+/* Now and then is enough: what a restart loses is made up for. */
+static int64_t clock_to_keep(const struct rt_upkeep *u)
+{
+    bool due = u->clock >= u->saved + KEEP_CLOCK || u->clock + KEEP_CLOCK <= u->saved;
+    return u->retention && due ? (int64_t)u->clock : 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------- */
 
 static int on_commit(void *arg, sqlite3 *db, const char *name, int frames)
 {
@@ -53,6 +85,9 @@ int rt_upkeep_init(struct rt_upkeep *u, sqlite3 *db, struct rt_rows *rows, uint6
     u->interval = MAX_INTERVAL;
     if (retention && retention / 4 < MAX_INTERVAL)
         u->interval = retention / 4 > MIN_INTERVAL ? retention / 4 : MIN_INTERVAL;
+    if (read_clock(u) != SQLITE_OK)
+        return rt_err_set(err, RT_EIO, "cannot read the clock of the retention: %s",
+                          sqlite3_errmsg(db));
     sqlite3_wal_hook(db, on_commit, u);
     int code = rt_db_prepare(db, statements, u->statements, RT_UPKEEP_STATEMENTS, err);
     return code == 0 ? rt_room_init(&u->room, db, err) : code;
@@ -76,17 +111,19 @@ uint64_t rt_upkeep_wait(const struct rt_upkeep *u, uint64_t now)
 
 /* ---- what is old ------------------------------------------------------------------------------------------- */
 
-/* The last of the oldest rows that are all from before `cutoff`; `*ret_full`: as many as were asked for. */
-static int find_old(sqlite3_stmt *oldest, int64_t limit, int64_t cutoff, int64_t *ret_last,
+/* The last of the oldest rows that are all from before `cutoff`, or from a clock that was ahead of `horizon`; `*ret_full`: as many as were asked for. */
+static int find_old(sqlite3_stmt *oldest, int64_t limit, const int64_t bounds[2], int64_t *ret_last,
                     bool *ret_full)
 {
     int64_t found = 0;
     int code = sqlite3_bind_int64(oldest, 1, limit);
     while (code == SQLITE_OK || code == SQLITE_ROW) {
         code = sqlite3_step(oldest);
-        if (code != SQLITE_ROW || sqlite3_column_int64(oldest, 1) >= cutoff)
+        int64_t time = code == SQLITE_ROW ? sqlite3_column_int64(oldest, 1) : 0;
+        if (code != SQLITE_ROW || (time >= bounds[0] && time <= bounds[1]))
             break;
-        *ret_last = sqlite3_column_int64(oldest, 0);
+        if (time < bounds[0])
+            *ret_last = sqlite3_column_int64(oldest, 0);
         found++;
     }
     sqlite3_reset(oldest);
@@ -97,20 +134,20 @@ static int find_old(sqlite3_stmt *oldest, int64_t limit, int64_t cutoff, int64_t
 
 static int find_messages(struct rt_upkeep *u, int64_t limit, struct chunk *chunk)
 {
-    uint64_t now = rt_wall_ms();
-    if (u->retention == 0 || now <= u->retention)
+    if (u->retention == 0 || u->clock <= u->retention)
         return SQLITE_OK;
-    return find_old(u->statements[RT_UPKEEP_OLD_MESSAGES], limit, (int64_t)(now - u->retention),
-                    &chunk->message, &chunk->full);
+    const int64_t bounds[] = {(int64_t)(u->clock - u->retention), (int64_t)(u->clock + STRAY)};
+    return find_old(u->statements[RT_UPKEEP_OLD_MESSAGES], limit, bounds, &chunk->message,
+                    &chunk->full);
 }
 
 static int find_keys(struct rt_upkeep *u, int64_t limit, struct chunk *chunk)
 {
-    uint64_t window = u->rows->window;
-    if (window && u->rows->latest <= window)
+    uint64_t window = u->rows->window, now = rt_rows_clock(u->rows);
+    const int64_t bounds[] = {window ? (int64_t)(now - window) : INT64_MAX, INT64_MAX};
+    if (window > now)
         return SQLITE_OK;
-    int64_t cutoff = window ? (int64_t)(u->rows->latest - window) : INT64_MAX;
-    return find_old(u->statements[RT_UPKEEP_OLD_KEYS], limit, cutoff, &chunk->key, &chunk->full);
+    return find_old(u->statements[RT_UPKEEP_OLD_KEYS], limit, bounds, &chunk->key, &chunk->full);
 }
 
 static int bind_two(sqlite3_stmt *statement, int64_t first, int64_t second)
@@ -183,6 +220,8 @@ static int apply(struct rt_upkeep *u, const struct chunk *chunk, bool *ret_at_co
         code = run_with(u->statements[RT_UPKEEP_SET_PURGED], chunk->message);
     if (code == SQLITE_OK)
         code = run_with(u->statements[RT_UPKEEP_DELETE_KEYS], chunk->key);
+    if (code == SQLITE_OK)
+        code = run_with(u->statements[RT_UPKEEP_SET_CLOCK], chunk->clock);
     *ret_at_commit = code == SQLITE_OK;
     if (code == SQLITE_OK)
         code = rt_db_exec(u->db, "COMMIT");
@@ -220,7 +259,7 @@ static void tell_deletion(struct rt_upkeep *u)
 
 static int expire(struct rt_upkeep *u, size_t rows)
 {
-    struct chunk chunk = {.message = 0};
+    struct chunk chunk = {.clock = clock_to_keep(u)};
     size_t limit = rows * 2 < MIN_CHUNK ? MIN_CHUNK : rows * 2 > MAX_CHUNK ? MAX_CHUNK : rows * 2;
     int code = find_messages(u, (int64_t)limit, &chunk);
     if (code == SQLITE_OK)
@@ -229,10 +268,12 @@ static int expire(struct rt_upkeep *u, size_t rows)
         code = find_channels(u, &chunk);
     u->backlog = chunk.full;
     bool at_commit = false;
-    if (code == SQLITE_OK && (chunk.message || chunk.key || chunk.channel_to))
+    if (code == SQLITE_OK && (chunk.message || chunk.key || chunk.channel_to || chunk.clock))
         code = apply(u, &chunk, &at_commit);
     if (code == SQLITE_OK && chunk.message)
         tell_deletion(u);
+    if (code == SQLITE_OK && chunk.clock)
+        u->saved = (uint64_t)chunk.clock;
     return judge(u, code, at_commit);
 }
 
@@ -274,6 +315,7 @@ int rt_upkeep_run(struct rt_upkeep *u, size_t rows, uint64_t now)
     int code = SQLITE_OK;
     bool due = u->due <= now;
     if (u->backlog || due) {
+        move_clock(u, now);
         code = expire(u, rows);
         u->due = now + u->interval;
     }

@@ -4,6 +4,9 @@
  * channel has no hole. Their pages are used again, the file does not shrink. Channels without messages go too (only with a
  * retention): their names are chosen by peers. The highest top of those that went is kept as `floor`, and new channels count on from there, so that no offset
  * is ever given twice. `purged` is the highest seq that was deleted.
+ * Retention has a clock of its own: it never goes before the machine's, and catches up with it at twice its speed. So a clock that was set ahead by an hour for a minute deletes what is
+ * a minute too young, not an hour; one that is set back deletes less. It is kept in the file, so that a restart is no step either. A message from more than an hour ahead of it says
+ * nothing about its age, and goes with the first one behind it that is old.
  * The WAL is copied into the database when it has RT_UPKEEP_FRAMES pages, and then written again from its start.
  *
  * With that it measures how full the file is (sqlite_room.h).
@@ -27,6 +30,7 @@ enum {
     RT_UPKEEP_EMPTY_TOP,
     RT_UPKEEP_DELETE_CHANNELS,
     RT_UPKEEP_SET_FLOOR,
+    RT_UPKEEP_SET_CLOCK,
     RT_UPKEEP_STATEMENTS,
 };
 
@@ -35,6 +39,9 @@ struct rt_upkeep {
     sqlite3_stmt *statements[RT_UPKEEP_STATEMENTS];
     struct rt_rows *rows;
     uint64_t retention; /* ms, 0: for ever */
+    uint64_t clock;     /* wall ms, as retention sees it */
+    uint64_t clock_at;  /* monotonic ms when it was set */
+    uint64_t saved;     /* the clock in the file; 0 none */
     uint64_t interval;  /* ms between looks for what is old */
     uint64_t due;       /* monotonic ms */
     bool backlog;       /* the last chunk was full: go on at once */

@@ -15,6 +15,9 @@
 #define ANSWER_MS    130000u
 #define LOCK_MS      2000u
 #define DAYS_A_ROUND 200 /* of rows in the default partition */
+#define CLOCK_SLACK \
+    3600000u /* ms by which clocks may be wrong before retention takes what it should not */
+#define APART_MS 5000u
 
 /* ---- statements ---------------------------------------------------------------------------------------------- */
 
@@ -205,8 +208,8 @@ static int run_locked(struct round *r, uint64_t now, uint64_t retention,
 {
     int64_t today = (int64_t)(now / DAY_MS);
     bool forever = retention == 0 || retention >= now;
-    int64_t first_kept =
-        forever ? today - RT_STORE_UPKEEP_PAST : (int64_t)((now - retention) / DAY_MS);
+    int64_t first_kept = forever ? today - RT_STORE_UPKEEP_PAST
+                                 : ((int64_t)(now - retention) - (int64_t)CLOCK_SLACK) / DAY_MS;
     PGresult *partitions = NULL, *strays = NULL;
     int code = query(r, PARTITIONS, today, &partitions, err);
     if (code == RT_OK)
@@ -262,15 +265,33 @@ struct rt_store_upkeep {
     struct rt_metric made_metric, dropped_metric, failed_metric;
 };
 
+int rt_store_upkeep_now(struct rt_pg *pg, uint64_t *ret_now, struct rt_err *err)
+{
+    PGresult *rows = NULL;
+    int code = rt_pg_exec(pg, "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8", NULL,
+                          ANSWER_MS, &rows, err);
+    uint64_t own = rt_wall_ms(), server = code == RT_OK ? (uint64_t)rt_pg_int(rows, 0, 0) : own;
+    PQclear(rows);
+    if (own > server + APART_MS || server > own + APART_MS)
+        rt_log(RT_LOG_WARN, "store",
+               "the clocks of this node and of PostgreSQL are apart: the earlier one says what the "
+               "retention takes",
+               rt_kv_i64("node_ahead_ms", (int64_t)(own - server)));
+    *ret_now = own < server ? own : server;
+    return code;
+}
+
 /* ms until the next look. */
 static uint64_t look_after(struct rt_store_upkeep *u)
 {
     if (!rt_link_up(&u->connection, NULL, NULL))
         return rt_link_wait(&u->connection) + 1;
-    struct rt_store_upkeep_result result;
+    struct rt_store_upkeep_result result = {0};
     struct rt_err err = {0};
-    int code =
-        rt_store_upkeep_run(u->connection.pg, u->schema, rt_wall_ms(), u->retention, &result, &err);
+    uint64_t now;
+    int code = rt_store_upkeep_now(u->connection.pg, &now, &err);
+    if (code == RT_OK)
+        code = rt_store_upkeep_run(u->connection.pg, u->schema, now, u->retention, &result, &err);
     u->made += result.made;
     u->dropped += result.dropped;
     if (result.made || result.dropped)

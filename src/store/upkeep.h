@@ -4,7 +4,7 @@
  * One node at a time does it, whoever gets the advisory lock; others look again later. Each partition is a transaction of its own that gives up after a short
  * wait for its locks, so that neither the writer nor readers queue behind it for long; what failed is tried again.
  * Rows are moved under an exclusive lock of the whole table: a reader that had planned before would look for them where they are no more.
- * Retention drops days that are wholly older; before that progress.purged and purged.upto rise to the highest offset that goes with them.
+ * Retention drops days that are wholly older, by the earlier one of the node's and the server's clock and an hour besides: a clock that is set ahead takes nothing that should stay. Before that progress.purged and purged.upto rise to the highest offset that goes with them.
  * Rows whose time is more than RT_STORE_UPKEEP_AHEAD days in the future, or RT_STORE_UPKEEP_PAST days in the past while there is no retention, stay in the default partition.
  * Thread: rt_store_upkeep_run() a worker's, with its connection; the rest the loop's. */
 #ifndef RT_STORE_UPKEEP_H
@@ -23,6 +23,8 @@ struct rt_store_upkeep_result {
     uint32_t made, dropped;
 };
 
+/* The earlier one of this node's and the server's clock, ms. */
+int rt_store_upkeep_now(struct rt_pg *pg, uint64_t *ret_now, struct rt_err *err);
 /* One round, as if it were `now` (ms). On a failure what was done before stands, and is in `result`. */
 int rt_store_upkeep_run(struct rt_pg *pg, const char *schema, uint64_t now, uint64_t retention,
                         struct rt_store_upkeep_result *result, struct rt_err *err);
