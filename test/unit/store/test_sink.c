@@ -23,6 +23,9 @@ static void test_rows_are_the_log(void **state)
     open_sink(&w, &s, "n1");
     AWAIT(&w, caught_up(&w));
     expect_rows(&w, 1600);
+    send_raw(&w, 0, "room", 4, "not for its publisher", "rt-except", "1", 1);
+    AWAIT(&w, caught_up(&w));
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message WHERE flags = 4"), 1);
     close_world(&w, &s);
 }
 
