@@ -13,7 +13,7 @@ import WebSocket from 'ws';
 import { call, ok, openStream, wholeLog } from './api.mjs';
 import { BINARY, SANITIZED, configPath, defer, once, startBroker, tempDir, test, until } from './harness.mjs';
 import { connect } from './socketio.mjs';
-import { request } from './wire.mjs';
+import { Ws, binary, request, text } from './wire.mjs';
 
 const PUBLISHES = Number(process.env.RT_PUBLISHES ?? 5000);
 const KILLS = Number(process.env.RT_KILLS ?? 3);
@@ -305,6 +305,24 @@ test('a write-ahead log that is lost takes its positions with it', async (t) => 
   await publishMany(broker, channel, 40, 'after');
   for (const position of lost) await assertGone(broker, channel, position);
   for (const position of kept) await assertGoesOn(broker, channel, position);
+});
+
+test('as many attachments as a configuration can allow come back after a restart', async (t) => {
+  const broker = await start(t, { set: { 'protocols.socketio.max_attachments': '64' } });
+  const parts = [...Array(64).keys()].map((i) => Buffer.from([i, 255]));
+  const places = (n) => JSON.stringify([...Array(n).keys()].map((num) => ({ _placeholder: true, num })));
+  const ws = await Ws.open(broker.port, '/socket.io/?EIO=4&transport=websocket');
+  await ws.nextText();
+  ws.send(text('40'));
+  await ws.nextText();
+  ws.send(text(`4564-1["store","log:parts",${places(64)}]`), ...parts.map((part) => binary(part)));
+  assert.match(await ws.nextText(), /^431\[\{"ok":true,/);
+  ws.send(text(`4565-2["store","log:parts",${places(65)}]`));
+  await ws.nextClose();
+  await broker.stop();
+  await broker.restart();
+  const { publications } = await wholeLog(broker, 'log:parts');
+  assert.deepEqual(publications.map((p) => p.attachments), [parts.map((part) => part.toString('base64'))]);
 });
 
 test('idempotency keys survive a restart, belong to their caller, and expire', async (t) => {
