@@ -4,7 +4,8 @@
  * `result`), with real HTTP status codes and the one JSON error shape of http/server.h. Authentication by `X-API-Key` or `Authorization: apikey KEY`
  * (api.keys); without configured keys only --dev lets requests in.
  * GET /api/stream: a channel as server-sent events.
- * GET /healthz, /readyz (the log and `backends`, each with its state), /metrics. All of these move to http.internal when that is set.
+ * GET /healthz, /readyz (the log and `backends`, each with its state), /metrics. All of these move to http.internal when that is set;
+ * without it metrics, and the details of /readyz, are for peers on this machine alone that no proxy stands in front of.
  * GET / and its files: the demo chat, only in --dev.
  * Thread: the loop. */
 #ifndef RT_ADMIN_ADMIN_H
@@ -34,6 +35,8 @@ struct rt_admin_options {
     struct rt_loop *loop;
     /* Clients connected now, for `info`. */
     size_t (*clients)(void *arg);
+    /* Open descriptors, for the metrics; not counted for each question. NULL: unknown. */
+    size_t (*descriptors)(void *arg);
     /* Serving and not draining. */
     bool (*serving)(void *arg);
     /* Calls `fn` for every other node that is alive, with its name and what its rt_admin_describe() said, as a JSON object. NULL: this node is alone. */

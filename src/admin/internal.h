@@ -36,6 +36,10 @@ void rt_admin_stop_monitor(struct rt_admin *admin);
 /* pages.c: files of the demo page */
 int rt_admin_mount_pages(struct rt_admin *admin, struct rt_err *err);
 
+/* access.c. Does it come over http.internal, or from this machine without a proxy between? */
+bool rt_admin_is_trusted(const struct rt_admin *admin, struct rt_http_request *req);
+/* `what`: "metrics are". */
+void rt_admin_refuse_stranger(struct rt_http_request *req, const char *what);
 /* Has the request a right to the API? Answers and returns false otherwise. */
 bool rt_admin_authorised(struct rt_admin *admin, struct rt_http_request *req);
 /* stream.c: a channel as server-sent events */

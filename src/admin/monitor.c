@@ -5,7 +5,6 @@
 #include "admin/internal.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -99,6 +98,11 @@ static void handle_ready(struct rt_http_request *req, void *arg)
                   serving ? "true" : "false");
     rt_buf_add_str(&body, rt_buf_str(&list));
     rt_buf_add_c(&body, "}}\n");
+    if (!rt_admin_is_trusted(a, req)) {
+        rt_buf_clear(
+            &body); /* what services there are, and their errors, is nobody else's matter */
+        rt_buf_printf(&body, "{\"ready\":%s}\n", ready ? "true" : "false");
+    }
     if (rt_buf_ok(&body) && rt_buf_ok(&list))
         rt_http_respond(req, ready ? 200 : 503, "application/json",
                         RT_STR("Cache-Control: no-store\r\n"), rt_buf_str(&body));
@@ -111,6 +115,10 @@ static void handle_ready(struct rt_http_request *req, void *arg)
 static void handle_metrics(struct rt_http_request *req, void *arg)
 {
     struct rt_admin *a = arg;
+    if (!rt_admin_is_trusted(a, req)) {
+        rt_admin_refuse_stranger(req, "metrics are");
+        return;
+    }
     struct rt_buf body = RT_BUF_INIT;
     rt_metrics_write(a->options.metrics, &body);
     if (rt_buf_ok(&body))
@@ -149,15 +157,8 @@ static double read_cpu(void *arg)
 
 static double read_fds(void *arg)
 {
-    (void)arg;
-    DIR *dir = opendir("/proc/self/fd");
-    if (!dir)
-        return 0;
-    int count = 0;
-    while (readdir(dir))
-        count++;
-    (void)closedir(dir);
-    return count > 3 ? count - 3 : 0; /* ".", ".." and the folder itself */
+    const struct rt_admin *a = arg;
+    return a->options.descriptors ? (double)a->options.descriptors(a->options.arg) : 0;
 }
 
 static double read_max_fds(void *arg)
@@ -207,7 +208,8 @@ static void register_metrics(struct rt_admin *a)
                             .read = read_cpu};
     rt_metrics_register(a->options.metrics, m);
     add_gauge(a, &a->metrics.rss, "process_resident_memory_bytes", "Resident memory.", read_rss);
-    add_gauge(a, &a->metrics.fds, "process_open_fds", "Open descriptors.", read_fds);
+    add_gauge(a, &a->metrics.fds, "process_open_fds", "Open descriptors, counted every 10 s.",
+              read_fds);
     add_gauge(a, &a->metrics.max_fds, "process_max_fds", "Limit of open descriptors.",
               read_max_fds);
     add_api_counter(a, &a->metrics.api_ok, "result=\"ok\"");

@@ -422,6 +422,11 @@ static uint64_t log_identity(void *arg)
     return app->kafka ? rt_journal_kafka_identity(app->kafka) : 0;
 }
 
+static size_t count_descriptors(void *arg)
+{
+    return rt_trimmer_descriptors(((struct rt_app *)arg)->trimmer);
+}
+
 static void each_node(void *arg, void (*fn)(void *fn_arg, struct rt_str name, struct rt_str json),
                       void *fn_arg)
 {
@@ -549,6 +554,7 @@ static int open_protocols(struct rt_app *app, struct rt_err *err)
                                        .loop = app->loop,
                                        .clients = count_clients,
                                        .serving = is_serving,
+                                       .descriptors = count_descriptors,
                                        .each_node = app->cluster ? each_node : NULL,
                                        .backends = backends,
                                        .backend_count = backend_count,

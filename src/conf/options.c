@@ -313,7 +313,7 @@ static const struct rt_option rows[] = {
         "them."),
     TOP(STRING, "http.internal", http.internal, NULL,
         "Address that takes over API, metrics and health; the public ones then refuse these. "
-        "Empty: none."),
+        "Empty: none; metrics are for this machine then."),
     TOP(BOOL, "http.insecure_public", http.insecure_public, "false",
         "Accept a TCP address that others can reach, although this build cannot authenticate "
         "clients: whoever reaches it may do what `channels` and `socketio` allow."),

@@ -14,7 +14,8 @@
  * Metrics: connections, connections_accepted_total,
  * connections_rejected_total{reason="limit"|"per_ip"|"descriptors"|"memory"},
  * connection_closes_total{reason}, slow_consumers_total, bytes_received_total, bytes_sent_total,
- * send_queue_bytes, loop_utilisation, loop_longest_turn_seconds.
+ * send_queue_bytes, loop_utilisation, loop_longest_turn_seconds,
+ * loop_turn_seconds.
  * Thread: the loop. */
 #ifndef RT_NET_LISTENER_H
 #define RT_NET_LISTENER_H

@@ -74,6 +74,7 @@ static void on_prepare(uv_prepare_t *prepare)
     uint64_t now = rt_mono_ns();
     if (now - loop->meter.start > loop->longest_turn)
         loop->longest_turn = now - loop->meter.start;
+    rt_metrics_observe(&loop->turns, (double)(now - loop->meter.start) / 1e9);
     rt_meter_end(&loop->meter, now);
 }
 
@@ -143,6 +144,13 @@ int rt_loop_new(struct rt_loop **ret_loop, struct rt_err *err)
     assert(r == 0);
     rt_wheel_init(&loop->wheel, uv_now(&loop->uv));
     rt_meter_init(&loop->meter, rt_mono_ns());
+    static const double bounds[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
+                                    0.01,   0.025,   0.05,   0.1,   0.5,    2};
+    loop->turns = (struct rt_metric){.name = "loop_turn_seconds",
+                                     .help = "Turns of the loop by their length.",
+                                     .type = RT_HISTOGRAM,
+                                     .bounds = bounds,
+                                     .bound_count = sizeof(bounds) / sizeof(bounds[0])};
     *ret_loop = loop;
     return 0;
 }

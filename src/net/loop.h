@@ -82,8 +82,8 @@ int rt_loop_on_signal(struct rt_loop *loop, int signum, void (*fn)(void *arg, in
                       void *arg);
 
 /* Time spent outside of poll in the last second, 0..1, and the longest turn since the last call,
- * in ms. (The metrics of net/listener.h have a longest turn of their own, since the last
- * scrape.) */
+ * in ms. (The metrics of net/listener.h have a longest turn of their own, of the last
+ * minute.) */
 double rt_loop_utilisation(struct rt_loop *loop);
 uint64_t rt_loop_longest_turn(struct rt_loop *loop);
 

@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include "base/bytes.h"
+#include "base/metrics.h"
 #include "net/flush.h"
 #include "net/loop.h"
 #include "net/meter.h"
@@ -32,7 +33,8 @@ struct rt_loop {
 
     struct rt_wheel wheel;
     struct rt_meter meter;
-    uint64_t longest_turn; /* ns, for rt_loop_longest_turn(); the meter's is for the metric */
+    uint64_t longest_turn;  /* ns, for rt_loop_longest_turn(); the meter's is for the metric */
+    struct rt_metric turns; /* histogram of their length, registered by rt_net_new() */
     struct rt_list signals;
 
     struct rt_flush_hook *hooks;

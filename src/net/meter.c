@@ -1,6 +1,7 @@
 #include "net/meter.h"
 
-#define BUCKET_NS UINT64_C(100000000)
+#define BUCKET_NS  UINT64_C(100000000)
+#define LONGEST_NS UINT64_C(5000000000)
 
 void rt_meter_init(struct rt_meter *m, uint64_t now)
 {
@@ -40,13 +41,32 @@ static void add_busy(struct rt_meter *m, uint64_t from, uint64_t to)
     }
 }
 
+static void note_length(struct rt_meter *m, uint64_t length, uint64_t now)
+{
+    uint64_t when = now / LONGEST_NS, i = when % RT_METER_LONGEST;
+    if (m->longest_when[i] != when) {
+        m->longest_when[i] = when;
+        m->longest[i] = 0;
+    }
+    if (length > m->longest[i])
+        m->longest[i] = length;
+}
+
+uint64_t rt_meter_longest(const struct rt_meter *m, uint64_t now)
+{
+    uint64_t when = now / LONGEST_NS, longest = 0;
+    for (int i = 0; i < RT_METER_LONGEST; i++)
+        if (m->longest_when[i] + RT_METER_LONGEST > when && m->longest[i] > longest)
+            longest = m->longest[i];
+    return longest;
+}
+
 void rt_meter_end(struct rt_meter *m, uint64_t now)
 {
     if (!m->running)
         return;
     m->running = false;
-    if (now - m->start > m->longest_turn)
-        m->longest_turn = now - m->start;
+    note_length(m, now - m->start, now);
     add_busy(m, m->start, now);
 }
 

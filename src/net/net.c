@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "net/net_internal.h"
 
@@ -73,10 +74,8 @@ static double read_utilisation(void *arg)
 
 static double read_longest_turn(void *arg)
 {
-    struct rt_net *net = arg;
-    uint64_t ns = net->loop->meter.longest_turn;
-    net->loop->meter.longest_turn = 0;
-    return (double)ns / 1e9;
+    const struct rt_net *net = arg;
+    return (double)rt_meter_longest(&net->loop->meter, rt_mono_ns()) / 1e9;
 }
 
 static struct rt_metric counter(const char *name, const char *labels, const char *help)
@@ -114,7 +113,7 @@ static void fill_metrics(struct rt_net *net)
     m->utilisation = gauge(net, "loop_utilisation", read_utilisation,
                            "Share of the last second that the loop was busy.");
     m->longest_turn = gauge(net, "loop_longest_turn_seconds", read_longest_turn,
-                            "Longest turn of the loop since the last scrape.");
+                            "Longest turn of the loop in the last minute.");
 }
 
 static void register_metrics(struct rt_net *net, struct rt_metrics *metrics)
@@ -124,6 +123,7 @@ static void register_metrics(struct rt_net *net, struct rt_metrics *metrics)
                                   &m->sent,        &m->queued,   &m->utilisation, &m->longest_turn};
     for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
         rt_metrics_register(metrics, single[i]);
+    rt_metrics_register(metrics, &net->loop->turns);
     for (int i = 0; i < RT_REJECT_COUNT; i++)
         rt_metrics_register(metrics, &m->rejected[i]);
     for (int i = 0; i < RT_CLOSE_COUNT; i++)

@@ -1,12 +1,33 @@
 #include "worker/trimmer.h"
 
+#include <dirent.h>
+#include <stdatomic.h>
+
 #include "base/alloc.h"
 #include "worker/queue.h"
 
 struct rt_trimmer {
     struct rt_queue *pause; /* nothing comes; its end ends the thread */
     struct rt_thread *thread;
+    _Atomic size_t descriptors;
 };
+
+static size_t count_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir)
+        return 0;
+    size_t count = 0;
+    while (readdir(dir))
+        count++;
+    (void)closedir(dir);
+    return count > 3 ? count - 3 : 0; /* ".", ".." and the folder itself */
+}
+
+size_t rt_trimmer_descriptors(const struct rt_trimmer *t)
+{
+    return t ? atomic_load(&t->descriptors) : 0;
+}
 
 static void run(void *arg)
 {
@@ -14,7 +35,9 @@ static void run(void *arg)
     struct rt_list none;
     bool again = false;
     rt_list_init(&none);
+    atomic_store(&t->descriptors, count_descriptors());
     while (rt_queue_take(t->pause, &none, RT_TRIM_EVERY_MS)) {
+        atomic_store(&t->descriptors, count_descriptors());
         bool much = rt_alloc_unused() > RT_TRIM_SPARE;
         if (much && again)
             rt_alloc_trim();

@@ -3,6 +3,7 @@
 #ifndef TEST_UNIT_ADMIN_ADMIN_RIG_H
 #define TEST_UNIT_ADMIN_ADMIN_RIG_H
 
+#define PEER_ADDRESS "127.0.0.1"
 #include "unit/engine/wire.h"
 #include "unit/session/fake_journal.h"
 
@@ -39,6 +40,12 @@ static size_t count_clients(void *arg)
 {
     assert_ptr_equal(arg, &t);
     return t.clients;
+}
+
+static size_t count_descriptors(void *arg)
+{
+    assert_ptr_equal(arg, &t);
+    return 42;
 }
 
 static bool is_serving(void *arg)
@@ -100,6 +107,7 @@ static int start(void)
                                        .loop = &w.loop,
                                        .clients = count_clients,
                                        .serving = is_serving,
+                                       .descriptors = count_descriptors,
                                        .each_node = t.alone ? NULL : each_node,
                                        .arg = &t,
                                        .backends = backends,

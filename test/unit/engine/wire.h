@@ -207,9 +207,13 @@ static struct peer *new_peer_from(const char *address)
     return p;
 }
 
+#ifndef PEER_ADDRESS
+#define PEER_ADDRESS "192.0.2.1"
+#endif
+
 static struct peer *new_peer(void)
 {
-    return new_peer_from("192.0.2.1");
+    return new_peer_from(PEER_ADDRESS);
 }
 
 /* One request; `lines` end with CR LF each. `body` NULL: no Content-Length. */
