@@ -581,6 +581,8 @@ static int listen_on(struct rt_app *app, const char *address, bool internal, str
     if (status)
         return status;
     app->listeners[app->listener_count++] = listener;
+    if (internal)
+        rt_listener_reserve(listener);
     rt_log(RT_LOG_INFO, "app", internal ? "listening (internal)" : "listening",
            rt_kv_c("address", rt_listener_address(listener)));
     return 0;

@@ -234,6 +234,8 @@ static void on_poll_closed(uv_handle_t *handle)
         net->refused--;
     } else {
         net->open--;
+        if (conn->reserved)
+            net->reserved--;
         rt_net_ip_give(net, conn);
         net->m.closes[conn->reason].value++;
         if (conn->handler && conn->handler->on_closed)
@@ -247,7 +249,7 @@ void rt_conn_close(struct rt_conn *conn, enum rt_close_reason reason)
     if (conn->closing)
         return;
     conn->closing = true;
-    conn->reason = (unsigned char)reason & 15u;
+    conn->reason = (unsigned char)reason & 7u;
     struct rt_net *net = conn->net;
     rt_flush_remove(net->loop, conn);
     rt_list_remove(&conn->link);

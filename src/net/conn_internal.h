@@ -52,9 +52,10 @@ struct rt_conn {
     bool writing : 1;
     bool refused : 1; /* over a cap: unknown to the user, not counted */
     bool outgoing : 1;
+    bool reserved : 1; /* of a reserved listener */
     bool peer_ip6 : 1;
     bool peer_heap : 1;
-    unsigned char reason : 4; /* enum rt_close_reason */
+    unsigned char reason : 3; /* enum rt_close_reason */
     /* Rarely touched. */
     uint64_t id;
     struct rt_list link; /* in net->finishing, when finishing */

@@ -13,6 +13,7 @@
 #define ACCEPTS_PER_TURN 64  /* for one socket: those who are connected want their turn too */
 #define ACCEPT_PAUSE_MS  100 /* when descriptors are out */
 #define MAX_REFUSED      32  /* that are told at leisure; those beyond get the same in one go */
+#define RESERVED         16  /* connections of reserved listeners beyond the cap of all */
 
 struct listen_socket {
     uv_poll_t poll;
@@ -25,6 +26,7 @@ struct rt_listener {
     struct rt_list link;
     void (*accept)(void *arg, struct rt_conn *conn);
     void *arg;
+    bool reserved;            /* see rt_listener_reserve() */
     struct rt_listen_set set; /* owns path and text; the descriptors are those below */
     size_t open;              /* sockets whose handle is not closed */
     struct listen_socket sockets[];
@@ -51,13 +53,12 @@ static void refuse_conn(struct rt_net *net, struct rt_conn *conn)
 }
 
 /* The same in one go, as far as that goes. */
-static void refuse_quickly(struct rt_net *net, int fd)
+static void tell_quickly(struct rt_net *net, int fd)
 {
     (void)recv(fd, net->loop->read_buffer, RT_READ_BUFFER, MSG_DONTWAIT);
     if (net->refusal)
         (void)send(fd, net->refusal->data, net->refusal->len, MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)shutdown(fd, SHUT_WR);
-    close(fd);
 }
 
 static void count_refusal(struct rt_net *net, const struct rt_conn *conn, enum rt_reject why)
@@ -74,19 +75,44 @@ static void refuse(struct rt_net *net, int fd, const struct sockaddr_storage *pe
     if (net->refused < MAX_REFUSED)
         (void)rt_conn_new(net, fd, peer, &conn);
     count_refusal(net, conn, RT_REJECT_CAP);
-    if (conn)
+    if (conn) {
         refuse_conn(net, conn);
-    else
-        refuse_quickly(net, fd);
+        return;
+    }
+    tell_quickly(net, fd);
+    close(fd);
+}
+
+/* Of an address that has its share: a few are told at leisure, none of the others keeps a descriptor. */
+static void refuse_address(struct rt_net *net, struct rt_conn *conn)
+{
+    count_refusal(net, conn, RT_REJECT_PER_IP);
+    if (net->refused < MAX_REFUSED) {
+        refuse_conn(net, conn);
+        return;
+    }
+    conn->refused = true;
+    net->refused++;
+    tell_quickly(net, conn->fd);
+    rt_conn_close(conn, RT_CLOSE_LOCAL);
 }
 
 /* ---- accepting ---- */
+
+static bool is_full(const struct rt_listener *listener)
+{
+    const struct rt_net *net = listener->net;
+    uint32_t beyond = net->reserved < RESERVED ? net->reserved : RESERVED;
+    if (listener->reserved && beyond < RESERVED)
+        return false;
+    return net->open - beyond >= net->max_connections;
+}
 
 static void admit(struct rt_listener *listener, int fd, const struct sockaddr_storage *peer)
 {
     struct rt_net *net = listener->net;
     struct rt_conn *conn;
-    if (net->open >= net->max_connections) {
+    if (is_full(listener)) {
         refuse(net, fd, peer);
         return;
     }
@@ -96,11 +122,12 @@ static void admit(struct rt_listener *listener, int fd, const struct sockaddr_st
         close(fd);
         return;
     }
-    if (!rt_net_ip_take(net, conn)) {
-        count_refusal(net, conn, RT_REJECT_PER_IP);
-        refuse_conn(net, conn);
+    if (!listener->reserved && !rt_net_ip_take(net, conn)) {
+        refuse_address(net, conn);
         return;
     }
+    conn->reserved = listener->reserved;
+    net->reserved += listener->reserved;
     net->open++;
     net->m.accepted.value++;
     listener->accept(listener->arg, conn);
@@ -262,6 +289,11 @@ int rt_net_listen(struct rt_net *net, struct rt_str address,
         *ret_listener = listener;
     }
     return r;
+}
+
+void rt_listener_reserve(struct rt_listener *listener)
+{
+    listener->reserved = true;
 }
 
 const char *rt_listener_address(const struct rt_listener *listener)

@@ -9,7 +9,7 @@
  * descriptors (and if it does, accepting pauses for 100 ms, the clients wait in the backlog, and
  * one log line says so). With `max_per_ip` the same for one address; UNIX sockets have none and
  * are not counted. Refused connections are finished as rt_conn_finish() does, so that the peer
- * sees the refusal; they are not in rt_net_connections() and nothing of the user is called for
+ * sees the refusal (32 at a time, those beyond are told in one go); they are not in rt_net_connections() and nothing of the user is called for
  * them.
  * Metrics: connections, connections_accepted_total,
  * connections_rejected_total{reason="limit"|"per_ip"|"descriptors"|"memory"},
@@ -28,7 +28,7 @@ struct rt_net; /* all listeners and connections of the process */
 struct rt_listener;
 
 struct rt_net_options {
-    uint32_t max_connections;   /* 0, or more than it: descriptor limit (raised) minus 64 */
+    uint32_t max_connections;   /* 0, or more than it: descriptor limit (raised) minus 80 */
     uint32_t max_per_ip;        /* 0: no limit */
     size_t send_queue;          /* default queue limit of a connection */
     struct rt_str refusal;      /* bytes sent to a connection over the cap; constant memory */
@@ -49,6 +49,8 @@ void rt_net_free(struct rt_net *net);
 int rt_net_listen(struct rt_net *net, struct rt_str address,
                   void (*accept)(void *arg, struct rt_conn *conn), void *arg,
                   struct rt_listener **ret_listener, struct rt_err *err);
+/* For those who look after the process: 16 of its connections are beyond the cap of all (descriptors are kept for them), and none counts for an address. */
+void rt_listener_reserve(struct rt_listener *listener);
 /* "127.0.0.1:41873", "unix:/path": what it really listens on. */
 const char *rt_listener_address(const struct rt_listener *listener);
 /* Stops accepting on all listeners, removes UNIX socket files (those that are still ours).

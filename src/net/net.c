@@ -8,7 +8,7 @@
 #include "net/net_internal.h"
 
 #define SPARE_DESCRIPTORS \
-    64 /* for files, listeners, backends, and clients that are being refused */
+    80 /* for files, listeners, backends, clients that are being refused, and those of reserved listeners */
 
 /* ---- connections per address ---- */
 
@@ -50,7 +50,7 @@ bool rt_net_ip_take(struct rt_net *net, const struct rt_conn *conn)
 void rt_net_ip_give(struct rt_net *net, const struct rt_conn *conn)
 {
     uint8_t key[16];
-    if (net->max_per_ip == 0 || conn->outgoing || !rt_conn_peer_key(conn, key))
+    if (net->max_per_ip == 0 || conn->outgoing || conn->reserved || !rt_conn_peer_key(conn, key))
         return;
     struct ip_entry *entry = rt_map_get(&net->ips, rt_str_of(key, sizeof(key)));
     assert(entry && entry->count > 0);

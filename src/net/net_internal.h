@@ -33,6 +33,7 @@ struct rt_net {
     size_t send_queue;
     struct rt_bytes *refusal; /* NULL: close without a word */
     uint32_t open;            /* connections, without refused ones */
+    uint32_t reserved;        /* of `open`: those of reserved listeners */
     uint32_t refused;         /* refused ones that are being told */
     uint64_t last_id;
     struct rt_map ips; /* address -> number of connections, when max_per_ip */

@@ -1,5 +1,6 @@
 #include "net_test.h"
 
+#include <dirent.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -92,6 +93,80 @@ static void test_a_crowd_at_the_cap(void **state)
     fixture_stop(&fx);
 }
 
+static size_t open_descriptors(void)
+{
+    size_t count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+/* One address that comes again and again holds few descriptors, so that others get some. */
+static void test_a_crowd_of_one_address(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct rt_net_options options = {.send_queue = 1000, .max_per_ip = 1, .refusal = RT_STR(BUSY)};
+    int fd, crowd[200];
+    fixture_start(&fx, &options, "127.0.0.1:0");
+    serve_one(&fx, &fd, 0);
+    for (int i = 0; i < 200; i++)
+        crowd[i] = client_connect(port_of(fx.listener), 0);
+    size_t before = open_descriptors();
+    WAIT_FOR(fx.loop, metric(&fx, "connections_rejected_total", "per_ip") == 200);
+    rt_loop_turn(fx.loop, 0);
+    assert_true(open_descriptors() <= before + 32);
+    for (int i = 0; i < 200; i++) {
+        struct rt_buf got = RT_BUF_INIT;
+        WAIT_FOR(fx.loop, !client_read(crowd[i], &got, NULL));
+        assert_int_equal(got.len, sizeof(BUSY) - 1);
+        rt_buf_deinit(&got);
+        close(crowd[i]);
+    }
+    close(fd);
+    fixture_stop(&fx);
+}
+
+/* Health checks get through when the public has taken all there is. */
+static void test_reserved_listener(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    struct rt_net_options options = {
+        .send_queue = 1000, .max_connections = 2, .max_per_ip = 2, .refusal = RT_STR(BUSY)};
+    int fds[2], inside[17], refused;
+    struct rt_listener *internal;
+    fixture_start(&fx, &options, "127.0.0.1:0");
+    assert_int_equal(
+        rt_net_listen(fx.net, RT_STR("127.0.0.1:0"), accept_served, &fx, &internal, NULL), 0);
+    rt_listener_reserve(internal);
+    for (int i = 0; i < 2; i++)
+        serve_one(&fx, &fds[i], 0);
+    for (int i = 0; i < 16; i++) {
+        inside[i] = client_connect(port_of(internal), 0);
+        WAIT_FOR(fx.loop, fx.count == 3 + (size_t)i);
+    }
+    double before = rejections(&fx);
+    inside[16] = client_connect(port_of(internal), 0); /* beyond the reserve it is as anybody */
+    expect_refusal(&fx, inside[16], before);
+    before = rejections(&fx);
+    refused = client_connect(port_of(fx.listener), 0);
+    expect_refusal(&fx, refused, before);
+    close(inside[0]);
+    WAIT_FOR(fx.loop, fx.served[2].closes == 1);
+    inside[0] = client_connect(port_of(internal), 0);
+    WAIT_FOR(fx.loop, fx.count == 19);
+    for (int i = 0; i < 17; i++)
+        close(inside[i]);
+    for (int i = 0; i < 2; i++)
+        close(fds[i]);
+    close(refused);
+    fixture_stop(&fx);
+}
+
 static void test_cap_per_address(void **state)
 {
     (void)state;
@@ -144,13 +219,13 @@ static void test_cap_per_address(void **state)
     fixture_stop(&fx);
 }
 
-/* In a child with a hard limit of 140 descriptors: 76 connections, and 64 to spare. The clients
+/* In a child with a hard limit of 160 descriptors: 80 connections, and 80 to spare. The clients
  * are the parent's. */
 static void serve_with_few_descriptors(int out)
 {
     struct fixture *fx = calloc(1, sizeof(*fx));
     struct rt_net_options options = {.send_queue = 1000, .refusal = RT_STR(BUSY)};
-    struct rlimit small = {.rlim_cur = 100, .rlim_max = 140};
+    struct rlimit small = {.rlim_cur = 100, .rlim_max = 160};
     if (setrlimit(RLIMIT_NOFILE, &small))
         _exit(1);
     fixture_start(fx, &options, "127.0.0.1:0");
@@ -160,7 +235,7 @@ static void serve_with_few_descriptors(int out)
     uint64_t end = rt_mono_ms() + DEADLINE_MS;
     while (metric(fx, "connections_rejected_total", "limit") < 4 && rt_mono_ms() < end)
         rt_loop_turn(fx->loop, 10);
-    bool good = rt_net_connections(fx->net) == 76 &&
+    bool good = rt_net_connections(fx->net) == 80 &&
                 metric(fx, "connections_rejected_total", "descriptors") == 0;
     WAIT_FOR(fx->loop, rt_net_connections(fx->net) == 0);
     _exit(good ? 0 : 3);
@@ -169,7 +244,7 @@ static void serve_with_few_descriptors(int out)
 static void test_cap_follows_the_descriptor_limit(void **state)
 {
     (void)state;
-    int fds[80], pipe_fds[2], status = 0;
+    int fds[84], pipe_fds[2], status = 0;
     uint16_t port = 0;
     struct rt_buf got = RT_BUF_INIT;
     assert_int_equal(pipe(pipe_fds), 0);
@@ -178,13 +253,13 @@ static void test_cap_follows_the_descriptor_limit(void **state)
         serve_with_few_descriptors(pipe_fds[1]);
     assert_true(pid > 0);
     assert_int_equal(read(pipe_fds[0], &port, sizeof(port)), sizeof(port));
-    for (int i = 0; i < 80; i++)
+    for (int i = 0; i < 84; i++)
         fds[i] = client_connect(port, 0);
     uint64_t end = rt_mono_ms() + DEADLINE_MS;
-    while (client_read(fds[79], &got, NULL) && rt_mono_ms() < end)
+    while (client_read(fds[83], &got, NULL) && rt_mono_ms() < end)
         ;
     assert_int_equal(got.len, sizeof(BUSY) - 1);
-    for (int i = 0; i < 80; i++)
+    for (int i = 0; i < 84; i++)
         close(fds[i]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
@@ -578,6 +653,8 @@ int main(void)
         cmocka_unit_test(test_connection_cap),
         cmocka_unit_test(test_a_crowd_at_the_cap),
         cmocka_unit_test(test_cap_per_address),
+        cmocka_unit_test(test_a_crowd_of_one_address),
+        cmocka_unit_test(test_reserved_listener),
         cmocka_unit_test(test_cap_follows_the_descriptor_limit),
         cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_stop_listening_while_paused),
