@@ -347,6 +347,12 @@ static int read_store(void *arg, struct rt_read *read)
     return rt_store_read(((struct rt_app *)arg)->store, read);
 }
 
+/* Nothing rests on it but the times of messages: it is told, and fails nothing. */
+static bool clock_right(void *arg, const char **ret_text)
+{
+    return rt_cluster_clock_right(((struct rt_app *)arg)->cluster, ret_text);
+}
+
 static bool store_up(void *arg, const char **ret_text)
 {
     return rt_store_healthy(((struct rt_app *)arg)->store, ret_text);
@@ -539,11 +545,14 @@ static int open_protocols(struct rt_app *app, struct rt_err *err)
     if (status)
         return status;
     /* A node without either still serves: Redis is the fast way only, and history reaches back as far as memory. */
-    struct rt_backend backends[2];
+    struct rt_backend backends[3];
     size_t backend_count = 0;
     if (app->cluster)
         backends[backend_count++] =
             (struct rt_backend){.name = "redis", .kind = "redis", .up = redis_up, .arg = app};
+    if (app->cluster)
+        backends[backend_count++] =
+            (struct rt_backend){.name = "clock", .kind = "clock", .up = clock_right, .arg = app};
     if (app->store)
         backends[backend_count++] =
             (struct rt_backend){.name = "postgres", .kind = "postgres", .up = store_up, .arg = app};

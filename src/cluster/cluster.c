@@ -42,7 +42,8 @@ struct rt_cluster {
     struct rt_timer announce;
     uint64_t announced, sequence; /* loop time; of the last envelope */
     uint64_t came_back;           /* loop time at which our first announcement did; 0: not yet */
-    bool closing, yielded, differ;
+    bool closing, yielded, differ, clock_wrong;
+    char clock_text[120];
     char prefix[160];
     struct rt_buf out, name;
     struct rt_metric rejected[REASONS];
@@ -236,9 +237,36 @@ static void name_taken(struct rt_cluster *c)
     c->options.name_taken(c->options.arg, text);
 }
 
+bool rt_cluster_clock_right(struct rt_cluster *c, const char **ret_text)
+{
+    int64_t ahead = rt_members_clock(&c->members);
+    bool right = ahead >= -RT_CLOCK_APART_MS && ahead <= RT_CLOCK_APART_MS;
+    c->clock_text[0] = '\0';
+    if (!right)
+        (void)snprintf(c->clock_text, sizeof(c->clock_text),
+                       "this node's clock is %lld s %s the other nodes': set it (NTP)",
+                       (long long)(ahead < 0 ? -ahead : ahead) / 1000,
+                       ahead < 0 ? "behind" : "ahead of");
+    *ret_text = c->clock_text;
+    return right;
+}
+
+static void compare_clocks(struct rt_cluster *c, const struct rt_parcel *p)
+{
+    const char *text;
+    rt_members_note_clock(&c->members, p, rt_wall_ms());
+    bool wrong = !rt_cluster_clock_right(c, &text);
+    if (wrong && !c->clock_wrong)
+        rt_log(RT_LOG_WARN, "cluster", text);
+    else if (!wrong && c->clock_wrong)
+        rt_log(RT_LOG_INFO, "cluster", "this node's clock is like the other nodes' again");
+    c->clock_wrong = wrong;
+}
+
 static void hear(struct rt_cluster *c, const struct rt_parcel *p)
 {
-    switch (rt_members_hear(&c->members, p, rt_loop_now(c->options.loop))) {
+    enum rt_hearing heard = rt_members_hear(&c->members, p, rt_loop_now(c->options.loop));
+    switch (heard) {
     case RT_HEARD:
         break;
     case RT_HEARD_NEWS:
@@ -254,6 +282,8 @@ static void hear(struct rt_cluster *c, const struct rt_parcel *p)
         reject(c, MALFORMED, "nodes", p->node);
     }
     compare_rules(c);
+    if (heard != RT_HEARD_AGAIN && heard != RT_HEARD_NOTHING)
+        compare_clocks(c, p);
 }
 
 /* Our own announcement has come back. One with a number that we have not come to is not ours: this process was copied while it ran. */

@@ -82,6 +82,8 @@ struct rt_str rt_cluster_node(const struct rt_cluster *c); /* this node's name *
 /* Calls `fn` for every other node that is alive, with its name and announcement (JSON object). */
 void rt_cluster_each_node(const struct rt_cluster *c,
                           void (*fn)(void *arg, struct rt_str name, struct rt_str json), void *arg);
+/* Is this node's clock like the others' (RT_CLOCK_APART_MS)? `*ret_text` gets how it is not, or "". For /readyz. */
+bool rt_cluster_clock_right(struct rt_cluster *c, const char **ret_text);
 struct rt_redis *rt_cluster_redis(struct rt_cluster *c);
 void rt_cluster_close(struct rt_cluster *c, void (*closed)(void *arg), void *arg);
 void rt_cluster_free(struct rt_cluster *c);

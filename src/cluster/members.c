@@ -21,10 +21,11 @@ struct member {
     uint64_t challenge; /* what it wants to be repeated */
     uint64_t rules;
     enum state state;
-    bool stranger; /* another log under the same cluster.name */
-    bool replaced; /* another instance has announced itself under its name since */
-    uint64_t top;  /* number of its last envelope that was taken */
-    char *text;    /* name, then JSON */
+    bool stranger;    /* another log under the same cluster.name */
+    bool replaced;    /* another instance has announced itself under its name since */
+    uint64_t top;     /* number of its last envelope that was taken */
+    int64_t ahead[2]; /* its clock, by its last two announcements, ms; INT64_MIN none */
+    char *text;       /* name, then JSON */
     size_t name_len, json_len;
 };
 
@@ -92,6 +93,11 @@ static double count_differing(void *arg)
     return count;
 }
 
+static double read_clock(void *arg)
+{
+    return (double)rt_members_clock(arg) / 1000;
+}
+
 bool rt_members_differ(const struct rt_members *m)
 {
     return count_differing((void *)(uintptr_t)m) > 0;
@@ -132,6 +138,13 @@ void rt_members_register(struct rt_members *m, struct rt_metrics *metrics)
         .help = "Announcements of processes that use one node.name at the same time.",
         .type = RT_COUNTER};
     rt_metrics_register(metrics, &m->count);
+    m->clock = (struct rt_metric){.name = "cluster_clock_ahead_seconds",
+                                  .help = "By how much this node's clock is ahead of the other "
+                                          "nodes' (their median); below 0: behind.",
+                                  .type = RT_GAUGE,
+                                  .read = read_clock,
+                                  .arg = m};
+    rt_metrics_register(metrics, &m->clock);
     rt_metrics_register(metrics, &m->rules_differ);
     rt_metrics_register(metrics, &m->name_conflicts);
 }
@@ -243,6 +256,7 @@ static struct member *add(struct rt_members *m, uint64_t instance)
     if (!n)
         return NULL;
     n->instance = instance;
+    n->ahead[0] = n->ahead[1] = INT64_MIN;
     rt_list_init(&n->link);
     if (rt_map_put(&m->by_instance, n)) {
         rt_free(n);
@@ -378,6 +392,53 @@ enum rt_hearing rt_members_hear(struct rt_members *m, const struct rt_parcel *p,
         prove(m, n, p, &h);
     enum rt_hearing heard = is_proven(n) ? update(m, n, &h) : RT_HEARD;
     return heard == RT_HEARD && news ? RT_HEARD_NEWS : heard;
+}
+
+/* ---- clocks ---- */
+
+static int64_t ahead_of(const struct member *n)
+{
+    return n->ahead[0] > n->ahead[1] ? n->ahead[0] : n->ahead[1];
+}
+
+static bool has_clock(const struct member *n)
+{
+    return is_node(n) && n->ahead[0] != INT64_MIN;
+}
+
+void rt_members_note_clock(struct rt_members *m, const struct rt_parcel *p, uint64_t wall)
+{
+    struct member *n = find(m, p->instance);
+    if (!n || p->message.time == 0)
+        return;
+    n->ahead[1] = n->ahead[0];
+    n->ahead[0] = (int64_t)(p->message.time - wall);
+}
+
+/* How many nodes' clocks are ahead of this one by less than `ms`, or by no more. */
+static void rank(const struct rt_members *m, int64_t ms, unsigned *ret_less, unsigned *ret_most)
+{
+    *ret_less = *ret_most = 0;
+    rt_list_for(node, &m->by_age) {
+        const struct member *n = RT_CONTAINER(node, struct member, link);
+        *ret_less += has_clock(n) && ahead_of(n) < ms;
+        *ret_most += has_clock(n) && ahead_of(n) <= ms;
+    }
+}
+
+int64_t rt_members_clock(const struct rt_members *m)
+{
+    unsigned less, most, count;
+    rank(m, INT64_MAX, &less, &count);
+    rt_list_for(node, &m->by_age) {
+        const struct member *n = RT_CONTAINER(node, struct member, link);
+        if (!has_clock(n))
+            continue;
+        rank(m, ahead_of(n), &less, &most);
+        if (less <= (count - 1) / 2 && (count - 1) / 2 < most)
+            return -ahead_of(n);
+    }
+    return 0;
 }
 
 enum rt_admission rt_members_admit(struct rt_members *m, const struct rt_parcel *p, bool strict)

@@ -33,7 +33,7 @@ struct rt_members {
     struct rt_map by_instance;
     struct rt_list by_age; /* those that are heard; the one that was heard longest ago first */
     struct rt_list gone;   /* likewise */
-    struct rt_metric count, rules_differ, name_conflicts;
+    struct rt_metric count, rules_differ, name_conflicts, clock;
 };
 
 /* `node` stays the caller's. */
@@ -72,5 +72,11 @@ void rt_members_each(const struct rt_members *m,
                      void (*fn)(void *arg, struct rt_str name, struct rt_str json), void *arg);
 /* Is there a node whose rules are others? */
 bool rt_members_differ(const struct rt_members *m);
+/* What the announcement's time says of its sender's clock; `wall`: this node's, ms. */
+void rt_members_note_clock(struct rt_members *m, const struct rt_parcel *parcel, uint64_t wall);
+/* By how many ms this node's clock is ahead of the others' (below 0: behind): the median over them, so that one node that is wrong is told from one that is right among
+ * three. 0 when there are none. What an announcement was under way counts as being behind; of two after one another the quicker one counts. */
+int64_t rt_members_clock(const struct rt_members *m);
+#define RT_CLOCK_APART_MS 5000 /* clocks that are further apart are wrong */
 
 #endif

@@ -73,6 +73,17 @@ static enum rt_hearing tell(struct process *from, struct process *to)
     return heard;
 }
 
+/* Its clock says `time`, that of who hears it `wall`. */
+static void tell_time(struct process *from, struct process *to, uint64_t time, uint64_t wall)
+{
+    struct announcement an;
+    say(from, "{}", &an);
+    an.parcel.message.time = time;
+    (void)rt_members_hear(&to->m, &an.parcel, now);
+    rt_members_note_clock(&to->m, &an.parcel, wall);
+    rt_buf_deinit(&an.hello);
+}
+
 /* As when both announce themselves, and answer what is new. */
 static void meet(struct process *x, struct process *y)
 {
@@ -385,6 +396,35 @@ static void without_memory_it_is_heard_the_next_time(void **state)
     assert_int_equal(set_up(NULL), 0);
 }
 
+/* Among three the one that is wrong says so, and the others do not; of two both do. */
+static void clocks_are_compared(void **state)
+{
+    (void)state;
+    static const uint64_t hour = 3600000, wall = 100000000;
+    assert_int_equal(rt_members_clock(&a.m), 0);
+    meet(&a, &b);
+    tell_time(&b, &a, wall, wall + hour);
+    assert_int_equal(rt_members_clock(&a.m), hour);
+    tell_time(&a, &b, wall + hour, wall);
+    assert_int_equal(rt_members_clock(&b.m), -(int64_t)hour);
+    meet(&b, &c);
+    tell_time(&c, &b, wall + 40, wall);
+    assert_int_equal(rt_members_clock(&b.m), -40);
+    meet(&a, &c);
+    tell_time(&c, &a, wall + 40, wall + hour);
+    assert_int_equal(rt_members_clock(&a.m), hour);
+    /* An announcement that was under way for long is no clock that is behind; two of them are. */
+    tell_time(&c, &b, wall - 9000, wall);
+    assert_int_equal(rt_members_clock(&b.m), -40);
+    tell_time(&c, &b, wall - 9000, wall);
+    assert_int_equal(rt_members_clock(&b.m), 9000);
+    tell_time(&c, &b, 0, wall); /* it does not say */
+    assert_int_equal(rt_members_clock(&b.m), 9000);
+    now += RT_MEMBER_GONE_MS;
+    rt_members_expire(&b.m, now);
+    assert_int_equal(rt_members_clock(&b.m), 0);
+}
+
 int main(void)
 {
 #define with_three(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -401,6 +441,7 @@ int main(void)
         with_three(rules_and_logs_are_compared),
         with_three(rubbish_is_nobody),
         with_three(without_memory_it_is_heard_the_next_time),
+        with_three(clocks_are_compared),
         cmocka_unit_test(heartbeats_are_our_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
