@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cluster/envelope.h"
+#include "cluster/generation.h"
 #include "cluster/members.h"
 
 #define SOON_MS      20u /* between two announcements, at least */
@@ -39,6 +40,7 @@ struct rt_cluster {
     struct rt_redis *redis;
     struct rt_parcel_keys keys;
     struct rt_members members;
+    struct rt_generation generation;
     struct rt_timer announce;
     uint64_t announced, sequence; /* loop time; of the last envelope */
     uint64_t came_back;           /* loop time at which our first announcement did; 0: not yet */
@@ -329,6 +331,21 @@ struct rt_str rt_cluster_unseal(struct rt_cluster *c, struct rt_str key, struct 
     return RT_STR_NONE;
 }
 
+struct rt_str rt_cluster_generation(const struct rt_cluster *c, uint64_t *ret_since)
+{
+    if (ret_since)
+        *ret_since = c->generation.since;
+    return rt_str_c(c->generation.text);
+}
+
+void rt_cluster_on_generation(struct rt_cluster *c, void (*fn)(void *arg), void *arg)
+{
+    c->generation.changed = fn;
+    c->generation.arg = arg;
+    if (fn && c->generation.text[0] != '\0')
+        fn(arg);
+}
+
 /* ---- receiving ---- */
 
 static void receive_mail(struct rt_cluster *c, const struct rt_parcel *p)
@@ -434,6 +451,7 @@ static void on_state(void *arg, bool up)
 {
     struct rt_cluster *c = arg;
     c->came_back = 0;
+    rt_generation_link(&c->generation, up && !c->closing);
     if (up && !c->closing)
         rt_timer_start(c->options.loop, &c->announce, 0, announce);
 }
@@ -501,6 +519,7 @@ int rt_cluster_new(const struct rt_cluster_options *options, struct rt_cluster *
                                      .on_state = on_state,
                                      .arg = c};
     int status = rt_redis_new(&redis, &c->redis, err);
+    rt_generation_init(&c->generation, options->loop, c->redis);
     if (status == 0 &&
         (make_key(options->secret, &c->keys.mac) ||
          make_key(options->second_secret, &c->keys.second) || subscribe_partitions(c)))
@@ -524,6 +543,7 @@ void rt_cluster_close(struct rt_cluster *c, void (*closed)(void *arg), void *arg
 {
     rt_timer_stop(c->options.loop, &c->announce);
     c->closing = true;
+    rt_generation_stop(&c->generation);
     say_goodbye(c);
     rt_redis_close(c->redis, closed, arg);
 }
@@ -533,6 +553,7 @@ void rt_cluster_free(struct rt_cluster *c)
     if (!c)
         return;
     rt_timer_stop(c->options.loop, &c->announce);
+    rt_generation_stop(&c->generation);
     rt_redis_free(c->redis);
     rt_mac_free(c->keys.mac);
     rt_mac_free(c->keys.second);

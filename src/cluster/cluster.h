@@ -74,6 +74,11 @@ void rt_cluster_seal(struct rt_cluster *c, struct rt_str key, struct rt_str text
                      struct rt_buf *out);
 /* The text inside, a slice; none: it was not sealed, or for another key (counted). */
 struct rt_str rt_cluster_unseal(struct rt_cluster *c, struct rt_str key, struct rt_str sealed);
+/* Which Redis this is (cluster/generation.h), a text that changes when what it keeps may have been lost or set back; none: not known now. `*ret_since` (may be NULL): loop
+ * time since when. */
+struct rt_str rt_cluster_generation(const struct rt_cluster *c, uint64_t *ret_since);
+/* `fn` is called when that has changed, also for the first one. NULL: nobody. */
+void rt_cluster_on_generation(struct rt_cluster *c, void (*fn)(void *arg), void *arg);
 #define RT_CLUSTER_ANNOUNCE_MS 3000u /* a living node is heard about as often */
 /* Has this node been in the cluster for so long that an owner of its name would have answered? */
 bool rt_cluster_settled(const struct rt_cluster *c);

@@ -9,7 +9,7 @@ import { TRANSPORTS, connect, events, fence } from './socketio.mjs';
 import { assertRecovered, back, comeBack, goAway, portOf as nodePort, traveller as travel } from './traveller.mjs';
 import { Ws, text } from './wire.mjs';
 
-const holder = shareCluster({ before, after }, { nodes: 3, config: configPath('socketio.yaml'), without: ['nginx', 'postgres'] });
+const holder = shareCluster({ before, after }, { nodes: 3, config: configPath('socketio.yaml'), without: ['nginx', 'postgres'], set: { 'protocols.socketio.ping_interval': '2s' } });
 const ask = (socket, event, ...args) => socket.timeout(10_000).emitWithAck(event, ...args);
 const numbers = (n, from = 0) => [...Array(n).keys()].map((i) => i + from);
 const portOf = (name) => nodePort(holder.cluster, name);
@@ -205,4 +205,90 @@ test('skip_middlewares: false: the rules are asked again, on another node as wel
     assert.deepEqual(socket.of('said').flat(), allowed ? ['missed'] : []);
     socket.disconnect();
   }
+});
+
+// ---- Redis is not what it was ----------------------------------------------------------------------------------------
+
+const NODES = ['n1', 'n2', 'n3'];
+const PATIENCE = 30_000;
+const keyOf = (socket) => `rtb:rtbroker:s:${socket._pid}`;
+const rewritten = () => holder.cluster.metric('n3', 'socketio_sessions_rewritten_total');
+const linked = () => until('all nodes have Redis', async () => (await Promise.all(NODES.map((n) => holder.cluster.ready(n)))).every(({ backends }) => backends.redis.up), PATIENCE);
+
+// A client of n3 in room `name`-1 when Redis makes its snapshot, in `name`-2 only afterwards; then Redis is killed. Until it starts it is away.
+async function setBack(t, name) {
+  const { cluster } = holder;
+  const rooms = [`${name}-1`, `${name}-2`];
+  const socket = await traveller(t, 'n3', '/quiet');
+  await ask(socket, 'join', rooms[0]);
+  await cluster.redis('SAVE');
+  await ask(socket, 'join', rooms[1]);
+  await cluster.act('kill', 'redis');
+  return { socket, rooms };
+}
+
+test('Redis comes back with an older state, and the node is killed later: no room is missing', { timeout: 240_000 }, async (t) => {
+  const { cluster } = holder;
+  const { socket, rooms } = await setBack(t, name('older'));
+  const before = await rewritten();
+  await cluster.act('start', 'redis');
+  await until('n3 has written its sessions again', async () => (await rewritten()) > before, PATIENCE);
+  await linked();
+  const publisher = await connect(t, `${cluster.nodeUrl('n2')}/quiet`);
+  await cluster.act('kill', 'n3'); // before it has seen the client go, and written what it had then
+  socket.proxy.refuse();
+  await until('it is away', () => !socket.connected);
+  for (const room of rooms) await ask(publisher, 'say', room, room);
+  comeBack(socket, cluster, 'n1');
+  await back(socket, 1);
+  assertRecovered(socket);
+  await events(socket, 'said', 2, PATIENCE);
+  assert.deepEqual(socket.of('said').flat().sort(), rooms);
+  await cluster.act('start', 'n3');
+});
+
+test('the node dies before Redis is back with an older state: a new session, not half of the old one', { timeout: 240_000 }, async (t) => {
+  const { cluster } = holder;
+  const { socket } = await setBack(t, name('unknown'));
+  await cluster.act('kill', 'n3');
+  socket.proxy.refuse();
+  await cluster.act('start', 'redis');
+  await until('n1 has Redis', async () => (await cluster.ready('n1')).backends.redis.up, PATIENCE);
+  comeBack(socket, cluster, 'n1');
+  await back(socket, 1);
+  assert.deepEqual(socket.recoveries, [false]);
+  await cluster.act('start', 'n3');
+  await linked();
+});
+
+test('Redis is emptied: sessions that wait come back on any node', async (t) => {
+  const { cluster } = holder;
+  const socket = await traveller(t, 'n3', '/quiet');
+  const room = name('emptied');
+  await ask(socket, 'join', room);
+  await goAway(socket);
+  const before = await rewritten();
+  await cluster.redis('FLUSHALL');
+  await until('n3 has written its sessions again', async () => (await rewritten()) > before, PATIENCE);
+  await ask(await connect(t, `${cluster.nodeUrl('n2')}/quiet`), 'say', room, 1);
+  comeBack(socket, cluster, 'n1');
+  await back(socket, 1);
+  assertRecovered(socket);
+  await events(socket, 'said', 1, PATIENCE);
+});
+
+test('the state of one session is set back: its owner notices with the next heartbeat', async (t) => {
+  const { cluster } = holder;
+  const socket = await traveller(t, 'n3', '/quiet');
+  await ask(socket, 'join', name('single'));
+  const key = keyOf(socket);
+  await cluster.redis('EVAL', "redis.call('SET',KEYS[2],redis.call('DUMP',KEYS[1]))", '2', key, 'copy');
+  const old = await cluster.redis('HGET', key, 'v');
+  await ask(socket, 'join', name('single'));
+  await until('the second room is written', async () => (await cluster.redis('HGET', key, 'v')) !== old, PATIENCE);
+  const state = await cluster.redis('HGET', key, 's');
+  await cluster.redis('EVAL', "redis.call('DEL',KEYS[1]) redis.call('RESTORE',KEYS[1],100000,redis.call('GET',KEYS[2]))", '2', key, 'copy');
+  assert.notEqual(await cluster.redis('HGET', key, 's'), state);
+  await until('it is written again', async () => Number(await cluster.redis('HGET', key, 'v')) > Number(old) + 1, PATIENCE);
+  assert.equal((await cluster.redis('HGET', key, 's')).length, state.length);
 });

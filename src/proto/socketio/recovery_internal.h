@@ -70,11 +70,13 @@ struct rt_sio_track {
     char pid[RT_ID_LEN + 1];
     /* Nodes that share a log; see remote.h. */
     char claim[RT_ID_LEN + 1];
+    uint32_t version;       /* number of its last whole write */
     struct rt_list unsaved; /* in recovery->unsaved while Redis has not all of it */
     struct rt_sio_joined *joined;
     uint32_t joined_count, joined_cap;
     struct rt_bytes *mark_token; /* what the next pong will confirm; NULL: nothing */
     bool moves;                  /* goes, but not away: Redis keeps it */
+    uint32_t claims;             /* how often it was claimed: who has it by a later one has it */
     uint64_t number_stamp;       /* of the last event to it alone */
 };
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "json/scan.h"
 #include "proto/socketio/arguments.h"
 #include "proto/socketio/socket.h"
@@ -11,18 +12,27 @@
 #define SAVES_A_FLUSH 1000
 #define SUBJECT       "\1socketio" /* no channel has such a name */
 
-/* KEYS[1] the session. ARGV: owner, ms, token or "", state or none. */
-static const char SAVE[] = "local o=redis.call('HGET',KEYS[1],'o') "
-                           "if o and o~=ARGV[1] then return 0 end "
-                           "if not o and not ARGV[4] then return -1 end "
-                           "redis.call('HSET',KEYS[1],'o',ARGV[1]) "
-                           "if ARGV[3]~='' then redis.call('HSET',KEYS[1],'a',ARGV[3]) end "
-                           "if ARGV[4] then redis.call('HSET',KEYS[1],'s',ARGV[4]) end "
-                           "redis.call('PEXPIRE',KEYS[1],ARGV[2]) return 1";
-static const char CLAIM[] = "local v=redis.call('HMGET',KEYS[1],'o','s','a') "
+#define CONFIRM_MS \
+    5000u /* for each node to notice that Redis has changed, and to write its sessions */
+
+/* KEYS[1] the session. ARGV: owner, ms, generation, claims, version, token or "", state or none. 1: ours, written; 0: another one's, by a later claim; -1: Redis
+ * has not what we wrote: write it all. */
+static const char SAVE[] =
+    "local h=redis.call('HMGET',KEYS[1],'o','c','v','e') "
+    "local ours=h[1]==ARGV[1] "
+    "if h[1] and not ours and tonumber(h[2] or 0)>=tonumber(ARGV[4]) then return 0 end "
+    "if not ARGV[7] and not (ours and h[3]==ARGV[5] and h[4]==ARGV[3]) then return -1 end "
+    "redis.call('HMSET',KEYS[1],'o',ARGV[1],'c',ARGV[4],'v',ARGV[5],'e',ARGV[3]) "
+    "if ARGV[6]~='' then redis.call('HSET',KEYS[1],'a',ARGV[6]) end "
+    "if ARGV[7] then redis.call('HSET',KEYS[1],'s',ARGV[7]) end "
+    "redis.call('PEXPIRE',KEYS[1],ARGV[2]) return 1";
+/* ARGV: owner, ms, generation. */
+static const char CLAIM[] = "local v=redis.call('HMGET',KEYS[1],'o','s','a','c','e') "
                             "if not v[1] then return {} end "
-                            "redis.call('HSET',KEYS[1],'o',ARGV[1]) "
-                            "redis.call('PEXPIRE',KEYS[1],ARGV[2]) return v";
+                            "if v[5]~=ARGV[3] then return 1 end "
+                            "local c=string.format('%d',tonumber(v[4] or 0)+1) "
+                            "redis.call('HMSET',KEYS[1],'o',ARGV[1],'c',c) "
+                            "redis.call('PEXPIRE',KEYS[1],ARGV[2]) return {v[1],v[2],v[3],c}";
 static const char DROP[] = "if redis.call('HGET',KEYS[1],'o')==ARGV[1] then "
                            "return redis.call('DEL',KEYS[1]) end return 0";
 
@@ -38,6 +48,7 @@ struct script {
     struct rt_sio_recovery *r;
     struct rt_str pid;
     const char *claim, *text;
+    uint32_t claims, version;
     struct rt_str token, state; /* none: not said */
     void (*done)(void *arg, const struct rt_redis_reply *reply);
     void *arg;
@@ -57,20 +68,30 @@ static uint64_t lifetime(const struct rt_sio_recovery *r)
 
 static int run(const struct script *s, struct rt_redis_call **ret_call)
 {
-    char key[RT_ID_LEN + 3] = "s:", ms[24], owner[RT_ID_LEN + 256];
+    char key[RT_ID_LEN + 3] = "s:", ms[24], claims[12], version[12], owner[RT_ID_LEN + 256];
     struct rt_str node = rt_cluster_node(s->r->cluster);
+    struct rt_str generation = rt_cluster_generation(s->r->cluster, NULL);
     if (s->pid.len != RT_ID_LEN)
         return RT_EINVAL;
+    if (generation.len == 0)
+        return RT_EAGAIN; /* the link is up since this moment */
     memcpy(key + 2, s->pid.ptr, RT_ID_LEN);
     int ms_len = snprintf(ms, sizeof(ms), "%llu", (unsigned long long)lifetime(s->r));
     int owner_len = snprintf(owner, sizeof(owner), "%s%.*s", s->claim,
                              (int)(node.len < 200 ? node.len : 200), node.ptr);
-    struct rt_str args[] = {rt_str_of(owner, (size_t)owner_len), rt_str_of(ms, (size_t)ms_len),
-                            s->token.ptr ? s->token : RT_STR(""), s->state};
+    int claims_len = snprintf(claims, sizeof(claims), "%u", s->claims);
+    int version_len = snprintf(version, sizeof(version), "%u", s->version);
+    struct rt_str args[] = {rt_str_of(owner, (size_t)owner_len),
+                            rt_str_of(ms, (size_t)ms_len),
+                            generation,
+                            rt_str_of(claims, (size_t)claims_len),
+                            rt_str_of(version, (size_t)version_len),
+                            s->token.ptr ? s->token : RT_STR(""),
+                            s->state};
     struct rt_redis_eval eval = {.script = s->text,
                                  .key = rt_str_of(key, RT_ID_LEN + 2),
                                  .args = args,
-                                 .arg_count = s->state.ptr ? 4 : 3,
+                                 .arg_count = s->state.ptr ? 7 : 6,
                                  .done = s->done,
                                  .arg = s->arg};
     return rt_redis_eval(redis_of(s->r), &eval, ret_call);
@@ -150,6 +171,8 @@ int rt_sio_remote_save(struct rt_sio_track *t,
     struct script script = {.r = t->r,
                             .pid = rt_str_of(t->pid, RT_ID_LEN),
                             .claim = t->claim,
+                            .claims = t->claims,
+                            .version = ++t->version,
                             .text = SAVE,
                             .state = write_state(t),
                             .done = done,
@@ -173,7 +196,7 @@ static void on_saved(void *arg, const struct rt_redis_reply *reply)
     if (!ours)
         return;
     if (reply->status != 0 || reply->number < 0)
-        rt_sio_remote_changed(t); /* unknown, or Redis has lost it */
+        rt_sio_remote_changed(t); /* unknown, or Redis has lost it, or an older one */
     else if (reply->number == 0)
         rt_sio_track_let_go(t); /* another node has claimed it */
 }
@@ -238,6 +261,8 @@ void rt_sio_remote_pong(struct rt_sio_track *t)
     struct script script = {.r = r,
                             .pid = rt_str_of(t->pid, RT_ID_LEN),
                             .claim = t->claim,
+                            .claims = t->claims,
+                            .version = t->version,
                             .text = SAVE,
                             .token = rt_bytes_str(t->mark_token),
                             .done = on_saved,
@@ -432,13 +457,37 @@ static uint64_t sender_of(void *arg, struct rt_str publisher)
     return w ? w->subscriber : 0;
 }
 
+/* Redis was started again, emptied, or is another one. */
+static void on_generation(void *arg)
+{
+    struct rt_sio_recovery *r = arg;
+    size_t pos = 0;
+    for (struct rt_sio_track *t; (t = rt_map_next(&r->pids, &pos));)
+        rt_sio_remote_changed(t);
+    r->s->metrics.rewritten.value += r->pids.count;
+    if (r->pids.count > 0)
+        rt_log(
+            RT_LOG_INFO, "socketio",
+            "Redis has changed: it was started again or emptied, or is another one; all sessions "
+            "are written again",
+            rt_kv_u64("sessions", r->pids.count));
+}
+
+bool rt_sio_remote_confirmed(const struct rt_sio_recovery *r)
+{
+    uint64_t since, now = rt_loop_now(r->s->loop);
+    return rt_cluster_generation(r->cluster, &since).len > 0 && now - since >= CONFIRM_MS;
+}
+
 int rt_sio_remote_start(struct rt_sio_recovery *r, struct rt_cluster *cluster)
 {
     int status = rt_sio_places_new(rt_broker_journal(r->s->broker), &r->places);
     if (status == 0 && rt_loop_add_flush_hook(r->s->loop, on_flush, r))
         status = RT_ENOMEM;
-    if (status == 0)
+    if (status == 0) {
         r->cluster = cluster;
+        rt_cluster_on_generation(cluster, on_generation, r);
+    }
     return status;
 }
 

@@ -3,9 +3,12 @@
  * A hash `s:<pid>` for each session that may come back, for as long as that: `o` its owner (20
  * characters of a claim, then the node's name), `s` its state (sealed: id, namespace, number of the
  * last event to it alone, channels with the places at which they were joined), `a` the token that
- * it has surely received. Only the owner writes, in scripts that check this; who brings a session
+ * it has surely received, `c` how often it was claimed, `v` how often it was written as a whole, `e` the generation of Redis at that time
+ * (cluster/generation.h). Only the owner writes, in scripts that check this; who brings a session
  * back claims it first, in one step. So of two that come with one token the last one wins, and a
  * node that has lost a session is told so when it next writes, or by mail.
+ * Redis may be emptied, or come back with an older state: each node then writes all of its sessions again, and what was written under another
+ * generation is not brought back before its owner has done so. Whoever writes only the token sees by `v` and `e` whether the rest is what it wrote.
  * Written in the turn in which it changes, before the client gets anything of that turn. While Redis
  * is away sessions stay as they are here, and are written again when it is back; those who come
  * back meanwhile start anew. Only for recovery. Thread: the loop. */
@@ -25,8 +28,8 @@ void rt_sio_remote_pong(struct rt_sio_track *t);
 void rt_sio_remote_drop(struct rt_sio_track *t);   /* will not come back */
 void rt_sio_remote_forget(struct rt_sio_track *t); /* only here: Redis keeps it */
 
-/* Makes a claim id and claims the session for this node. `done` gets 0 items: there is none; else
- * owner, state, token as in the hash. Codes as rt_redis_eval(). */
+/* Makes a claim id and claims the session for this node. `done` gets 0 items: there is none, or with the number 1: its owner has not confirmed it since Redis
+ * has changed, and nothing was claimed; else owner, state, token and number of claims as in the hash. Codes as rt_redis_eval(). */
 int rt_sio_remote_claim(struct rt_sio_recovery *r, struct rt_str pid, const char *claim,
                         void (*done)(void *arg, const struct rt_redis_reply *reply), void *arg,
                         struct rt_redis_call **ret_call);
@@ -34,6 +37,8 @@ int rt_sio_remote_claim(struct rt_sio_recovery *r, struct rt_str pid, const char
 int rt_sio_remote_save(struct rt_sio_track *t,
                        void (*done)(void *arg, const struct rt_redis_reply *reply), void *arg,
                        struct rt_redis_call **ret_call);
+/* Has every owner that lives had the time to confirm its sessions? */
+bool rt_sio_remote_confirmed(const struct rt_sio_recovery *r);
 /* Gives up a claim: the session is gone for good. */
 void rt_sio_remote_give_up(struct rt_sio_recovery *r, struct rt_str pid, const char *claim);
 /* Asks the owner before us to let go. */

@@ -14,6 +14,8 @@
 #define WHOLE_MS  8000u
 #define BEHIND_MS 2000u /* for this node to deliver what the client has seen on another one */
 #define LOOK_MS   10u
+#define CLAIM_MS  100u  /* until a claim is tried again */
+#define NOTICE_MS 2000u /* for this node to see that Redis has changed */
 #define PAGE      1000
 
 /* A channel of the log that has to be read: (from, until]. */
@@ -40,6 +42,8 @@ struct rt_sio_resume {
     struct rt_timer timer;
     uint64_t deadline; /* of all of it */
     uint64_t behind_deadline;
+    uint64_t unconfirmed; /* since when its owner is waited for; 0: it is not */
+    uint32_t claims;      /* how often the session has been claimed, by us the last time */
     struct rt_bytes *auth, *nsp, *state; /* copies; state as Redis had it, sealed */
     struct rt_sio_position position;     /* places points into auth */
     struct rt_buf hold, names, rooms, missed;
@@ -395,6 +399,7 @@ static bool make_socket(struct rt_sio_resume *m, const struct rt_sio_stored *sta
         return false;
     struct rt_sio_track *t = m->socket->track;
     memcpy(t->claim, m->claim, sizeof(t->claim));
+    t->claims = m->claims;
     t->number = (uint32_t)state->number; /* all of them have arrived: has_own_events() */
     if (m->position.has_number && m->position.number > t->number)
         t->number = m->position.number;
@@ -489,6 +494,7 @@ static void bring_over(struct rt_sio_resume *m, const struct rt_redis_reply *rep
 static bool revive(struct rt_sio_resume *m, struct rt_sio_track *t)
 {
     memcpy(t->claim, m->claim, sizeof(t->claim));
+    t->claims = m->claims;
     struct rt_str auth = rt_bytes_str(m->auth);
     struct rt_bytes *missed = NULL;
     struct rt_sio_socket *socket =
@@ -519,13 +525,50 @@ static void end_others(const struct rt_sio_resume *m)
     }
 }
 
+static void on_claimed(void *arg, const struct rt_redis_reply *reply);
+
+static void claim_again(struct rt_timer *timer)
+{
+    struct rt_sio_resume *m = RT_CONTAINER(timer, struct rt_sio_resume, timer);
+    rt_timer_start_at(m->r->s->loop, &m->timer, m->deadline, on_late);
+    if (rt_sio_remote_claim(m->r, pid_of(m), m->claim, on_claimed, m, &m->call) != 0)
+        fail(m);
+}
+
+/* Redis has changed, and has a state that its owner has not confirmed: if that lives, it will. Or the owner knows of the change, and this node is still to
+ * notice. */
+static void await_owner(struct rt_sio_resume *m)
+{
+    uint64_t now = rt_loop_now(m->r->s->loop), next = now + CLAIM_MS;
+    if (m->unconfirmed == 0)
+        m->unconfirmed = now;
+    bool noticed = now - m->unconfirmed >= NOTICE_MS;
+    if ((noticed && rt_sio_remote_confirmed(m->r)) || next >= m->deadline)
+        fail(m);
+    else
+        rt_timer_start_at(m->r->s->loop, &m->timer, next, claim_again);
+}
+
+static bool read_claims(struct rt_sio_resume *m, struct rt_str text)
+{
+    uint64_t claims;
+    if (rt_str_to_u64(text, &claims) || claims > UINT32_MAX)
+        return false;
+    m->claims = (uint32_t)claims;
+    return true;
+}
+
 static void on_claimed(void *arg, const struct rt_redis_reply *reply)
 {
     struct rt_sio_resume *m = arg;
     struct rt_sio_recovery *r = m->r;
     m->call = NULL;
-    if (reply->status != 0 || reply->count < 3 || reply->items[0].len < RT_ID_LEN ||
-        !reply->items[1].ptr) {
+    if (reply->status == 0 && reply->count == 0 && reply->number == 1) {
+        await_owner(m);
+        return;
+    }
+    if (reply->status != 0 || reply->count < 4 || reply->items[0].len < RT_ID_LEN ||
+        !reply->items[1].ptr || !read_claims(m, reply->items[3])) {
         fail(m);
         return;
     }

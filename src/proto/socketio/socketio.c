@@ -83,6 +83,8 @@ static void register_metrics(struct rt_socketio *s, struct rt_metrics *metrics)
                "Sessions without a connection that may come back.");
     m->waiting.type = RT_GAUGE;
     add_metric(metrics, &m->mailed, "socketio_mailed_total", "direction=\"out\"", mailed);
+    add_metric(metrics, &m->rewritten, "socketio_sessions_rewritten_total", NULL,
+               "Sessions written to Redis again since it was started again, emptied or replaced.");
     add_metric(metrics, &m->mailed_in, "socketio_mailed_total", "direction=\"in\"", mailed);
     add_metric(metrics, &m->evicted, "socketio_recoverable_sessions_evicted_total", NULL,
                "Sessions forgotten before their time since there were too many.");

@@ -39,6 +39,7 @@ int rt_sio_track_new(struct rt_sio_recovery *r, struct rt_sio_socket *socket)
     t->acked = t->mark = t->start;
     if (r->cluster)
         rt_random_id(t->claim);
+    t->claims = 1;
     rt_sio_remote_changed(t);
     return 0;
 }

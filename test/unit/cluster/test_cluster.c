@@ -344,7 +344,17 @@ static void nothing_recorded_counts_again(void **state)
     say("rtbroker:p:log:1", last_with("logged"));
     say("rtbroker:n:", last_with("first"));
     until(rejected(b, "mac") == 3);
-    say("rtbroker:c:x", RT_STR("RT2 without a MAC, of any content whatsoever"));
+    struct rt_parcel_keys none = {.mac = NULL};
+    struct rt_parcel forged = {.purpose = RT_FOR_RELAY,
+                               .instance = rt_parcel_instance(last_with("first")),
+                               .sequence = UINT64_MAX,
+                               .cluster = RT_STR("rtbroker"),
+                               .node = RT_STR("a"),
+                               .channel = RT_STR("x")};
+    struct rt_buf bytes = RT_BUF_INIT;
+    rt_parcel_encode(&bytes, &none, RT_STR("c:x"), &forged);
+    say("rtbroker:c:x", rt_buf_str(&bytes));
+    rt_buf_deinit(&bytes);
     until(rejected(b, "mac") == 4);
     /* The process that said it is gone, and whatever it said cannot bring it back: neither to those who knew it nor to one that did not. */
     kill_node(a);
