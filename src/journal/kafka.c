@@ -80,8 +80,8 @@ static void set_text(struct rt_kafka *k, const char *text)
 
 static bool able(const struct rt_kafka *k)
 {
-    return k->ready && k->unnamed == 0 && !k->down && !k->fatal && k->producer && !k->closing &&
-           rt_view_state(&k->view, rt_mono_ms()) == RT_VIEW_CONFIRMED;
+    return k->ready && k->unnamed == 0 && k->stuck == 0 && !k->down && !k->fatal && k->producer &&
+           !k->closing && rt_view_state(&k->view, rt_mono_ms()) == RT_VIEW_CONFIRMED;
 }
 
 static const char reading_text[] = "the log is still being read";
@@ -97,6 +97,7 @@ static bool kafka_healthy(const struct rt_journal *j, const char **ret_text)
     const char *view = k->text[0] || is_able ? NULL : rt_kafka_view_refusal(k);
     *ret_text = k->text[0] || is_able ? k->text
                 : view                ? view
+                : k->stuck > 0        ? rt_kafka_stuck_text(k)
                 : k->ready            ? another_text
                                       : reading_text;
     return is_able;

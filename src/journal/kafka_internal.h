@@ -21,8 +21,11 @@ struct rt_kafka_part {
     uint64_t marker_known;         /* nameless: what the marker says that was read */
     uint64_t marker_at;            /* nameless: loop time of the last try, 0 none is needed */
     struct rt_epoch_name
-        left;          /* its log goes on, or is, for another number of partitions; "" not */
-    uint64_t moved_at; /* when the last marker for another number was handed in, mono ms */
+        left;             /* its log goes on, or is, for another number of partitions; "" not */
+    uint64_t moved_at;    /* when the last marker for another number was handed in, mono ms */
+    bool stuck;           /* behind an open transaction of another program */
+    uint64_t stuck_since; /* the transaction is as old as this, mono ms */
+    uint64_t stuck_at;    /* position of its first record */
     struct rt_dedupe dedupe;
     uint64_t base;    /* the first position that the tail has read of this epoch */
     uint64_t tick_at; /* loop time when the log's clock is to tick */
@@ -51,6 +54,8 @@ struct rt_kafka {
     struct rt_kafka_part *parts;
     struct rt_keys keys; /* of all partitions */
     uint32_t unnamed;    /* of them */
+    uint32_t stuck;      /* of them */
+    char stuck_text[200];
     struct rt_view view;
     struct rt_count *count;
     bool moved;           /* the log has been for another number: names say so */
@@ -88,7 +93,7 @@ struct rt_kafka {
 
     struct rt_journal_meter meter;
     struct rt_metric produce, tailed, skipped, epochs, restarts, early, waiting, overflowed, moves,
-        partition_count, misplaced, misplaced_lost;
+        partition_count, misplaced, misplaced_lost, stuck_count, stuck_age;
     uint64_t overflowed_before; /* by sequencers of former views */
 };
 
@@ -139,6 +144,10 @@ void rt_kafka_set_named(struct rt_kafka *k, struct rt_kafka_part *part, bool nam
 void rt_kafka_take_batches(struct rt_kafka *k);
 /* What was not taken: after the end. */
 void rt_kafka_drop_batches(struct rt_kafka *k);
+/* Age of the oldest transaction that holds a partition back, ms; NULL or the partition. */
+uint64_t rt_kafka_stuck_age(const struct rt_kafka *k, const struct rt_kafka_part **ret_part);
+/* What /readyz says of it. */
+const char *rt_kafka_stuck_text(struct rt_kafka *k);
 /* Markers and ticks that are due. */
 void rt_kafka_order_tick(struct rt_kafka *k);
 /* An own record was stored at `position`. */

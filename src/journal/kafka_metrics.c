@@ -22,6 +22,16 @@ static double read_partitions(void *arg)
     return ((const struct rt_kafka *)arg)->partitions;
 }
 
+static double read_stuck(void *arg)
+{
+    return ((const struct rt_kafka *)arg)->stuck;
+}
+
+static double read_stuck_age(void *arg)
+{
+    return (double)rt_kafka_stuck_age(arg, NULL) / 1000;
+}
+
 static const double second_bounds[] = {.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 5, 30};
 
 static struct rt_metric counter(const char *name, const char *help)
@@ -73,9 +83,21 @@ void rt_kafka_init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
                            .type = RT_GAUGE,
                            .read = read_partitions,
                            .arg = k};
-    struct rt_metric *all[] = {&k->waiting, &k->overflowed,      &k->produce,   &k->tailed,
-                               &k->skipped, &k->epochs,          &k->restarts,  &k->early,
-                               &k->moves,   &k->partition_count, &k->misplaced, &k->misplaced_lost};
+    k->stuck_count = (struct rt_metric){
+        .name = "kafka_stuck_partitions",
+        .help = "Partitions that an open transaction of another program holds back.",
+        .type = RT_GAUGE,
+        .read = read_stuck,
+        .arg = k};
+    k->stuck_age = (struct rt_metric){.name = "kafka_stuck_seconds",
+                                      .help = "Age of the oldest such transaction.",
+                                      .type = RT_GAUGE,
+                                      .read = read_stuck_age,
+                                      .arg = k};
+    struct rt_metric *all[] = {
+        &k->waiting,   &k->overflowed,     &k->produce,     &k->tailed,   &k->skipped,
+        &k->epochs,    &k->restarts,       &k->early,       &k->moves,    &k->partition_count,
+        &k->misplaced, &k->misplaced_lost, &k->stuck_count, &k->stuck_age};
     for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
         rt_metrics_register(metrics, all[i]);
 }

@@ -166,7 +166,7 @@ int rt_kafka_take_moved(struct rt_kafka *k, uint32_t partitions)
 {
     struct rt_kafka_part *parts = k->parts;
     struct rt_sequencer *sequencer = k->sequencer;
-    uint32_t was = k->partitions, unnamed = k->unnamed;
+    uint32_t was = k->partitions, unnamed = k->unnamed, stuck = k->stuck;
     k->partitions = partitions;
     if (rt_kafka_order_init(k) < 0) {
         rt_kafka_order_deinit(k);
@@ -174,6 +174,7 @@ int rt_kafka_take_moved(struct rt_kafka *k, uint32_t partitions)
         k->sequencer = sequencer;
         k->partitions = was;
         k->unnamed = unnamed;
+        k->stuck = stuck;
         note_failure(k, partitions);
         return RT_ENOMEM;
     }

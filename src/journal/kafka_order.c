@@ -1,7 +1,11 @@
 /* What comes out of the log: the tail's batches and early records go through the sequencer, repetitions are skipped, the rest is delivered. */
+#include <stdio.h>
+
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "journal/kafka_internal.h"
+#include "journal/kafka_stuck.h"
 
 #define MARKER_MS 2000u /* between tries */
 
@@ -145,6 +149,48 @@ static void take_end(struct rt_kafka *k, const struct rt_tail_entry *e)
         check_ready(k);
 }
 
+static void take_stuck(struct rt_kafka *k, const struct rt_tail_entry *e)
+{
+    struct rt_kafka_part *part = &k->parts[e->partition];
+    uint64_t now = rt_mono_ms(), wall = rt_wall_ms();
+    uint64_t age = e->time > 0 && e->time < wall ? wall - e->time : RT_STUCK_MS;
+    k->stuck += !part->stuck;
+    part->stuck = true;
+    part->stuck_since = age < now ? now - age : 0;
+    part->stuck_at = e->position;
+}
+
+static void take_freed(struct rt_kafka *k, const struct rt_tail_entry *e)
+{
+    struct rt_kafka_part *part = &k->parts[e->partition];
+    k->stuck -= part->stuck;
+    part->stuck = false;
+}
+
+uint64_t rt_kafka_stuck_age(const struct rt_kafka *k, const struct rt_kafka_part **ret_part)
+{
+    const struct rt_kafka_part *oldest = NULL;
+    for (uint32_t i = 0; k->stuck > 0 && i < k->partitions; i++)
+        if (k->parts[i].stuck && (!oldest || k->parts[i].stuck_since < oldest->stuck_since))
+            oldest = &k->parts[i];
+    if (ret_part)
+        *ret_part = oldest;
+    return oldest ? rt_mono_ms() - oldest->stuck_since : 0;
+}
+
+const char *rt_kafka_stuck_text(struct rt_kafka *k)
+{
+    const struct rt_kafka_part *part;
+    uint64_t age = rt_kafka_stuck_age(k, &part);
+    if (part)
+        snprintf(k->stuck_text, sizeof(k->stuck_text),
+                 "an open transaction of another program holds %u partition(s) back: the oldest is "
+                 "%llu s old, in partition %u at offset %llu",
+                 k->stuck, (unsigned long long)(age / 1000), (unsigned)(part - k->parts),
+                 (unsigned long long)(part->stuck_at - 1));
+    return k->stuck_text;
+}
+
 /* RT_ENOMEM: to be tried again. */
 static int take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
@@ -185,6 +231,12 @@ static int take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
         break;
     case RT_TAIL_LEFT:
         rt_kafka_take_left(k, e);
+        break;
+    case RT_TAIL_STUCK:
+        take_stuck(k, e);
+        break;
+    case RT_TAIL_FREED:
+        take_freed(k, e);
         break;
     case RT_TAIL_MOVED: /* see above */
         break;
@@ -293,6 +345,7 @@ int rt_kafka_order_init(struct rt_kafka *k)
     if (!k->parts)
         return RT_ENOMEM;
     k->unnamed = k->partitions;
+    k->stuck = 0;
     for (uint32_t i = 0; i < k->partitions; i++)
         rt_dedupe_init(&k->parts[i].dedupe, k->options.journal.idempotency_window, &k->keys.budget);
     return rt_sequencer_new(&options, &k->sequencer);

@@ -7,11 +7,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "journal/kafka_message.h"
+#include "journal/kafka_stuck.h"
 
 #define POLL_MS      100
 #define QUERY_MS     1000
 #define RETRY_MS     500
 #define CHECK_MS     2000
+#define STUCK_MS     250
 #define WINDOW_SLACK 60000 /* ms by which clocks of nodes may differ */
 #define NO_MEMORY_MS 20
 #define MESSAGE_COST 256u /* of an entry besides its bytes */
@@ -29,6 +31,7 @@ struct part {
     uint64_t retry_at; /* LOCATING: when to try */
     bool consumed;
     int64_t expected; /* Kafka offset of the next record to look at */
+    int64_t end; /* the consumer has seen the end of what it can read here, -1 not since it began */
     int64_t low, high;
     int64_t naming;            /* evidence is looked for from here */
     int64_t start;             /* read from here when the name is the one we had */
@@ -59,78 +62,25 @@ struct rt_tail {
     uint32_t partitions, warm;
     _Atomic uint32_t wanted; /* partitions, as the cluster says */
     uint64_t window;
-    struct rt_mailbox *batches;
+    struct rt_batches out;
     void (*ended)(void *arg);
     void *arg;
-    struct rt_queue *returned;
     atomic_bool stopping;
-    struct rt_tail_batch *batch; /* being filled */
-    rd_kafka_message_t *kept;    /* could not be handed over yet */
+    rd_kafka_message_t *kept; /* could not be handed over yet */
     uint64_t unreadable;
-    uint64_t check_at;
+    struct rt_stuck *stuck;
+    uint64_t check_at, stuck_at;
     uint32_t checked; /* partitions, one after another */
     struct part *parts;
 };
 
-/* ---- batches ----------------------------------------------------------------------------------------------- */
-
-/* True: there is one to fill. Waits a little for one to come back. */
-static bool have_batch(struct rt_tail *t)
-{
-    struct rt_list taken;
-    if (t->batch)
-        return true;
-    rt_list_init(&taken);
-    (void)rt_queue_take(t->returned, &taken, POLL_MS);
-    struct rt_list *node = rt_list_pop(&taken);
-    if (!node)
-        return false;
-    t->batch = RT_CONTAINER(node, struct rt_tail_batch, task.link);
-    t->batch->count = 0;
-    t->batch->bytes = 0;
-    rt_buf_clear(&t->batch->names);
-    while ((node = rt_list_pop(&taken))) {
-        struct rt_task *task = RT_CONTAINER(node, struct rt_task, link);
-        (void)rt_queue_push(t->returned, task);
-    }
-    return true;
-}
-
-static bool full(const struct rt_tail *t)
-{
-    /* One record can bring a change of name, a doubt and the end with it. */
-    return t->batch->count + 4 > RT_TAIL_RECORDS || t->batch->bytes >= RT_TAIL_BYTES;
-}
-
-/* Names were appended while the buffer could still move. */
-static void settle_names(struct rt_tail_batch *b)
-{
-    size_t at = 0;
-    for (size_t i = 0; i < b->count; i++) {
-        struct rt_str *channel = &b->entries[i].channel;
-        *channel = rt_str_of(b->names.data + at, channel->len);
-        at += channel->len;
-    }
-}
-
-static void post(struct rt_tail *t)
-{
-    struct rt_tail_batch *b = t->batch;
-    if (!b || b->count == 0)
-        return;
-    settle_names(b);
-    t->batch = NULL;
-    rt_list_init(&b->task.link);
-    rt_mailbox_post(t->batches, &b->task);
-}
+/* ---- entries --------------------------------------------------------------------------------------------------- */
 
 /* There must be room. */
 static struct rt_tail_entry *add_entry(struct rt_tail *t, enum rt_tail_kind kind,
                                        uint32_t partition, int64_t position)
 {
-    struct rt_tail_entry *e = &t->batch->entries[t->batch->count++];
-    *e = (struct rt_tail_entry){
-        .kind = kind, .partition = partition, .position = (uint64_t)position + 1};
+    struct rt_tail_entry *e = rt_batches_add(&t->out, kind, partition, position);
     e->name = t->parts[partition].fold.name;
     return e;
 }
@@ -158,6 +108,7 @@ static bool consume(struct rt_tail *t, uint32_t i, int64_t offset)
     struct part *p = &t->parts[i];
     stop_consuming(t, i);
     p->expected = offset;
+    p->end = -1;
     if (rd_kafka_consume_start_queue(t->topic, (int32_t)i, offset, t->queue) < 0) {
         relocate(t, i, RETRY_MS);
         return false;
@@ -362,11 +313,13 @@ static void follow_on(struct rt_tail *t)
 
 static void move(struct rt_tail *t, uint32_t count)
 {
+    if (rt_stuck_reset(t->stuck, count) < 0)
+        return; /* the next turn tries again */
     for (uint32_t i = count; i < t->partitions; i++)
         stop_consuming(t, i);
     struct part *parts = rt_reallocarray(t->parts, count, sizeof(*parts));
     if (!parts)
-        return; /* the next turn tries again */
+        return;
     t->parts = parts;
     for (uint32_t i = t->partitions; i < count; i++)
         parts[i] = (struct part){.state = LOCATING, .whole = true};
@@ -376,12 +329,12 @@ static void move(struct rt_tail *t, uint32_t count)
     }
     t->partitions = count;
     (void)add_entry(t, RT_TAIL_MOVED, 0, 0);
-    t->batch->entries[t->batch->count - 1].partition = count;
+    t->out.batch->entries[t->out.batch->count - 1].partition = count;
 }
 
 static void resume(struct rt_tail *t)
 {
-    for (uint32_t i = 0; i < t->partitions && !full(t); i++)
+    for (uint32_t i = 0; i < t->partitions && !rt_batches_full(&t->out); i++)
         if (t->parts[i].state == RESUMED)
             begin_reading(t, i, t->parts[i].start + 1);
 }
@@ -486,11 +439,8 @@ static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m,
     if (code < 0)
         return code;
     enum rt_tail_kind kind = kind_of(t, m, h, &message);
-    if (message)
-        rt_buf_add(&t->batch->names, m->key, m->key_len);
-    if (!rt_buf_ok(&t->batch->names)) {
+    if (message && rt_batches_add_channel(&t->out, rt_str_of(m->key, m->key_len)) < 0) {
         rt_stored_unref(message);
-        post(t); /* what is there is whole; the buffer is cleared when it comes back */
         return RT_ENOMEM;
     }
     struct rt_tail_entry *e = add_entry(t, kind, (uint32_t)m->partition, m->offset);
@@ -498,7 +448,7 @@ static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m,
     e->message = message;
     if (!message)
         read_tick(m, h, &e->ticks);
-    t->batch->bytes += m->len + m->key_len + MESSAGE_COST;
+    t->out.batch->bytes += m->len + m->key_len + MESSAGE_COST;
     p->read = m->offset + 1;
     int64_t time = rd_kafka_message_timestamp(m, NULL);
     if (time > p->time)
@@ -621,7 +571,7 @@ static void take_end(struct rt_tail *t, uint32_t i, int64_t offset)
     if ((p->state != NAMING && p->state != READING) || offset < p->expected)
         return;
     bool further = offset > p->expected;
-    p->expected = offset;
+    p->expected = p->end = offset;
     if (p->state == NAMING)
         named_or_asking(t, i, offset);
     else if (offset >= p->frozen && (further || !p->caught_up))
@@ -693,6 +643,29 @@ static void check(struct rt_tail *t)
         lose(t, i);
 }
 
+/* Behind an open transaction nothing is read, and no error says so. */
+static void look_for_stuck(struct rt_tail *t)
+{
+    uint64_t now = rt_mono_ms();
+    if (now < t->stuck_at)
+        return;
+    t->stuck_at = now + STUCK_MS;
+    for (uint32_t i = 0; i < t->partitions && !rt_batches_full(&t->out); i++) {
+        const struct part *p = &t->parts[i];
+        struct rt_stuck_place place = {.offset = p->expected, .high = -1};
+        int64_t low;
+        uint64_t time = 0;
+        place.at_end = p->consumed && p->end == p->expected;
+        if (place.at_end)
+            (void)rd_kafka_get_watermark_offsets(t->rk, t->name, (int32_t)i, &low, &place.high);
+        enum rt_stuck_change change = rt_stuck_look(t->stuck, i, &place, &time);
+        if (change == RT_STUCK_BEGAN)
+            add_entry(t, RT_TAIL_STUCK, i, p->expected)->time = time;
+        else if (change == RT_STUCK_ENDED)
+            (void)add_entry(t, RT_TAIL_FREED, i, p->expected);
+    }
+}
+
 /* ---- the thread --------------------------------------------------------------------------------------------- */
 
 static rd_kafka_message_t *next_message(struct rt_tail *t, int wait_ms)
@@ -720,8 +693,8 @@ static bool take_message(struct rt_tail *t, rd_kafka_message_t *m)
 /* Fills a batch with what is there. */
 static void fill(struct rt_tail *t)
 {
-    int wait_ms = t->batch->count > 0 ? 0 : POLL_MS;
-    while (t->batch && !full(t)) {
+    int wait_ms = t->out.batch->count > 0 ? 0 : POLL_MS;
+    while (t->out.batch && !rt_batches_full(&t->out)) {
         rd_kafka_message_t *m = next_message(t, wait_ms);
         if (!m)
             break;
@@ -731,18 +704,19 @@ static void fill(struct rt_tail *t)
         }
         wait_ms = 0;
     }
-    post(t);
+    rt_batches_post(&t->out);
 }
 
 void rt_tail_run(void *tail)
 {
     struct rt_tail *t = tail;
     while (!atomic_load(&t->stopping)) {
-        if (!have_batch(t))
+        if (!rt_batches_have(&t->out))
             continue;
         locate_due(t);
         check(t);
         move_due(t);
+        look_for_stuck(t);
         fill(t);
     }
     if (t->kept)
@@ -761,9 +735,7 @@ void rt_tail_run(void *tail)
 
 void rt_tail_return(struct rt_tail *t, struct rt_tail_batch *batch)
 {
-    rt_list_init(&batch->task.link);
-    batch->task.bytes = 0;
-    (void)rt_queue_push(t->returned, &batch->task); /* has room for all */
+    rt_batches_return(&t->out, batch);
 }
 
 void rt_tail_want(struct rt_tail *t, uint32_t partitions)
@@ -804,20 +776,6 @@ static int open_consumer(struct rt_tail *t, const struct rt_tail_options *option
     return 0;
 }
 
-static int make_batches(struct rt_tail *t, struct rt_err *err)
-{
-    if (rt_queue_new(RT_TAIL_BATCHES, SIZE_MAX, &t->returned) < 0)
-        return rt_err_nomem(err);
-    for (uint32_t i = 0; i < RT_TAIL_BATCHES; i++) {
-        struct rt_tail_batch *b = rt_malloc(sizeof(*b));
-        if (!b)
-            return rt_err_nomem(err);
-        rt_buf_init(&b->names);
-        rt_tail_return(t, b);
-    }
-    return 0;
-}
-
 int rt_tail_new(const struct rt_tail_options *options, struct rt_tail **ret_tail,
                 struct rt_err *err)
 {
@@ -827,16 +785,18 @@ int rt_tail_new(const struct rt_tail_options *options, struct rt_tail **ret_tail
     t->partitions = options->partitions;
     t->warm = options->warm;
     t->window = options->window;
-    t->batches = options->batches;
     t->ended = options->ended;
     t->arg = options->arg;
     atomic_init(&t->stopping, false);
     atomic_init(&t->wanted, options->partitions);
     t->name = rt_strdup(options->topic);
     t->parts = rt_calloc(options->partitions, sizeof(*t->parts));
-    int code = t->name && t->parts ? make_batches(t, err) : rt_err_nomem(err);
+    int code =
+        t->name && t->parts ? rt_batches_init(&t->out, options->batches, err) : rt_err_nomem(err);
     if (code == 0)
         code = open_consumer(t, options, err);
+    if (code == 0)
+        code = rt_stuck_new(&options->conf, t->name, t->partitions, &t->stuck, err);
     if (code < 0) {
         rt_tail_free(t);
         return code;
@@ -845,32 +805,12 @@ int rt_tail_new(const struct rt_tail_options *options, struct rt_tail **ret_tail
     return 0;
 }
 
-static void free_batch(struct rt_tail_batch *b)
-{
-    if (!b)
-        return;
-    for (size_t i = 0; i < b->count; i++)
-        rt_stored_unref(b->entries[i].message);
-    rt_buf_deinit(&b->names);
-    rt_free(b);
-}
-
 void rt_tail_free(struct rt_tail *t)
 {
-    struct rt_list taken;
     if (!t)
         return;
-    rt_list_init(&taken);
-    if (t->returned) {
-        (void)rt_queue_take(t->returned, &taken, 0);
-        for (struct rt_list *node = rt_list_pop(&taken); node; node = rt_list_pop(&taken)) {
-            struct rt_tail_batch *b = RT_CONTAINER(node, struct rt_tail_batch, task.link);
-            b->count = 0; /* what it held was taken */
-            free_batch(b);
-        }
-        rt_queue_free(t->returned);
-    }
-    free_batch(t->batch);
+    rt_batches_deinit(&t->out);
+    rt_stuck_free(t->stuck);
     if (t->queue)
         rd_kafka_queue_destroy(t->queue);
     if (t->topic)

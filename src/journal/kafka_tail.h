@@ -23,50 +23,12 @@
 #ifndef RT_JOURNAL_KAFKA_TAIL_H
 #define RT_JOURNAL_KAFKA_TAIL_H
 
+#include "journal/kafka_batch.h"
 #include "journal/kafka_conf.h"
-#include "journal/kafka_epoch.h"
-#include "journal/kafka_ticks.h"
-#include "journal/sequencer.h"
-#include "worker/queue.h"
 
-#define RT_TAIL_BATCHES      8u
-#define RT_TAIL_RECORDS      512u
-#define RT_TAIL_BYTES        ((size_t)1 << 20)
 #define RT_TAIL_NAMING       2048
 #define RT_TAIL_UNSURE_AFTER 1024  /* records */
 #define RT_TAIL_SLACK        10000 /* ms */
-
-enum rt_tail_kind {
-    RT_TAIL_RECORD,    /* `message`, NULL when it holds none (a marker, unreadable) */
-    RT_TAIL_MISPLACED, /* `message` stands in another partition than its channel's */
-    RT_TAIL_START,     /* reading begins at `position`, in the incarnation `name` */
-    RT_TAIL_NAMED,     /* from here on the incarnation is called `name` */
-    RT_TAIL_LOST,      /* the partition cannot be read, or is not what it was: START will follow */
-    RT_TAIL_GONE,      /* the same of all partitions: the topic is not there */
-    RT_TAIL_NAMELESS,  /* a marker is needed: the log was read up to `position` and has no name */
-    RT_TAIL_UNSURE, /* a marker with the name that it has would be good: nobody of ours has appended for long */
-    RT_TAIL_LEFT, /* up to `position` the log was read, or is not of our number; `name` says which number comes, or is there */
-    RT_TAIL_MOVED, /* from here on there are `partition` partitions; START of each will follow */
-    RT_TAIL_END, /* nothing of the partition lies below `position` any more, and this was its end */
-};
-
-struct rt_tail_entry {
-    enum rt_tail_kind kind;
-    uint32_t partition;
-    uint64_t position; /* Kafka's offset + 1 */
-    struct rt_str channel;
-    struct rt_stored *message; /* one reference, the taker's */
-    struct rt_ticks ticks;     /* RECORD: at[0] != 0: it is a tick behind these */
-    struct rt_epoch_name name;
-};
-
-struct rt_tail_batch {
-    struct rt_task task;
-    size_t count;
-    struct rt_tail_entry entries[RT_TAIL_RECORDS];
-    struct rt_buf names; /* channels of the entries */
-    size_t bytes;
-};
 
 struct rt_tail_options {
     struct rt_kafka_conf conf;

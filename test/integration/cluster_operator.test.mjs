@@ -1,10 +1,11 @@
 // What operators do to the log of a running cluster (docs/kafka.md): partitions added, records of other programs.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { after, before } from 'node:test';
 
 import { PATIENCE, shareCluster } from './cluster.mjs';
-import { configPath, defer, test, until } from './harness.mjs';
+import { configPath, defer, test, until, within } from './harness.mjs';
 import { addPartitions, partitionOf, produce } from './producer.mjs';
 import { connect } from './socketio.mjs';
 import { assertRecovered, back, comeBack, goAway, traveller } from './traveller.mjs';
@@ -64,6 +65,48 @@ function assertDelivered(seen, acknowledged, who) {
   const wanted = acknowledged.map((m) => m.data);
   assert.deepEqual(first.filter((data) => wanted.includes(data)), wanted, who);
 }
+
+// Another program with an open transaction in a partition; end() commits it. kcat sends what fills its input buffer, the rest at the end.
+function transaction(t, partition) {
+  const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = shared.cluster.env;
+  const child = spawn('kcat', ['-P', '-b', brokers, '-t', topic, '-p', String(partition), '-K', '|', '-X', 'transactional.id=stranger', '-X', 'linger.ms=5'], { stdio: ['pipe', 'ignore', 'ignore'] });
+  defer(t, () => child.kill('SIGKILL'));
+  const closed = new Promise((resolve) => child.on('close', resolve));
+  child.stdin.write(`stranger|${'x'.repeat(200)}\n`.repeat(1000));
+  return { end: async () => { child.stdin.end(); assert.equal(await within(PATIENCE, 'kcat commits', closed), 0); } };
+}
+
+test('an open transaction of another program: every node says so, and what the sink lags behind; all is delivered and stored once it ends', MINUTES, async (t) => {
+  const { cluster } = shared;
+  const room = 'room:held';
+  const publish = (data) => cluster.api('n1', 'publish', { channel: room, data });
+  const streams = await Promise.all(NODES.map((name) => cluster.listen(t, name, room)));
+  const has = (seen, data) => seen.got.some((m) => m.data === data);
+  const { epoch } = await publish('before');
+  const partition = Number(epoch.split('.')[1]);
+  await until('all have it', () => streams.every((seen) => has(seen, 'before')), PATIENCE);
+  const lag = async () => (await Promise.all(NODES.map((name) => cluster.metric(name, 'sink_lag_records')))).reduce((sum, n) => sum + n, 0);
+  await until('it is stored', async () => (await lag()) === 0, PATIENCE);
+
+  const { end } = transaction(t, partition);
+  await Promise.all(NODES.map((name) => until(`${name} says it`, async () => {
+    const { status, backends: { log } } = await cluster.ready(name);
+    return status === 503 && !log.up && log.last_error.includes(`open transaction of another program holds 1 partition(s) back`) && log.last_error.includes(`in partition ${partition} at offset `);
+  }, PATIENCE)));
+  for (const name of NODES) assert.equal(await cluster.metric(name, 'kafka_stuck_partitions'), 1);
+  const hidden = await publish('hidden');
+  assert.ok(hidden.offset > 0, 'it is stored');
+  await until('the lag shows what is held back', async () => (await lag()) > 500, PATIENCE);
+  assert.ok(!streams.some((seen) => has(seen, 'hidden')));
+
+  await end();
+  await until('all nodes are ready', async () => (await Promise.all(NODES.map((name) => cluster.ready(name)))).every((r) => r.status === 200), PATIENCE);
+  await until('it is delivered', () => streams.every((seen) => has(seen, 'hidden')), PATIENCE);
+  await until('it is stored', async () => (await lag()) === 0, PATIENCE);
+  const rows = await cluster.rows(`SELECT "offset" FROM rtbroker.message WHERE channel = '${room}' ORDER BY "offset"`);
+  assert.deepEqual(rows.map(Number).at(-1), hidden.offset);
+  for (const name of NODES) assert.equal(await cluster.metric(name, 'kafka_stuck_partitions'), 0);
+});
 
 test('partitions are added under load, one node is frozen meanwhile: every node follows by itself, nothing acknowledged is missing or out of order', MINUTES, async (t) => {
   const { cluster } = shared;

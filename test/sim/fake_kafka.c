@@ -9,6 +9,7 @@
 #include "journal/kafka_count.h"
 #include "journal/kafka_producer.h"
 #include "journal/kafka_retire.h"
+#include "journal/kafka_stuck.h"
 #include "journal/kafka_topic.h"
 
 #define MESSAGE_TIMEOUT (4u * SIM_SECOND)
@@ -587,6 +588,12 @@ rd_kafka_resp_err_t rd_kafka_query_watermark_offsets(rd_kafka_t *rk, const char 
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+rd_kafka_resp_err_t rd_kafka_get_watermark_offsets(rd_kafka_t *rk, const char *topic,
+                                                   int32_t partition, int64_t *low, int64_t *high)
+{
+    return rd_kafka_query_watermark_offsets(rk, topic, partition, low, high, 0);
+}
+
 rd_kafka_topic_partition_list_t *rd_kafka_topic_partition_list_new(int size)
 {
     rd_kafka_topic_partition_list_t *list = sim_alloc(sizeof(*list));
@@ -726,4 +733,39 @@ rd_kafka_resp_err_t rd_kafka_header_get_all(const rd_kafka_headers_t *headers, s
     *value = r->headers[index].value.ptr;
     *size = r->headers[index].value.len;
     return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* ---- journal/kafka_stuck.h: there are no transactions ------------------------------------------------------------ */
+
+int rt_stuck_new(const struct rt_kafka_conf *conf, const char *topic, uint32_t partitions,
+                 struct rt_stuck **ret_stuck, struct rt_err *err)
+{
+    (void)conf;
+    (void)topic;
+    (void)partitions;
+    (void)err;
+    *ret_stuck = NULL;
+    return 0;
+}
+
+int rt_stuck_reset(struct rt_stuck *s, uint32_t partitions)
+{
+    (void)s;
+    (void)partitions;
+    return 0;
+}
+
+enum rt_stuck_change rt_stuck_look(struct rt_stuck *s, uint32_t partition,
+                                   const struct rt_stuck_place *place, uint64_t *ret_time)
+{
+    (void)s;
+    (void)partition;
+    (void)place;
+    (void)ret_time;
+    return RT_STUCK_SAME;
+}
+
+void rt_stuck_free(struct rt_stuck *s)
+{
+    (void)s;
 }

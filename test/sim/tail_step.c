@@ -10,7 +10,7 @@ bool sim_tail_step(void *tail)
         rt_tail_run(t); /* ends at once */
         return false;
     }
-    if (!have_batch(t))
+    if (!rt_batches_have(&t->out))
         return true;
     locate_due(t);
     check(t);
