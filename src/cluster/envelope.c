@@ -130,12 +130,14 @@ int rt_parcel_decode(struct rt_str bytes, const struct rt_parcel_keys *keys, str
 {
     if (bytes.len < HEAD_LEN)
         return rt_err_set(err, RT_EINVAL, "the envelope is cut short");
-    if (!rt_str_starts(bytes, RT_STR(MAGIC)) || ((uint8_t)bytes.ptr[3] & ~FLAG_MAC))
+    if (!rt_str_starts(bytes, RT_STR(MAGIC)))
         return rt_err_set(err, rt_str_starts(bytes, RT_STR("RT")) ? RT_ENOENT : RT_EINVAL,
                           "no envelope of this version");
     int status = check_mac(&bytes, keys, place, err);
     if (status)
         return status;
+    if ((uint8_t)bytes.ptr[3] & ~FLAG_MAC)
+        return rt_err_set(err, RT_ENOENT, "an envelope with flags of another version");
     struct rt_wire r = rt_wire_of(bytes);
     struct rt_parcel p = {.partition = 0};
     read_head(&r, &p);
