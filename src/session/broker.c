@@ -105,6 +105,7 @@ static void register_result(struct rt_metrics *metrics, struct rt_metric *m, con
 
 static void register_metrics(struct rt_broker *b, struct rt_metrics *metrics)
 {
+    rt_early_init(&b->early, metrics);
     register_result(metrics, &b->metrics.ok, "result=\"ok\"");
     register_result(metrics, &b->metrics.retry, "result=\"retry\"");
     register_result(metrics, &b->metrics.unknown, "result=\"unknown\"");
@@ -216,6 +217,8 @@ void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *e
         return;
     }
     rt_broker_find_sender(b, &message->m);
+    if (message->m.stamp == 0)
+        message->m.stamp = rt_early_take(&b->early, &message->m);
     rt_broker_hand_over(b, rt_hub_channel(b->hub, channel, true), channel, epoch, message);
 }
 
@@ -260,6 +263,7 @@ void rt_broker_free(struct rt_broker *b)
     rt_timer_stop(b->loop, &b->expiry);
     if (b->journal)
         rt_journal_free(b->journal);
+    rt_early_deinit(&b->early);
     rt_hub_free(b->hub);
     rt_free(b->rules);
     rt_free(b);

@@ -3,6 +3,7 @@
 #define RT_SESSION_INTERNAL_H
 
 #include "session/broker.h"
+#include "session/early.h"
 
 /* A configured channel rule and what the hub knows of it. */
 struct rt_broker_rule {
@@ -24,6 +25,7 @@ struct rt_broker {
     struct rt_list readings;      /* reading.link: history that is being read */
     struct rt_broker_rule *rules; /* config->channel_count, then the one for unmatched channels */
     struct rt_list relief;        /* rt_relief.link: who waits for the journal's queue to empty */
+    struct rt_early early;        /* sent, and perhaps not stored */
     struct rt_timer expiry;
     uint64_t told_forgotten,
         tell_again; /* channels that a warning has told of; when to warn again */

@@ -138,6 +138,8 @@ static void complete(struct pending *p, struct rt_publish_result *r)
     struct rt_append *a = &p->append;
     if (a->status == 0 && !a->duplicate && !rt_journal_delivers(p->broker->journal))
         deliver(p->broker, a);
+    if (a->status == RT_EUNKNOWN && a->message->m.stamp != 0)
+        rt_early_add(&p->broker->early, &a->message->m, rt_loop_now(p->broker->loop));
     result_of(a, r);
     count(p->broker, r);
     rt_stored_unref(a->message);

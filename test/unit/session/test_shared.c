@@ -145,6 +145,31 @@ static void test_on_publish(void **state)
     expect_history("own@7 other's@8 top E:8\n");
 }
 
+/* The answer was lost, and the log brings another copy of it: kept in its place, and not sent again. Once: what comes behind it is another message. */
+static void test_on_publish_unknown(void **state)
+{
+    (void)state;
+    start();
+    struct rt_client *client = new_client("p", "");
+    assert_int_equal(rt_broker_subscribe(client, RT_STR("now"), false, NULL), 0);
+    for (uint64_t i = 0; i < 2; i++) {
+        assert_true(publish(client, "now", "own"));
+        expect_delivered(client, "own\n");
+        struct rt_stored *copy = rt_stored_new(&fake.appends[0]->message->m);
+        assert_non_null(copy);
+        copy->m.stamp = 0;
+        copy->m.offset = 7 + i;
+        commit_at(0, i == 0 ? RT_EUNKNOWN : RT_EAGAIN, false);
+        fake.head = 7 + i;
+        rt_broker_deliver(t.broker, RT_STR("now"), "E", copy);
+        rt_stored_unref(copy);
+        expect_delivered(client, i == 0 ? "" : "own@8\n");
+    }
+    fake.no_reads = true;
+    ask((struct query){.channel = "now", .limit = -1});
+    expect_history("own@7 own@8 top E:8\n");
+}
+
 static bool is_c(void *arg, struct rt_str channel)
 {
     (void)arg;
@@ -553,15 +578,33 @@ static void test_close(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        rig_test(test_deliver),      rig_test(test_other_rules), rig_test(test_forget),
-        rig_test(test_deliver),      rig_test(test_rules_hash),  rig_test(test_forget),
-        rig_test(test_deliver),      rig_test(test_on_publish),  rig_test(test_forget),
-        rig_test(test_other_epoch),  rig_test(test_memory),      rig_test(test_unseen),
-        rig_test(test_join),         rig_test(test_join_gap),    rig_test(test_join_meanwhile),
-        rig_test(test_rows_ahead),   rig_test(test_lag),         rig_test(test_lag_unseen),
-        rig_test(test_lag_for_long), rig_test(test_rows_fail),   rig_test(test_ahead),
-        rig_test(test_not_reached),  rig_test(test_close),       rig_test(test_join_time),
-        rig_test(test_lag_time),     rig_test(test_time_ahead),
+        rig_test(test_deliver),
+        rig_test(test_other_rules),
+        rig_test(test_forget),
+        rig_test(test_deliver),
+        rig_test(test_rules_hash),
+        rig_test(test_forget),
+        rig_test(test_deliver),
+        rig_test(test_on_publish),
+        rig_test(test_on_publish_unknown),
+        rig_test(test_forget),
+        rig_test(test_other_epoch),
+        rig_test(test_memory),
+        rig_test(test_unseen),
+        rig_test(test_join),
+        rig_test(test_join_gap),
+        rig_test(test_join_meanwhile),
+        rig_test(test_rows_ahead),
+        rig_test(test_lag),
+        rig_test(test_lag_unseen),
+        rig_test(test_lag_for_long),
+        rig_test(test_rows_fail),
+        rig_test(test_ahead),
+        rig_test(test_not_reached),
+        rig_test(test_close),
+        rig_test(test_join_time),
+        rig_test(test_lag_time),
+        rig_test(test_time_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
