@@ -198,7 +198,7 @@ static int produce(struct rt_kafka *k, uint32_t partition, struct rt_append *a, 
     size_t count = rt_record_headers(m, &k->scratch, headers);
     if (count == 0)
         return rt_err_nomem(err);
-    size_t len = rt_epoch_evidence(&part->name, part->tailed, evidence);
+    size_t len = rt_epoch_evidence(&part->name, part->tailed, false, evidence);
     headers[count++] = (struct rt_record_header){RT_HEADER_EPOCH, rt_str_of(evidence, len)};
     if (tells_ticks(part, m)) {
         len = rt_ticks_write(&part->dedupe.ticks, ticks);
@@ -247,7 +247,8 @@ int rt_kafka_append_marker(struct rt_kafka *k, const struct rt_kafka_marker *mar
     char evidence[RT_EVIDENCE_TEXT + 1], ticks[RT_TICKS_TEXT + 1];
     if (!k->producer || k->fatal || k->closing)
         return RT_EAGAIN;
-    size_t len = rt_epoch_evidence(marker->name, marker->known, evidence);
+    bool begins = strcmp(marker->name->text, k->parts[marker->partition].name.text) != 0;
+    size_t len = rt_epoch_evidence(marker->name, marker->known, begins, evidence);
     struct rt_record_header headers[] = {
         {RT_HEADER_MARKER, RT_STR("1")},
         {RT_HEADER_EPOCH, rt_str_of(evidence, len)},

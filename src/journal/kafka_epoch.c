@@ -15,13 +15,13 @@ void rt_epoch_make(struct rt_epoch_name *ret_name, uint32_t partitions, bool mov
     ret_name->moved = moved;
 }
 
-size_t rt_epoch_evidence(const struct rt_epoch_name *name, uint64_t known,
+size_t rt_epoch_evidence(const struct rt_epoch_name *name, uint64_t known, bool begins,
                          char out[RT_EVIDENCE_TEXT + 1])
 {
     int len = snprintf(out, RT_EVIDENCE_TEXT + 1, "%s@%llu", name->text, (unsigned long long)known);
     if (len > 0 && name->partitions > 0)
-        len += snprintf(out + len, RT_EVIDENCE_TEXT + 1 - (size_t)len, "/%u%s", name->partitions,
-                        name->moved ? "+" : "");
+        len += snprintf(out + len, RT_EVIDENCE_TEXT + 1 - (size_t)len, "/%u%s%s", name->partitions,
+                        name->moved ? "+" : "", begins ? "!" : "");
     return len > 0 ? (size_t)len : 0;
 }
 
@@ -51,46 +51,99 @@ static void set_name(struct rt_epoch_name *name, struct rt_str text)
     name->text[RT_EPOCH_NAME] = '\0';
 }
 
-static bool read_evidence(struct rt_str evidence, struct rt_epoch_name *ret_name,
-                          uint64_t *ret_known)
-{
-    struct rt_str rest, count;
-    struct rt_str text = rt_str_split(evidence, '@', &rest);
-    if (!is_name(text) || rt_str_to_u64(rt_str_split(rest, '/', &count), ret_known) < 0)
-        return false;
-    *ret_name = (struct rt_epoch_name){.partitions = 0};
-    set_name(ret_name, text);
-    if (!count.ptr)
-        return true;
-    ret_name->moved = count.len > 0 && count.ptr[count.len - 1] == '+';
-    return is_count(rt_str_of(count.ptr, count.len - ret_name->moved), &ret_name->partitions);
-}
-
-enum rt_epoch_change rt_epoch_read(struct rt_epoch_fold *fold, struct rt_str evidence,
-                                   uint64_t position)
-{
+struct evidence {
     struct rt_epoch_name name;
     uint64_t known;
-    if (!read_evidence(evidence, &name, &known))
+    bool begins;
+};
+
+/* Takes `c` off the end. */
+static bool ends_with(struct rt_str *s, char c)
+{
+    bool is = s->len > 0 && s->ptr[s->len - 1] == c;
+    s->len -= is;
+    return is;
+}
+
+static bool read_evidence(struct rt_str text, struct evidence *ret)
+{
+    struct rt_str rest, count;
+    struct rt_str name = rt_str_split(text, '@', &rest);
+    *ret = (struct evidence){.known = 0};
+    if (!is_name(name) || rt_str_to_u64(rt_str_split(rest, '/', &count), &ret->known) < 0)
+        return false;
+    set_name(&ret->name, name);
+    if (!count.ptr)
+        return true;
+    ret->begins = ends_with(&count, '!');
+    ret->name.moved = ends_with(&count, '+');
+    return is_count(count, &ret->name.partitions);
+}
+
+static bool is_among(const char names[][RT_EPOCH_NAME], unsigned count,
+                     const struct rt_epoch_name *name)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (memcmp(names[i], name->text, RT_EPOCH_NAME) == 0)
+            return true;
+    return false;
+}
+
+static void note_begun(struct rt_epoch_fold *fold, const struct rt_epoch_name *name)
+{
+    if (fold->begun_count < RT_EPOCH_BEGUN)
+        memcpy(fold->begun[fold->begun_count++], name->text, RT_EPOCH_NAME);
+    else
+        fold->whole = false;
+}
+
+void rt_epoch_bar(struct rt_epoch_fold *fold, const struct rt_epoch_name *name)
+{
+    char text[RT_EPOCH_NAME];
+    memcpy(text, name->text, sizeof(text)); /* which may be the one that goes */
+    if (!is_among(fold->barred, fold->barred_count, name)) {
+        if (fold->barred_count == RT_EPOCH_BARRED) /* the latest stay */
+            memmove(fold->barred[0], fold->barred[1], sizeof(text) * --fold->barred_count);
+        memcpy(fold->barred[fold->barred_count++], text, sizeof(text));
+    }
+    if (memcmp(fold->name.text, text, sizeof(text)) == 0)
+        fold->name = (struct rt_epoch_name){.partitions = 0};
+}
+
+/* Can a record of this log carry the name? */
+static bool is_possible(const struct rt_epoch_fold *fold, const struct rt_epoch_name *name)
+{
+    if (is_among(fold->barred, fold->barred_count, name))
+        return false;
+    return !fold->whole || name->partitions == 0 || is_among(fold->begun, fold->begun_count, name);
+}
+
+enum rt_epoch_change rt_epoch_read(struct rt_epoch_fold *fold, struct rt_str text,
+                                   uint64_t position)
+{
+    struct evidence e;
+    if (!read_evidence(text, &e))
         return RT_EPOCH_SAME;
-    bool ours = strcmp(name.text, fold->name.text) == 0;
-    if (known >= position) {
+    bool ours = strcmp(e.name.text, fold->name.text) == 0;
+    if (e.known >= position) {
+        rt_epoch_bar(fold, &e.name);
         if (ours)
-            *fold = (struct rt_epoch_fold){.at = position};
+            fold->at = position;
         return ours ? RT_EPOCH_BROKEN : RT_EPOCH_SAME;
     }
-    if (!ours && known < fold->at)
+    if (e.begins && fold->whole)
+        note_begun(fold, &e.name);
+    if (!is_possible(fold, &e.name) || (!ours && e.known < fold->at))
         return RT_EPOCH_SAME;
-    *fold = (struct rt_epoch_fold){.name = name, .at = position};
+    fold->name = e.name;
+    fold->at = position;
     return ours ? RT_EPOCH_SAME : RT_EPOCH_NAMED;
 }
 
 bool rt_epoch_is_of_other_number(struct rt_str evidence, uint32_t partitions)
 {
-    struct rt_epoch_name name;
-    uint64_t known;
-    return read_evidence(evidence, &name, &known) && name.partitions != 0 &&
-           name.partitions != partitions;
+    struct evidence e;
+    return read_evidence(evidence, &e) && e.name.partitions != 0 && e.name.partitions != partitions;
 }
 
 void rt_epoch_text(const struct rt_epoch_name *name, uint32_t partition,

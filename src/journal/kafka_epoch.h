@@ -17,8 +17,11 @@
  * stands before it belongs to the old number, what comes behind it to the new one. A '+' behind the number says that messages of the partition's channels may stand under former names.
  * A node that begins to read in the middle may hold a name that was void for others for a few records; the next evidence corrects it, and the others follow when it
  * was first: all read the same log.
- * Not told apart: a log made anew in which records that were on their way take more positions than the old one had. They land above their KNOWN, and the old
- * name goes on.
+ * Records that were on their way when a topic was made anew carry the old name into the new log. Two rules keep it from counting there:
+ *   - A record whose KNOWN is not below its position has read another log. Its name is barred in this one, for all records to come.
+ *   - A name with a number begins with a marker that says so (`!` at the end of its evidence). Who has read the log from its beginning takes no name whose beginning is not in it.
+ * Not told apart: a log made anew into which so many records come on their way, before it is read for the first time, that its beginning is not looked at (RT_TAIL_NAMING), and all of
+ * them above their KNOWN; and names without a number, when as many records of other programs come first.
  * An epoch as positions have it is "NAME.PARTITION.COUNT", without a number "NAME.PARTITION".
  * Pure; used by the nodes' tail and by the sink alike. Thread: any. */
 #ifndef RT_JOURNAL_KAFKA_EPOCH_H
@@ -29,7 +32,9 @@
 #define RT_EPOCH_NAME    10                   /* characters, base64url */
 #define RT_EPOCH_TEXT    (RT_EPOCH_NAME + 12) /* of an epoch */
 #define RT_EPOCH_COUNT   65535u               /* most partitions: numbers of five digits */
-#define RT_EVIDENCE_TEXT (RT_EPOCH_NAME + 1 + 20 + 1 + 10 + 1)
+#define RT_EVIDENCE_TEXT (RT_EPOCH_NAME + 1 + 20 + 1 + 10 + 2)
+#define RT_EPOCH_BEGUN   8 /* names that are remembered to have begun */
+#define RT_EPOCH_BARRED  2 /* that are remembered to be barred, the latest */
 
 struct rt_epoch_name {
     char text[RT_EPOCH_NAME + 1]; /* "" none */
@@ -37,9 +42,15 @@ struct rt_epoch_name {
     bool moved;                   /* there may be messages of its channels under former names */
 };
 
+/* Zeroed at first, with `whole` as it is. */
 struct rt_epoch_fold {
     struct rt_epoch_name name;
     uint64_t at; /* position of the last confirmation */
+    bool
+        whole; /* the log is read from its beginning, and not more names have begun than are remembered */
+    uint8_t begun_count, barred_count;
+    char begun[RT_EPOCH_BEGUN][RT_EPOCH_NAME];
+    char barred[RT_EPOCH_BARRED][RT_EPOCH_NAME];
 };
 
 enum rt_epoch_change {
@@ -50,12 +61,14 @@ enum rt_epoch_change {
 
 /* A new random name, for a topic of `partitions` (up to RT_EPOCH_COUNT). */
 void rt_epoch_make(struct rt_epoch_name *ret_name, uint32_t partitions, bool moved);
-/* Writes the header's value, returns its length. */
-size_t rt_epoch_evidence(const struct rt_epoch_name *name, uint64_t known,
+/* Writes the header's value, returns its length. `begins`: the record is the marker that begins the name. */
+size_t rt_epoch_evidence(const struct rt_epoch_name *name, uint64_t known, bool begins,
                          char out[RT_EVIDENCE_TEXT + 1]);
 /* Takes the evidence of the record at `position` (from 1); none or unreadable: nothing changes. */
 enum rt_epoch_change rt_epoch_read(struct rt_epoch_fold *fold, struct rt_str evidence,
                                    uint64_t position);
+/* No record of this log that is read from now on can carry the name; it may be the fold's own, which has none then. */
+void rt_epoch_bar(struct rt_epoch_fold *fold, const struct rt_epoch_name *name);
 /* Does the evidence say that its producer went by another number of partitions? */
 bool rt_epoch_is_of_other_number(struct rt_str evidence, uint32_t partitions);
 /* `partition` < RT_EPOCH_COUNT. */

@@ -203,7 +203,7 @@ static bool locate(struct rt_tail *t, uint32_t i)
     }
     p->state = NAMING;
     p->naming = clamp(p->high - RT_TAIL_NAMING, p->low, p->high);
-    p->fold = (struct rt_epoch_fold){.at = 0};
+    p->fold = (struct rt_epoch_fold){.whole = p->naming == 0};
     p->ticks = (struct rt_ticks){.at = {0}};
     p->oldest = p->since = 0;
     p->asked = false;
@@ -357,8 +357,8 @@ static void named_or_asking(struct rt_tail *t, uint32_t i, int64_t end)
 {
     struct part *p = &t->parts[i];
     /* The evidence of a log that was cut is from before; it must not be called the same. */
-    if (p->cut && same_name(&p->fold.name, &p->told))
-        p->fold.name.text[0] = '\0';
+    if (p->cut && p->told.text[0])
+        rt_epoch_bar(&p->fold, &p->told);
     if (p->fold.name.text[0] && is_other_view(t, &p->fold.name)) {
         tell_left(t, i, end);
     } else if (p->fold.name.text[0]) {

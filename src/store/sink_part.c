@@ -22,7 +22,7 @@ static void forget(struct rt_sink_part *p)
 {
     rt_dedupe_clear(&p->dedupe);
     p->fold = p->changed = (struct rt_epoch_fold){.at = 0};
-    p->barred.text[0] = p->epoch[0] = p->stored_epoch[0] = '\0';
+    p->epoch[0] = p->stored_epoch[0] = '\0';
     p->expected = p->frozen = p->begin = p->purged = p->next = 0;
     p->recorded = false;
     p->retry_at = 0;
@@ -74,9 +74,10 @@ void rt_sink_part_read(struct rt_sink_part *p, uint64_t position)
 
 void rt_sink_part_name(struct rt_sink_part *p, uint64_t position)
 {
-    if (p->fold.name.text[0])
-        p->barred = p->fold.name;
-    p->fold = (struct rt_epoch_fold){.at = 0};
+    struct rt_epoch_name former = p->fold.name;
+    p->fold = (struct rt_epoch_fold){.whole = position == 1};
+    if (former.text[0])
+        rt_epoch_bar(&p->fold, &former);
     p->begin = p->expected = position;
     p->state = RT_SINK_NAMING;
 }
@@ -93,15 +94,12 @@ static enum rt_sink_step look_for_name(struct rt_sink_part *p, struct rt_str evi
 {
     p->expected = position + 1;
     (void)rt_epoch_read(&p->fold, evidence, position);
-    if (strcmp(p->fold.name.text, p->barred.text) == 0)
-        p->fold.name.text[0] = '\0';
     if (!p->fold.name.text[0])
         return RT_SINK_TAKEN;
     rt_epoch_text(&p->fold.name, p->index, p->epoch);
     rt_dedupe_clear(&p->dedupe);
     p->frozen = position + 1;
     p->purged = begins_at(&p->fold.name, p->begin);
-    p->barred.text[0] = '\0';
     rt_sink_part_read(p, p->begin);
     return RT_SINK_FOUND;
 }

@@ -35,9 +35,8 @@ struct rt_sink_part {
     char epoch[RT_EPOCH_TEXT + 1]; /* of the records read now; "" none yet */
     uint64_t expected;             /* position of the next record to look at */
     uint64_t frozen;
-    uint64_t begin;              /* NAMING */
-    struct rt_epoch_name barred; /* NAMING: a name that it cannot be; "" none */
-    uint64_t purged;             /* of `epoch`: nothing is stored up to here */
+    uint64_t begin;  /* NAMING */
+    uint64_t purged; /* of `epoch`: nothing is stored up to here */
     struct rt_dedupe dedupe;
     uint64_t window; /* of keys, ms */
     /* What PostgreSQL has. */

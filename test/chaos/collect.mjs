@@ -24,7 +24,7 @@ export class EpochFold {
 
   // True: the incarnation is another one than before.
   read(evidence, position) {
-    const match = /^([A-Za-z0-9_-]{10})@(\d+)(?:\/(\d+)\+?)?$/.exec(evidence ?? '');
+    const match = /^([A-Za-z0-9_-]{10})@(\d+)(?:\/(\d+)\+?!?)?$/.exec(evidence ?? '');
     if (!match) return false;
     const [name, known] = [match[1], Number(match[2])];
     const ours = name === this.name;

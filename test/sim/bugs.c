@@ -5,6 +5,7 @@
 #include "fake_store.h"
 #include "journal/kafka.h"
 #include "journal/kafka_dedupe.h"
+#include "journal/kafka_epoch.h"
 #include "journal/kafka_tail.h"
 #include "session/broker.h"
 #include "sim.h"
@@ -136,4 +137,14 @@ WRAP(void, rt_journal_kafka_early, struct rt_journal *j, struct rt_str epoch,
     if (BUG(EPOCH_IGNORED))
         epoch = rt_str_c(rt_journal_kafka_epoch(j, record->partition));
     __real_rt_journal_kafka_early(j, epoch, record);
+}
+
+WRAP(enum rt_epoch_change, rt_epoch_read, struct rt_epoch_fold *fold, struct rt_str evidence,
+     uint64_t position)
+{
+    if (BUG(NAME_KEPT)) {
+        fold->whole = false;
+        fold->barred_count = 0;
+    }
+    return __real_rt_epoch_read(fold, evidence, position);
 }

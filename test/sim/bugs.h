@@ -25,6 +25,7 @@
     X(MAC_UNCHECKED, "mac-unchecked", "an envelope's MAC is not looked at")                       \
     X(EPOCH_IGNORED, "epoch-ignored", "an early record of a former topic is taken")               \
     X(RESET_FORGOTTEN, "reset-forgotten", "positions go on where they were in a topic made anew") \
+    X(NAME_KEPT, "name-kept", "records on their way bring a former topic's name into a new one")  \
     X(SINK_UNFENCED, "sink-unfenced", "the store's writer does not check where it stands")        \
     X(SINK_REPEATS, "sink-repeats", "the store's writer does not know idempotency keys")
 

@@ -88,7 +88,7 @@ static void load(struct writer *w)
 static bool begin_anew(struct writer *w)
 {
     const struct log_part *log = log_part(w->partition);
-    struct rt_epoch_fold fold = {.at = 0};
+    struct rt_epoch_fold fold = {.whole = true};
     for (size_t i = 0; i < log->count; i++) {
         const struct log_record *r = log->records[i];
         struct rt_str evidence = rt_record_header(r->headers, r->header_count, RT_HEADER_EPOCH);

@@ -75,6 +75,8 @@ static void old_news(void *payload)
         fake_redis_replay();
 }
 
+static void strange_record(void);
+
 /* Once all nodes have been awake for a while: see other_topic(). */
 static void topic_back(void *payload)
 {
@@ -92,6 +94,9 @@ static void topic_back(void *payload)
     }
     looks = 0;
     log_create_topic();
+    for (uint64_t n = sim_chance(600) ? 12 : 0; n > 0;
+         n--) /* other programs may be the first to find it */
+        strange_record();
     for (uint64_t i = 1; i < 30; i++) /* Redis brings what it had of the former one */
         later(i * 50 * SIM_MS, old_news, NULL);
 }

@@ -85,7 +85,7 @@ static void test_other_number(void **state)
     /* A partition that was added begins with its marker. */
     rt_sink_part_load_nothing(&p);
     rt_sink_part_name(&p, 1);
-    assert_int_equal(look(&p, A "@0/32+", 1), RT_SINK_FOUND);
+    assert_int_equal(look(&p, A "@0/32+!", 1), RT_SINK_FOUND);
     assert_string_equal(p.epoch, A ".3.32");
     assert_int_equal(p.purged, 1);
     rt_sink_part_deinit(&p);
