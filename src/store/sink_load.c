@@ -159,7 +159,7 @@ int rt_sink_load_begin(struct rt_sink_loader *l, struct rt_sink_part *p, struct 
     rt_pg_add_i32(&params, (int32_t)p->index);
     rt_pg_add_text(&params, rt_str_c(p->epoch));
     rt_pg_add_i64(&params, (int64_t)p->begin);
-    rt_pg_add_i64(&params, (int64_t)p->begin - 1);
+    rt_pg_add_i64(&params, (int64_t)p->purged);
     rt_pg_add_i64(&params, (int64_t)p->fold.at);
     int code = rt_pg_exec(l->pg, l->begin, &params, TIMEOUT_MS, &result, err);
     if (code == 0 && PQntuples(result) == 0)
