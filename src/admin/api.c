@@ -97,7 +97,7 @@ bool rt_admin_authorised(struct rt_admin *a, struct rt_http_request *req)
     const struct rt_config *config = a->options.config;
     if (config->api.key_count == 0) {
         if (config->dev)
-            return true;
+            return !rt_admin_refuses_page(a, req); /* a browser would ask for any page */
         a->metrics.api_refused.value++;
         rt_http_error(req, 403, "api_closed", "the server API has no key",
                       "set api.keys to [{name: backend, key_file: ...}]");
@@ -108,11 +108,21 @@ bool rt_admin_authorised(struct rt_admin *a, struct rt_http_request *req)
     for (size_t i = 0; i < config->api.key_count; i++)
         known |= key.ptr && rt_str_eq_secret(key, rt_str_c(config->api.keys[i].key));
     if (!known) {
+        struct rt_metric *count = key.ptr ? &a->metrics.keys_unknown : &a->metrics.keys_missing;
+        count->value++;
+        rt_log(RT_LOG_WARN, "api", "a call without a valid key was refused",
+               rt_kv_c("peer", req->remote), rt_kv_c("key", key.ptr ? "unknown" : "missing"));
         a->metrics.api_refused.value++;
         rt_http_error(req, 401, "unauthorized", "the API key is missing or unknown",
                       "send one of api.keys as X-API-Key");
     }
     return known;
+}
+
+/* Who has no right does not get to send a body. */
+static bool check_key(struct rt_http_request *req, void *arg)
+{
+    return req->method != RT_POST || rt_admin_authorised(arg, req);
 }
 
 /* The name that idempotency keys of this caller count under: "api:" and that of its key. */
@@ -488,6 +498,7 @@ int rt_admin_mount_api(struct rt_admin *a, struct rt_err *err)
                                       .body_limit = config->limits.message * 2 + 4096,
                                       .internal_only = config->http.internal[0] != '\0',
                                       .handle = methods[i].handle,
+                                      .head = check_key,
                                       .arg = a};
         int status = rt_http_route_add(a->options.http, &route, err);
         if (status)

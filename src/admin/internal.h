@@ -19,6 +19,7 @@ struct rt_admin {
     struct {
         struct rt_metric info, rss, cpu, fds, max_fds, start_time;
         struct rt_metric api_ok, api_refused, api_failed;
+        struct rt_metric keys_missing, keys_unknown;
     } metrics;
     char info_labels[200];
     struct rt_backend_state backends[RT_BACKENDS_MAX]; /* the log first */
@@ -38,6 +39,8 @@ int rt_admin_mount_pages(struct rt_admin *admin, struct rt_err *err);
 
 /* access.c. Does it come over http.internal, or from this machine without a proxy between? */
 bool rt_admin_is_trusted(const struct rt_admin *admin, struct rt_http_request *req);
+/* A page of another origin, or of another name: answers 403 and returns true. */
+bool rt_admin_refuses_page(const struct rt_admin *admin, struct rt_http_request *req);
 /* `what`: "metrics are". */
 void rt_admin_refuse_stranger(struct rt_http_request *req, const char *what);
 /* Has the request a right to the API? Answers and returns false otherwise. */

@@ -115,6 +115,8 @@ static void handle_ready(struct rt_http_request *req, void *arg)
 static void handle_metrics(struct rt_http_request *req, void *arg)
 {
     struct rt_admin *a = arg;
+    if (rt_admin_refuses_page(a, req))
+        return;
     if (!rt_admin_is_trusted(a, req)) {
         rt_admin_refuse_stranger(req, "metrics are");
         return;
@@ -184,6 +186,15 @@ static void add_api_counter(struct rt_admin *a, struct rt_metric *m, const char 
     rt_metrics_register(a->options.metrics, m);
 }
 
+static void add_key_counter(struct rt_admin *a, struct rt_metric *m, const char *labels)
+{
+    *m = (struct rt_metric){.name = "api_keys_refused_total",
+                            .help = "Calls of the server API without a valid key.",
+                            .labels = labels,
+                            .type = RT_COUNTER};
+    rt_metrics_register(a->options.metrics, m);
+}
+
 static void register_metrics(struct rt_admin *a)
 {
     struct rt_metric *m = &a->metrics.info;
@@ -215,6 +226,8 @@ static void register_metrics(struct rt_admin *a)
     add_api_counter(a, &a->metrics.api_ok, "result=\"ok\"");
     add_api_counter(a, &a->metrics.api_refused, "result=\"refused\"");
     add_api_counter(a, &a->metrics.api_failed, "result=\"failed\"");
+    add_key_counter(a, &a->metrics.keys_missing, "key=\"missing\"");
+    add_key_counter(a, &a->metrics.keys_unknown, "key=\"unknown\"");
 }
 
 int rt_admin_mount_monitor(struct rt_admin *a, struct rt_err *err)

@@ -132,6 +132,7 @@ struct rt_config {
             insecure_public; /* a TCP listener off loopback is accepted though nobody has to authenticate */
         const char *path_prefix;
         struct rt_strings trusted_proxies;
+        struct rt_strings hosts; /* names that pages of this machine may have */
     } http;
     struct rt_strings origins;
     struct rt_socketio_config socketio;

@@ -1,8 +1,9 @@
 #include "conf/dev_profile.h"
 
 static const char profile[] =
-    "# Pages that a developer serves from another port may connect.\n"
-    "origins: [\"*\"]\n"
+    "# Pages that a developer serves from another port of this machine may connect, others not.\n"
+    "origins: [\"http://localhost:*\", \"http://127.0.0.1:*\", \"http://[::1]:*\",\n"
+    "          \"http://localhost\", \"https://localhost:*\"]\n"
     "# Ctrl-C ends at once.\n"
     "shutdown: {drain: 400ms, jitter: 0}\n"
     "channels:\n"
@@ -19,7 +20,10 @@ static const char profile[] =
     "  raw:\n"
     "    - path: \"/raw/{channel}\"\n"
     "  socketio:\n"
-    "    cors: {origins: [\"*\"]}\n"
+    "    cors:\n"
+    "      origins: [\"http://localhost:*\", \"http://127.0.0.1:*\", \"http://[::1]:*\",\n"
+    "                \"http://localhost\", \"https://localhost:*\"]\n"
+    "    enforce_origin: true\n"
     "    recovery: 2m\n"
     "socketio:\n"
     "  namespaces: [\"/\"]\n"

@@ -321,6 +321,10 @@ static const struct rt_option rows[] = {
         "Everything is served below this path, so that a proxy need not rewrite: `/rt`."),
     TOP(STRINGS, "http.trusted_proxies", http.trusted_proxies, "127.0.0.1, ::1, unix:",
         "Peers whose `X-Forwarded-For` is believed: addresses, networks (`10.0.0.0/8`), `unix:`."),
+    TOP(STRINGS, "http.hosts", http.hosts, NULL,
+        "Names (`Host`) under which metrics and the details of `/readyz` are asked for, with `--dev` "
+        "everything, beside addresses, `localhost` and names without a dot: others may be a page's in "
+        "some browser that lets its own name point here. `*` is a wildcard."),
     ABSENT("http.proxy_protocol", NULL),
     ABSENT("http.tls.cert_file", NULL),
     ABSENT("http.tls.key_file", NULL),

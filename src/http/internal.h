@@ -54,6 +54,9 @@ struct rt_http_server {
     struct rt_http_routes routes;
     struct rt_trusted *trusted;
     bool internal_listener;
+    bool local_hosts;
+    const char *const *hosts;
+    size_t host_count;
     bool draining;
     uint64_t request_timeout, idle_timeout;
     struct rt_unfinished_set *unfinished; /* NULL: no limits */

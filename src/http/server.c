@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/rand.h"
 #include "http/internal.h"
+#include "http/local.h"
 
 enum {
     PENDING_MAX = 64 * 1024, /* bytes of following requests, while one is held */
@@ -313,6 +314,13 @@ static void on_head(struct rt_http_connection *c)
     req->remote = ex->forwarded.remote;
     req->secure = ex->forwarded.secure;
     req->internal = c->internal;
+    const struct rt_http_server *s = c->server;
+    if (s->local_hosts &&
+        !rt_http_is_local_host(rt_http_header(req, "host"), s->hosts, s->host_count)) {
+        rt_http_error(req, 403, "bad_host", "this name is not one of this machine's",
+                      "add it to http.hosts");
+        return;
+    }
     ex->route = find_route(ex);
     if (ex->route == NULL) {
         rt_http_error(req, 404, "not_found", "there is nothing at this path", NULL);
@@ -650,6 +658,9 @@ int rt_http_server_new(struct rt_loop *loop, const struct rt_http_options *optio
     rt_list_init(&s->open);
     s->idle_timeout = options->idle_timeout;
     s->unfinished = options->unfinished;
+    s->local_hosts = options->local_hosts;
+    s->hosts = options->hosts;
+    s->host_count = options->host_count;
     int rc = set_prefix(s, options->path_prefix, err);
     if (rc == 0)
         rc = rt_trusted_new(options->trusted_proxies, options->trusted_proxy_count, &s->trusted,

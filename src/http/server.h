@@ -67,6 +67,9 @@ struct rt_http_options {
     const char *path_prefix;            /* "" or NULL none, else "/x"; copied */
     const char *const *trusted_proxies; /* addresses, CIDR blocks, "unix:"; copied */
     size_t trusted_proxy_count;
+    bool local_hosts;         /* a Host that is not local (http/local.h) gets 403, at every path */
+    const char *const *hosts; /* patterns of names that are local as well; used as they are */
+    size_t host_count;
     bool internal_listener; /* there is one: public connections do not get internal routes */
     uint64_t
         request_timeout; /* ms from the first byte (or the accept) to the complete request: 408; 0 none */

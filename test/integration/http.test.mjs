@@ -46,6 +46,47 @@ test('key: --dev needs none', async (t) => {
   assert.equal((await call(broker, 'info', {}, { key: null })).status, 200);
   assert.equal((await ok(broker, 'publish', { channel: 'anything', data: 1 }, { key: null })).offset, 1);
 });
+test('pages: --dev and the internal pages know a page from elsewhere by its Host and Origin', async (t) => {
+  const broker = await startBroker(t, { dev: true });
+  const ask = (path, headers, rest = {}) => request(broker.port, path, { headers, ...rest });
+  const publish = (headers) => ask('/api/publish', { 'content-type': 'text/plain', ...headers }, { method: 'POST', body: '{"channel":"x","data":1}' });
+  const handshake = '/socket.io/?EIO=4&transport=polling';
+  const host = `127.0.0.1:${broker.port}`;
+  const evil = { origin: 'http://evil.example' };
+  const rebound = { host: `evil.example:${broker.port}`, origin: `http://evil.example:${broker.port}` };
+  // A page elsewhere that asks, and one whose own name points here.
+  assert.equal((await publish(evil)).status, 403);
+  assert.equal((await publish({ origin: 'null' })).status, 403);
+  for (const path of ['/', '/api/info', '/metrics', '/readyz', handshake]) assert.equal((await ask(path, rebound)).json().code, 'bad_host', path);
+  assert.equal((await publish(rebound)).json().code, 'bad_host');
+  assert.equal((await ask(handshake, evil)).status, 403);
+  assert.equal((await ask('/metrics', evil)).status, 403);
+  // A page of this machine, and what is no browser.
+  for (const headers of [{}, { origin: `http://${host}`, host }, { origin: 'http://localhost:5173' }]) {
+    assert.equal((await publish(headers)).status, 200);
+    assert.equal((await ask(handshake, headers)).status, 200);
+    assert.equal((await ask('/metrics', headers)).status, 200);
+  }
+});
+test('pages: http.hosts names others', async (t) => {
+  const broker = await startBroker(t, { config: CONFIG, set: { 'http.hosts': '["*.internal.example"]' } });
+  const status = async (host) => (await request(broker.port, '/metrics', { headers: { host } })).status;
+  assert.equal(await status('n1.internal.example:9000'), 200);
+  assert.equal(await status('evil.example:9000'), 403);
+});
+test('key: a wrong one is answered before the body, counted and logged, without the key', async (t) => {
+  const broker = await startBroker(t, { config: CONFIG });
+  const tcp = await Tcp.open(broker.port);
+  tcp.send('POST /api/publish HTTP/1.1\r\nHost: x\r\nX-API-Key: guess-123\r\nContent-Length: 1000\r\n\r\n');
+  assert.equal((await readResponse(tcp)).status, 401);
+  tcp.destroy();
+  assert.equal((await call(broker, 'info', {}, { key: null })).status, 401);
+  const { text } = await request(broker.port, '/metrics');
+  assert.match(text, /^rtbroker_api_keys_refused_total\{key="unknown"\} 1$/m);
+  assert.match(text, /^rtbroker_api_keys_refused_total\{key="missing"\} 1$/m);
+  await until('it is in the log', () => broker.log.some((line) => line.includes('without a valid key')));
+  assert.ok(!broker.log.some((line) => line.includes('guess-123')));
+});
 test('key: the API can be switched off', async (t) => {
   const broker = await startBroker(t, { config: CONFIG, set: { 'api.enabled': 'false' } });
   assert.equal((await call(broker, 'info', {})).status, 404);

@@ -142,7 +142,8 @@ static void test_errors(void **state)
         open_stream(p, rows[i].query, rows[i].lines);
         expect_json(p, rows[i].status, rows[i].body);
     }
-    request_raw(p, "POST", "/api/stream?channel=log:a", "", NULL, 0);
+    request_raw(p, "POST", "/api/stream?channel=log:a", "X-API-Key: secret-0123456789\r\n", NULL,
+                0);
     expect_json(p, 405, "*use GET*");
     request_raw(p, "GET", "/api/stream?channel=log:a", "", NULL, 0);
     expect_json(p, 401, "*");

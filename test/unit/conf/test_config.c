@@ -478,7 +478,10 @@ static void test_dev(void **state)
     const struct rt_config *c = l.config;
     assert_string_equal(c->source, "");
     assert_true(c->dev);
-    assert_list(&c->origins, (const char *[]){"*", NULL});
+    static const char *const pages[] = {"http://localhost:*",  "http://127.0.0.1:*",
+                                        "http://[::1]:*",      "http://localhost",
+                                        "https://localhost:*", NULL};
+    assert_list(&c->origins, pages);
     /* Whatever comes before it, the last rule lets in all that is left. */
     const struct rt_channel_rule *last = &c->channels[c->channel_count - 1];
     assert_string_equal(last->match, "*");
@@ -487,7 +490,8 @@ static void test_dev(void **state)
     assert_int_equal(last->publish, RT_ALLOW_ANYONE);
     assert_int_equal(c->raw_count, 1);
     assert_string_equal(c->raw[0].path, "/raw/{channel}");
-    assert_list(&c->socketio.engine.cors_origins, (const char *[]){"*", NULL});
+    assert_list(&c->socketio.engine.cors_origins, pages);
+    assert_true(c->socketio.engine.enforce_origin);
     assert_list(&c->socketio.namespaces, (const char *[]){"/", NULL});
     static const char *const events[] = {"join", "chat", "event:message"};
     for (size_t i = 0; i < 3; i++)
@@ -598,11 +602,11 @@ static void test_unknown_keys(void **state)
     assert_errors(
         "http: {lisen: 1, zzz: 2, Path-Prefix: /x}\n",
         "f.yaml:1:8: unknown key \"lisen\" in http; did you mean listen?; known: listen, "
-        "internal, insecure_public, path_prefix, trusted_proxies\n"
+        "internal, insecure_public, path_prefix, trusted_proxies, hosts\n"
         "f.yaml:1:18: unknown key \"zzz\" in http; known: listen, internal, insecure_public, "
-        "path_prefix, trusted_proxies\n"
+        "path_prefix, trusted_proxies, hosts\n"
         "f.yaml:1:26: unknown key \"Path-Prefix\" in http; did you mean path_prefix?; known: "
-        "listen, internal, insecure_public, path_prefix, trusted_proxies\n");
+        "listen, internal, insecure_public, path_prefix, trusted_proxies, hosts\n");
     /* A long list of what is known helps nobody. */
     assert_errors("protocols: {socketio: {pong: 1}}\n",
                   "f.yaml:1:24: unknown key \"pong\" in protocols.socketio\n");
