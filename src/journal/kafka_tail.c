@@ -202,7 +202,7 @@ static bool locate(struct rt_tail *t, uint32_t i)
         return false;
     }
     p->state = NAMING;
-    p->naming = clamp(p->high - RT_TAIL_NAMING, p->low, p->high);
+    p->naming = p->whole ? p->low : clamp(p->high - RT_TAIL_NAMING, p->low, p->high);
     p->fold = (struct rt_epoch_fold){.whole = p->naming == 0};
     p->ticks = (struct rt_ticks){.at = {0}};
     p->oldest = p->since = 0;
@@ -248,6 +248,7 @@ static void begin_reading(struct rt_tail *t, uint32_t i, int64_t end)
     p->told = p->fold.name;
     p->read = from;
     p->left.text[0] = '\0';
+    p->whole = false;
     (void)add_entry(t, RT_TAIL_START, i, from);
 }
 
@@ -538,6 +539,12 @@ static void look_at(struct part *p, const rd_kafka_message_t *m, const struct rt
         p->oldest = time;
 }
 
+/* A partition that was added is read from its first name on: it may have gone on to a further number, which has to wait for its turn. */
+static bool has_first_name(const struct rt_tail *t, const struct part *p)
+{
+    return p->whole && p->fold.name.text[0] && !is_other_view(t, &p->fold.name);
+}
+
 static int take_record(struct rt_tail *t, const rd_kafka_message_t *m)
 {
     uint32_t i = (uint32_t)m->partition;
@@ -552,7 +559,7 @@ static int take_record(struct rt_tail *t, const rd_kafka_message_t *m)
         return RT_ENOMEM;
     p->expected = m->offset + 1;
     if (p->state == NAMING) {
-        if (p->expected >= p->high)
+        if (p->expected >= p->high || has_first_name(t, p))
             named_or_asking(t, i, p->expected);
         return 0;
     }
