@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -323,13 +324,15 @@ static int apply_value(const struct target *t, const struct rt_node *node)
 
 /* ---- secrets in files ---- */
 
-/* At most SECRET_CAP bytes of a file. RT_EIO: errno says why; RT_ERANGE: there is more. */
-static int read_secret(const char *path, struct rt_buf *out)
+/* At most SECRET_CAP bytes of a file. RT_EIO: errno says why; RT_ERANGE: there is more. `*ret_open`: every user can read it. */
+static int read_secret(const char *path, struct rt_buf *out, bool *ret_open)
 {
+    struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return RT_EIO;
     int err = 0;
+    *ret_open = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & S_IROTH) != 0;
     for (;;) {
         uint8_t *room = rt_buf_reserve(out, 4096);
         ssize_t n = room == NULL ? 0 : read(fd, room, 4096);
@@ -363,8 +366,12 @@ static int apply_secret_file(const struct target *t, const struct rt_node *node)
         return 0;
     struct rt_buf content = RT_BUF_INIT;
     char seen[64];
-    int err = read_secret(node->text.ptr, &content);
+    bool open_to_all = false;
+    int err = read_secret(node->text.ptr, &content, &open_to_all);
     struct rt_str secret = rt_str_trim(rt_buf_str(&content));
+    if (open_to_all)
+        rt_conf_error(t->apply->warnings, &node->mark, "%s_file: every user can read %s: chmod o-r",
+                      t->path, rt_node_seen(node, seen));
     if (err == RT_EIO)
         rt_conf_error(t->apply->errors, &node->mark, "%s_file: cannot read %s: %s", t->path,
                       rt_node_seen(node, seen), strerror(errno));

@@ -10,6 +10,7 @@
 struct rt_apply {
     struct rt_arena *arena;
     struct rt_conf_errors *errors;
+    struct rt_conf_errors *warnings; /* of files with secrets that everybody can read */
 };
 
 /* Fills the struct at `base` from the map `tree`. 0 (errors may have been added) or RT_ENOMEM. */

@@ -5,6 +5,7 @@
 #include "conf/apply.h"
 #include "conf/check.h"
 #include "conf/expand.h"
+#include "conf/option.h"
 #include "conf/sources.h"
 #include "conf/store.h"
 #include "conf/tree.h"
@@ -15,6 +16,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { SECRET_PATH_CAP = 96 };
 
 /* One load: what the steps hand on. */
 struct load {
@@ -61,16 +64,49 @@ static int read_file(struct load *l, struct rt_buf *out)
     return err;
 }
 
-/* Is there a secret that stands in the file itself, neither in another file nor in a variable? Returns its place. */
-static const struct rt_mark *find_inline_secret(const struct load *l)
+/* A value that stands in the file itself, neither in another file nor in a variable. */
+static bool is_inline(const struct rt_node *node)
 {
-    const struct rt_node *keys = rt_tree_at(l->store->root, RT_STR("api.keys"));
-    for (size_t i = 0; keys != NULL && keys->kind == RT_NODE_LIST && i < keys->count; i++) {
-        const struct rt_node *key = rt_node_get(keys->items[i], "key");
-        if (key != NULL && !key->expanded && key->text.len > 0 && key->mark.line > 0)
-            return &key->mark;
+    return node != NULL && node->kind == RT_NODE_SCALAR && !node->expanded && node->text.len > 0 &&
+           node->mark.line > 0;
+}
+
+static void warn_of_secret(const struct load *l, const struct rt_mark *mark, const char *path,
+                           bool has_twin)
+{
+    rt_conf_error(l->warnings, mark,
+                  "%s: a secret in a file that every user can read: chmod o-r, or use %s", path,
+                  has_twin ? "its twin that ends in _file" : "${VAR}");
+}
+
+static void warn_of_pairs(const struct load *l, const struct rt_node *map, const char *path)
+{
+    for (size_t i = 0; map != NULL && map->kind == RT_NODE_MAP && i < map->count; i++)
+        if (rt_option_secret_name(map->keys[i]->text) && is_inline(map->items[i]))
+            warn_of_secret(l, &map->items[i]->mark, path, false);
+}
+
+/* All secrets that the table knows of, in lists too. `where`: the path of `node`, with its dot. */
+static void warn_of_inline_secrets(const struct load *l, const struct rt_option_table *table,
+                                   const struct rt_node *node, const char *where)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct rt_option *option = &table->options[i];
+        const struct rt_node *value = rt_tree_at(node, rt_str_c(option->path));
+        char path[SECRET_PATH_CAP];
+        snprintf(path, sizeof(path), "%s%s", where, option->path);
+        if (option->secret && is_inline(value))
+            warn_of_secret(l, &value->mark, path, true);
+        else if (option->type == RT_OPT_PAIRS)
+            warn_of_pairs(l, value, path);
+        if (option->type != RT_OPT_SECTIONS || value == NULL || value->kind != RT_NODE_LIST)
+            continue;
+        for (size_t j = 0; j < value->count; j++) {
+            char inner[SECRET_PATH_CAP + 32];
+            snprintf(inner, sizeof(inner), "%s[%zu].", path, j);
+            warn_of_inline_secrets(l, option->items, value->items[j], inner);
+        }
     }
-    return NULL;
 }
 
 /* ---- what is worked out ---- */
@@ -113,14 +149,12 @@ static void set_raw_channels(struct rt_config *config)
 
 static void warn_of_mode(const struct load *l)
 {
-    const struct rt_mark *secret = l->open_to_all ? find_inline_secret(l) : NULL;
     if (l->name == NULL && !l->args->dev)
         rt_conf_error(l->warnings, NULL,
                       "no --config: everything is allowed, on loopback, as with --dev; `rtbroker "
                       "init` prints a file to start from");
-    if (secret != NULL)
-        rt_conf_error(l->warnings, secret,
-                      "a secret in a file that every user can read: chmod o-r, or use key_file");
+    if (l->open_to_all)
+        warn_of_inline_secrets(l, rt_options(), l->store->root, "");
 }
 
 /* ---- the whole ---- */
@@ -152,7 +186,7 @@ static int build(struct load *l, struct rt_str text)
                                  .dev = store->config.dev,
                                  .errors = l->errors,
                                  .warnings = l->warnings};
-    struct rt_apply apply = {.arena = &store->arena, .errors = l->errors};
+    struct rt_apply apply = {.arena = &store->arena, .errors = l->errors, .warnings = l->warnings};
     err = store->root == NULL ? RT_ENOMEM : rt_sources_merge(&sources, store->root);
     if (err == 0)
         err = rt_apply(&apply, rt_options(), &store->config, store->root);

@@ -18,8 +18,7 @@ static void write_strings(const struct rt_strings *strings, struct rt_buf *out)
     rt_buf_add_byte(out, ']');
 }
 
-/* Names under which librdkafka takes what nobody else should read. */
-static bool is_secret_name(struct rt_str name)
+bool rt_option_secret_name(struct rt_str name)
 {
     static const char *const parts[] = {"password", "secret", ".pem", "oauthbearer.config", NULL};
     for (const char *const *part = parts; *part != NULL; part++) {
@@ -37,7 +36,7 @@ static void write_pairs(const struct rt_strings *pairs, struct rt_buf *out)
         rt_buf_add_c(out, i == 0 ? "" : ", ");
         rt_tree_write_text(name, out);
         rt_buf_add_c(out, ": ");
-        rt_tree_write_text(is_secret_name(name) ? RT_STR("***") : value, out);
+        rt_tree_write_text(rt_option_secret_name(name) ? RT_STR("***") : value, out);
     }
     rt_buf_add_byte(out, '}');
 }
@@ -301,13 +300,49 @@ static void write_shell_quoted(struct rt_str text, struct rt_buf *out)
     rt_buf_add_byte(out, '\'');
 }
 
-/* A text of the environment is taken as it is, without YAML's quotes. */
+static bool hides_any(const struct rt_option *option, const unsigned char *base);
+
+/* Is there a secret in the value, which is shown as "***"? */
+static bool hides(const struct rt_option *option, const unsigned char *base)
+{
+    const void *field = base + option->offset;
+    if (option->type == RT_OPT_SECTIONS)
+        return hides_any(option, base);
+    if (option->type == RT_OPT_STRING)
+        return option->secret && **(const char *const *)field != '\0';
+    const struct rt_strings *pairs = option->type == RT_OPT_PAIRS ? field : NULL;
+    for (size_t i = 0; pairs != NULL && i < pairs->count; i++) {
+        struct rt_str value, name = rt_str_split(rt_str_c(pairs->items[i]), '=', &value);
+        if (rt_option_secret_name(name))
+            return true;
+    }
+    return false;
+}
+
+static bool hides_any(const struct rt_option *option, const unsigned char *base)
+{
+    struct items items = items_of(option, base);
+    const struct rt_option_table *table = option->items;
+    for (size_t i = 0; i < items.count * table->count; i++) {
+        const unsigned char *item = items.first + i / table->count * table->item_size;
+        const struct rt_option *inner = &table->options[i % table->count];
+        if (inner->type != RT_OPT_ABSENT && hides(inner, item))
+            return true;
+    }
+    return false;
+}
+
+/* A text of the environment is taken as it is, without YAML's quotes. A line without its secret is a comment: a shell that reads it shall not set "***". */
 static void write_env(const struct rt_node *root, const struct rt_option *option,
                       const unsigned char *base, struct rt_buf *out)
 {
     struct rt_buf value = RT_BUF_INIT;
     size_t start = out->len;
-    if (option->type == RT_OPT_STRING)
+    bool hidden = hides(option, base);
+    rt_buf_add_c(out, hidden ? "# " : "");
+    if (hidden && option->type == RT_OPT_STRING)
+        rt_buf_add_c(&value, "***");
+    else if (option->type == RT_OPT_STRING)
         rt_buf_add_c(&value, *(const char *const *)(const void *)(base + option->offset));
     else if (option->type == RT_OPT_SECTIONS)
         write_list(option, base, rt_tree_at(root, rt_str_c(option->path)), &value);

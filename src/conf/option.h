@@ -67,6 +67,8 @@ bool rt_option_is_section(const struct rt_option_table *table, struct rt_str pat
  * NULL: out of memory. */
 const char *const *rt_option_names(struct rt_arena *arena, const struct rt_option_table *table,
                                    struct rt_str section, bool absent);
+/* Is this a setting of librdkafka (RT_OPT_PAIRS) that nobody else should read? */
+bool rt_option_secret_name(struct rt_str name);
 /* "RTBROKER_HTTP_LISTEN" */
 void rt_option_env_name(const struct rt_option *option, struct rt_buf *out);
 /* For people: "a duration (like 250ms, 5s, 10m, 1h, 30d) from 1ms to 1h"; `brief`, on pages that explain the notation: "duration, 1ms to

@@ -274,11 +274,21 @@ test('secrets are not shown', (t) => {
   const keyFile = path.join(dir, 'key');
   writeFileSync(keyFile, 'secret-from-file\n');
   const file = path.join(dir, 'c.yaml');
-  writeFileSync(file, `api: {keys: [{name: a, key: secret-inline}, {name: b, key_file: ${keyFile}}, {name: c, key: "\${SECRET}"}]}\n`);
+  chmodSync(keyFile, 0o600);
+  writeFileSync(file, `api: {keys: [{name: a, key: secret-inline}, {name: b, key_file: ${keyFile}}, {name: c, key: "\${SECRET}"}]}
+cluster: {secret: secret-of-the-cluster}
+redis: {url: "redis://:secret-redis@127.0.0.1"}
+postgres: {url: "postgres://u:secret-postgres@127.0.0.1/db"}
+kafka: {brokers: ["127.0.0.1:1"], conf: {sasl.password: secret-kafka}, consume: [{topics: [t], conf: {ssl.key.password: secret-consume}}]}
+`);
   for (const dump of ['--effective', '--env', '--defaults']) {
     const { code, out, err } = run(['config', dump, '--config', file], { env: { SECRET: 'secret-from-env' } });
     assert.equal(code, 0, err);
     assert.doesNotMatch(out + err, /secret-/);
+    if (dump !== '--env') continue;
+    // A shell that reads it sets no secret to something else.
+    for (const name of ['API_KEYS', 'CLUSTER_SECRET', 'REDIS_URL', 'POSTGRES_URL', 'KAFKA_CONF', 'KAFKA_CONSUME']) assert.match(out, new RegExp(`^# RTBROKER_${name}='.*\\*\\*\\*`, 'm'));
+    assert.match(out, /^RTBROKER_KAFKA_BROKERS=/m);
   }
 });
 

@@ -894,14 +894,29 @@ static void test_secrets(void **state)
 static void test_world_readable_secrets(void **state)
 {
     (void)state;
-    static const char secret[] = "api: {keys: [{name: a, key: inline}]}\n";
+    static const char secret[] =
+        "api: {keys: [{name: a, key: inline}, {name: b, key: \"${K:-y}\"}]}\n"
+        "redis: {url: \"redis://:pw@127.0.0.1\"}\n"
+        "cluster: {secret: 0123456789abcdef0123}\n"
+        "postgres: {url: \"postgres://u:pw@h/db\"}\n"
+        "kafka: {brokers: [\"h:1\"], conf: {sasl.password: pw, linger.ms: 5},\n"
+        "        consume: [{topics: [t], conf: {ssl.key.password: pw}}]}\n";
     static const char no_secret[] = "api: {keys: [{name: a, key: \"${K:-x}\"}]}\n";
     struct file f = write_file(secret, 0604);
     struct rt_buf wanted = RT_BUF_INIT;
-    rt_buf_printf(
-        &wanted,
-        "%s:1:29: a secret in a file that every user can read: chmod o-r, or use key_file\n",
-        f.path);
+    static const struct {
+        const char *place, *path, *instead;
+    } rows[] = {{"1:29", "api.keys[0].key", "its twin that ends in _file"},
+                {"2:14", "redis.url", "its twin that ends in _file"},
+                {"3:19", "cluster.secret", "its twin that ends in _file"},
+                {"4:17", "postgres.url", "its twin that ends in _file"},
+                {"5:49", "kafka.conf", "${VAR}"},
+                {"6:58", "kafka.consume[0].conf", "${VAR}"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        rt_buf_printf(&wanted,
+                      "%s:%s: %s: a secret in a file that every user can read: chmod o-r, or use "
+                      "%s\n",
+                      f.path, rows[i].place, rows[i].path, rows[i].instead);
     struct loaded l = load_file(f.path);
     assert_loaded(&l);
     assert_reported(&l.warnings, rt_buf_cstr(&wanted));
@@ -919,6 +934,24 @@ static void test_world_readable_secrets(void **state)
     assert_reported(&l.warnings, "");
     unload(&l);
     unlink(f.path);
+}
+
+/* The other file as well, which holds nothing else. */
+static void test_world_readable_secret_files(void **state)
+{
+    (void)state;
+    struct file f = write_file("s3cret\n", 0644);
+    struct rt_buf text = RT_BUF_INIT, wanted = RT_BUF_INIT;
+    rt_buf_printf(&text, "cluster: {secret_file: %s}\n", f.path);
+    rt_buf_printf(&wanted,
+                  "f.yaml:1:24: cluster.secret_file: every user can read \"%s\": chmod o-r\n",
+                  f.path);
+    assert_warnings(rt_buf_cstr(&text), rt_buf_cstr(&wanted));
+    assert_int_equal(chmod(f.path, 0640), 0);
+    assert_warnings(rt_buf_cstr(&text), "");
+    unlink(f.path);
+    rt_buf_deinit(&text);
+    rt_buf_deinit(&wanted);
 }
 
 /* ---- memory ---- */
@@ -987,6 +1020,7 @@ int main(void)
         cmocka_unit_test(test_unreadable_files),
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_world_readable_secrets),
+        cmocka_unit_test(test_world_readable_secret_files),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("conf/config", tests, NULL, NULL);
