@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "conf/check.h"
 #include "unit/conf/conf_load.h"
 
 static void test_public_addresses(void **state)
@@ -296,6 +297,49 @@ static void test_ranges_of_formats(void **state)
     rt_buf_deinit(&text);
 }
 
+static int refuse_one(const struct rt_check *check)
+{
+    const struct rt_node *events = check->config->socketio.events;
+    if (events == NULL || events->count == 0)
+        return 0;
+    rt_conf_error(check->errors, rt_check_place(check, "socketio.events.%d", 0), "refused");
+    return RT_EINVAL;
+}
+
+static int without_memory(const struct rt_check *check)
+{
+    (void)check;
+    return RT_ENOMEM;
+}
+
+/* What another module finds comes in the same list, at its place. */
+static void test_further_check(void **state)
+{
+    (void)state;
+    struct rt_config_args args = {.check = refuse_one};
+    struct loaded l =
+        load_with("log: {lvel: x}\nsocketio: {events: [1]}\nlimits: {message: x}\n", &args);
+    assert_int_equal(l.code, RT_EINVAL);
+    assert_reported(&l.errors,
+                    "f.yaml:1:7: unknown key \"lvel\" in log; did you mean level?; known: "
+                    "level, format\n"
+                    "f.yaml:2:21: refused\n"
+                    "f.yaml:3:19: limits.message: got \"x\"; allowed: a size (like 512, "
+                    "64KiB, 1MB, 2GiB) from 1B to 256MiB\n");
+    unload(&l);
+    l = load_with("socketio: {events: [1]}\n", &args);
+    assert_int_equal(l.code, RT_EINVAL);
+    assert_reported(&l.errors, "f.yaml:1:21: refused\n");
+    unload(&l);
+    l = load_with("socketio: {events: []}\n", &args);
+    assert_loaded(&l);
+    unload(&l);
+    args.check = without_memory;
+    l = load_with("", &args);
+    assert_int_equal(l.code, RT_ENOMEM);
+    unload(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_channel_checks),   cmocka_unit_test(test_cluster_checks),
         cmocka_unit_test(test_limit_checks),     cmocka_unit_test(test_ranges_of_formats),
         cmocka_unit_test(test_paths_of_our_own), cmocka_unit_test(test_users_with_rules),
+        cmocka_unit_test(test_further_check),
     };
     return cmocka_run_group_tests_name("conf/check", tests, NULL, NULL);
 }

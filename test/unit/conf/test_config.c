@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "conf/check.h"
 #include "unit/conf/conf_load.h"
 
 static void assert_list(const struct rt_strings *list, const char *const *wanted)
@@ -645,49 +644,6 @@ static void test_whole_file_errors(void **state)
                   "default\n");
 }
 
-static int refuse_one(const struct rt_check *check)
-{
-    const struct rt_node *events = check->config->socketio.events;
-    if (events == NULL || events->count == 0)
-        return 0;
-    rt_conf_error(check->errors, rt_check_place(check, "socketio.events.%d", 0), "refused");
-    return RT_EINVAL;
-}
-
-static int without_memory(const struct rt_check *check)
-{
-    (void)check;
-    return RT_ENOMEM;
-}
-
-/* What another module finds comes in the same list, at its place. */
-static void test_further_check(void **state)
-{
-    (void)state;
-    struct rt_config_args args = {.check = refuse_one};
-    struct loaded l =
-        load_with("log: {lvel: x}\nsocketio: {events: [1]}\nlimits: {message: x}\n", &args);
-    assert_int_equal(l.code, RT_EINVAL);
-    assert_reported(&l.errors,
-                    "f.yaml:1:7: unknown key \"lvel\" in log; did you mean level?; known: "
-                    "level, format\n"
-                    "f.yaml:2:21: refused\n"
-                    "f.yaml:3:19: limits.message: got \"x\"; allowed: a size (like 512, "
-                    "64KiB, 1MB, 2GiB) from 1B to 256MiB\n");
-    unload(&l);
-    l = load_with("socketio: {events: [1]}\n", &args);
-    assert_int_equal(l.code, RT_EINVAL);
-    assert_reported(&l.errors, "f.yaml:1:21: refused\n");
-    unload(&l);
-    l = load_with("socketio: {events: []}\n", &args);
-    assert_loaded(&l);
-    unload(&l);
-    args.check = without_memory;
-    l = load_with("", &args);
-    assert_int_equal(l.code, RT_ENOMEM);
-    unload(&l);
-}
-
 static void test_sections(void **state)
 {
     (void)state;
@@ -1012,7 +968,6 @@ int main(void)
         cmocka_unit_test(test_all_errors_at_once),
         cmocka_unit_test(test_unknown_keys),
         cmocka_unit_test(test_whole_file_errors),
-        cmocka_unit_test(test_further_check),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_absent_options),
         cmocka_unit_test(test_pairs),
