@@ -89,12 +89,13 @@ export async function collectKafka(dir, { brokers, topic, prefix }) {
 
 const psql = (url, sql) => [url, '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', sql];
 
-// How many records the store has, of each kind that it makes of them.
+// How many records the store has, of each kind that it makes of them; `strange`: of the dead letters, those of other programs (operator.mjs).
 export async function countRows(url) {
-  const sql = `SELECT ${['message', 'repeat', 'dead_letter'].map((table) => `(SELECT count(*) FROM rtbroker.${table})`).join(', ')}`;
-  const { stdout } = await run('psql', psql(url, sql), { timeout: 120_000 });
-  const [rows, repeats, dead] = stdout.trim().split('|').map(Number);
-  return { rows, repeats, dead };
+  const counts = ['message', 'repeat', 'dead_letter'].map((table) => `(SELECT count(*) FROM rtbroker.${table})`);
+  counts.push(`(SELECT count(*) FROM rtbroker.dead_letter WHERE channel LIKE 'stranger:%'::bytea)`);
+  const { stdout } = await run('psql', psql(url, `SELECT ${counts.join(', ')}`), { timeout: 120_000 });
+  const [rows, repeats, dead, strange] = stdout.trim().split('|').map(Number);
+  return { rows, repeats, dead, strange };
 }
 
 async function copy(file, url, query) {

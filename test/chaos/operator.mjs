@@ -27,7 +27,8 @@ const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1';
 
 // ---- acts: each resolves when it is over, and the cluster may heal -------------------------------------------------------
 
-// Another program with a transaction of some seconds, in a channel of its own. kcat commits at the end of its input, and aborts when it is interrupted.
+// Another program with a transaction of some seconds, in a channel of its own. kcat commits at the end of its input, and aborts when it is interrupted. It keeps its
+// input until its buffer is full, so there is more of it than that.
 async function transaction(day, { abort }) {
   const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = day.cluster.env;
   const id = `stranger-${day.acted}`;
@@ -36,7 +37,7 @@ async function transaction(day, { abort }) {
   let errors = '';
   child.stderr.on('data', (chunk) => (errors += chunk));
   const exit = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal })));
-  for (let i = 0; i < 50; i++) child.stdin.write(`stranger:${i}|{"i":${i}}\n`);
+  for (let i = 0; i < 500; i++) child.stdin.write(`stranger:${i}|{"i":${i},"pad":"${'x'.repeat(200)}"}\n`);
   await delay(day.rand.between(1000, 12_000));
   if (abort) child.kill('SIGINT');
   child.stdin.end();
@@ -190,7 +191,7 @@ exec '${binary}' "$@"
   startWalkers() {
     const rooms = Array.from({ length: ROOMS }, (_, i) => `walk:${i}`);
     const { url, nodes, env } = this.cluster;
-    const walkers = new Worker('walkers.mjs', { url, nodes, apiKey: env.RT_API_KEY, rooms, walkers: this.walkers, seed: this.seed });
+    const walkers = new Worker('walkers.mjs', { url, nodes, apiKey: env.RT_API_KEY, rooms, walkers: this.walkers, seed: this.seed, keysBeginAnew: this.acts.includes('partitions') });
     this.workers.push(walkers);
     return walkers;
   }

@@ -17,10 +17,11 @@ const ATTEMPT = 10_000;
 const SETTLE = 60_000;
 const SHOWN = 10;
 
-const { url, nodes, apiKey, rooms, walkers, seed } = JSON.parse(process.argv[2]);
+const { url, nodes, apiKey, rooms, walkers, seed, keysBeginAnew } = JSON.parse(process.argv[2]);
 const rand = random(seed);
-const counts = { received: 0, published: 0, joined: 0, left: 0, recovered: 0, sessions: 0, problems: {}, examples: [] };
+const counts = { received: 0, published: 0, joined: 0, left: 0, recovered: 0, sessions: 0, again: 0, problems: {}, examples: [] };
 const top = new Map(rooms.map((room) => [room, 0])); // number of the last one that was acknowledged
+const unsure = new Set(); // that may be stored, and were sent again: twice, where keys begin anew meanwhile
 let finishing = false, ending = false;
 
 function problem(kind, text) {
@@ -32,17 +33,17 @@ function problem(kind, text) {
 
 const agent = new http.Agent({ keepAlive: true });
 
-// True: it is stored.
+// The status; 0: no answer.
 function post(node, body) {
   return new Promise((resolve) => {
     const headers = { 'x-api-key': apiKey, 'content-length': Buffer.byteLength(body) };
     const request = http.request(new URL('/api/publish', node), { method: 'POST', agent, headers, timeout: ATTEMPT }, (response) => {
       response.resume();
-      response.on('end', () => resolve(response.statusCode === 200));
-      response.on('error', () => resolve(false));
+      response.on('end', () => resolve(response.statusCode));
+      response.on('error', () => resolve(0));
     });
     request.on('timeout', () => request.destroy());
-    request.on('error', () => resolve(false));
+    request.on('error', () => resolve(0));
     request.end(body);
   });
 }
@@ -50,7 +51,10 @@ function post(node, body) {
 async function publish(room, index) {
   for (let n = 1, node = index; !finishing; n++) {
     const body = JSON.stringify({ channel: room, idempotency_key: `${room}-${n}`, event: 'step', data: { room, n } });
-    for (let pause = 20; !(await post(nodes[node % nodes.length], body)); pause = Math.min(pause * 2, 1000)) {
+    for (let pause = 20; ; pause = Math.min(pause * 2, 1000)) {
+      const status = await post(nodes[node % nodes.length], body);
+      if (status === 200) break;
+      if (status !== 503) unsure.add(`${room} ${n}`);
       node++;
       await delay(pause);
     }
@@ -87,7 +91,8 @@ class Walker {
       problem('foreign', `${this.name} got ${room} ${n} and is not in it`);
       return;
     }
-    if (last > 0 && n <= last) problem('twice', `${this.name} got ${room} ${n} after ${last}`);
+    if (last > 0 && n === last && keysBeginAnew && unsure.has(`${room} ${n}`)) counts.again++;
+    else if (last > 0 && n <= last) problem('twice', `${this.name} got ${room} ${n} after ${last}`);
     if (last > 0 && n > last + 1) problem('missing', `${this.name} got ${room} ${n} after ${last}, ${this.socket.recovered ? 'recovered' : 'never away'}`);
     this.rooms.set(room, Math.max(n, last));
   }
