@@ -9,7 +9,8 @@ run_tests.py [--stage NAME] [--only TEXT] [--jobs N] [--verbose]
     threads       those of THREADED once more under ThreadSanitizer
     sim           the simulator of a cluster: seeded runs, and bugs planted on purpose that have to be caught
     fuzz          the stored corpus of every test/fuzz/fuzz_*.c
-    configs       `rtbroker check` on every configuration that the tree ships, also within the pages; the list of metrics
+    configs       `rtbroker check` on every configuration that the tree ships, also within the pages; the list of metrics;
+                  how ./rtbroker is hardened
     integration   node --test over test/integration/*.test.mjs, against ./rtbroker
     sanitized     the same against a broker with ASan and UBSan, whose leaks make it end badly; but for test/integration/cluster*,
                   which take a whole cluster and are run once
@@ -200,6 +201,9 @@ def stage_configs(only):
     if only in "docs":
         code, output = run([sys.executable, "scripts/check_docs.py", "--broker", "./rtbroker"], PROGRAM_TIMEOUT)
         results.append(Result("docs", int(code == 0), int(code != 0), 0, output))
+    for argument in ("--self-test", "./rtbroker") if only in "hardening" else ():
+        code, output = run([sys.executable, "scripts/check_hardening.py", argument], PROGRAM_TIMEOUT)
+        results.append(Result(f"hardening {argument}", int(code == 0), int(code != 0), 0, output))
     return results, []
 
 
