@@ -3,7 +3,7 @@
 //     node test/chaos/operator.mjs [--minutes M] [--acts LIST] [--seed S] [--rate R] [--nodes N] [--channels N] [--subscribers N] [--walkers N] [--size BYTES] [--dir DIR]
 //
 // Exit status 0 all was well, 1 it was not, 2 misuse.
-import { execFile, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -162,12 +162,21 @@ class OperatorDay extends Chaos {
 
   wrapNodes() {
     if (!existsSync(FAKETIME)) throw new Failed(`no ${FAKETIME} here (package faketime); or leave out the act: --acts`);
+    // librdkafka waits by timespec_get() and cnd_timedwait(). libfaketime changes the first and not the second, so that it would wait for 20 minutes, or not at
+    // all. Without either it waits as it does when a clock is set; what it takes for the time of a record is changed all the same.
+    const shim = path.join(this.dir, 'timespec_get');
+    writeFileSync(`${shim}.c`, `#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int timespec_get(struct timespec *t, int base) { return syscall(SYS_clock_gettime, CLOCK_REALTIME, t) == 0 ? base : 0; }
+`);
+    execFileSync('cc', ['-shared', '-fPIC', '-o', `${shim}.so`, `${shim}.c`]);
     const wrapper = path.join(this.dir, 'rtbroker-clock');
     const binary = process.env.RTBROKER ?? path.join(ROOT, 'rtbroker');
     writeFileSync(wrapper, `#!/bin/sh
 for argument; do case $argument in node.name=*) name=\${argument#node.name=};; esac; done
 [ -e '${this.dir}/clock.'$name ] || echo +0 >'${this.dir}/clock.'$name
-export LD_PRELOAD=${FAKETIME} FAKETIME_TIMESTAMP_FILE='${this.dir}/clock.'$name FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_RESET=1
+export LD_PRELOAD=${shim}.so:${FAKETIME} FAKETIME_TIMESTAMP_FILE='${this.dir}/clock.'$name FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_RESET=1
 exec '${binary}' "$@"
 `);
     chmodSync(wrapper, 0o755);
