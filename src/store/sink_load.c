@@ -216,6 +216,7 @@ static int is_stored(struct rt_sink_loader *l, uint32_t partition, const rd_kafk
 int rt_sink_load_parting(struct rt_sink_loader *l, struct rt_sink_consumer *c, uint32_t partition,
                          int64_t low, int64_t high, int64_t *ret_offset, struct rt_err *err)
 {
+    int parts = 0;
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
         bool stored = false;
@@ -227,6 +228,7 @@ int rt_sink_load_parting(struct rt_sink_loader *l, struct rt_sink_consumer *c, u
         if (record)
             code = is_stored(l, partition, record, &stored, err);
         int64_t at = record ? record->offset : high;
+        parts |= record && !stored;
         if (record)
             rd_kafka_message_destroy(record);
         if (code < 0)
@@ -237,5 +239,5 @@ int rt_sink_load_parting(struct rt_sink_loader *l, struct rt_sink_consumer *c, u
             high = middle;
     }
     *ret_offset = low;
-    return 0;
+    return parts;
 }

@@ -503,7 +503,7 @@ static bool other_name(struct rt_sink_worker *w, struct rt_sink_part *p, bool br
             locate_later(w, p, err.text);
         return false;
     }
-    if (parting < (int64_t)position - 1)
+    if (code > 0) /* messages of another log; markers alone tell nothing */
         return (void)begin_anew(w, p, low, (int64_t)position - 1), false;
     rt_log(RT_LOG_WARN, "sink", "a partition's positions go by another name from here on",
            rt_kv_u64("partition", p->index), rt_kv_c("was", p->epoch),
