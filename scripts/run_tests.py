@@ -16,7 +16,7 @@ run_tests.py [--stage NAME] [--only TEXT] [--jobs N] [--verbose]
                   which take a whole cluster and are run once
 
 Everything is built first. Then the tests of all stages run side by side, those that take longest first: most of them wait more
-than they compute. build/log/times.txt says how long each took, and how much of that it computed.
+than they compute. Of test/integration/cluster*, one runs at a time: three nodes and their services have promises of a few seconds to keep. build/log/times.txt says how long each took, and how much of that it computed.
 
 A stage that finds no test has failed, and so has one that ends badly without a failed test. Output of what passes goes to
 build/log/ only.
@@ -36,7 +36,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build")
 LOGS = os.path.join(BUILD, "log")
 CORES = os.cpu_count() or 2
-JOBS = 2 * CORES
+JOBS = CORES + 1
 PROGRAM_TIMEOUT = 600
 MAKE_TIMEOUT = 20 * 60
 INTEGRATION_TIMEOUT = 20 * 60
@@ -69,6 +69,7 @@ class Job:
 
     def __init__(self, name, work):
         self.name, self.work, self.stage, self.result = name, work, None, None
+        self.is_cluster = "/cluster" in name and name.endswith(".mjs")
 
 
 # ---- running programs --------------------------------------------------------------------------------------------
@@ -277,14 +278,25 @@ class Pool:
         self.running, self.times = {}, []
         self.lock = threading.Lock()
         self.done = threading.Condition(self.lock)
+        self.free = threading.Condition(self.lock)
         self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(min(threads, self.total))]
+
+    def take(self):
+        """The next job, once there is one that may run; None at the end."""
+        while self.waiting:
+            busy = any(job.is_cluster for job in self.running)
+            for i, job in enumerate(self.waiting):
+                if not (busy and job.is_cluster):
+                    return self.waiting.pop(i)
+            self.free.wait()
+        return None
 
     def work(self):
         while True:
             with self.lock:
-                if not self.waiting:
+                job = self.take()
+                if job is None:
                     return
-                job = self.waiting.pop(0)
                 self.running[job] = start = time.monotonic()
             try:
                 result, computed = job.work()
@@ -297,6 +309,7 @@ class Pool:
                 if result.failed or self.verbose:
                     print(f"\n---- {result.name} ----\n{result.output.rstrip()}\n", flush=True)
                 self.done.notify()
+                self.free.notify_all()
 
     def say(self):
         longest = sorted(self.running, key=self.running.get)
