@@ -378,11 +378,25 @@ test('records that PostgreSQL cannot hold are dead letters, each once and with a
   await caughtUp();
   await whole();
 
-  const all = await join();
   const isCopy = (record) => String(record.key) !== GOOD && record.headers.includes('rt-epoch='); // nothing else was published
-  const copies = all.filter(isCopy), records = all.filter((record) => !isCopy(record));
-  for (const [what, sent, , moved] of want.values())
-    if (moved) assert.ok(copies.some((c) => c.table === 'message' && hex(c.key) === hex(bytesOf(sent.key)) && hex(c.value) === hex(bytesOf(sent.value ?? ''))), `${what} is a row of its channel's partition`);
+  const isCopyOf = (sent) => (c) => c.table === 'message' && hex(c.key) === hex(bytesOf(sent.key)) && hex(c.value) === hex(bytesOf(sent.value ?? ''));
+  // Nodes append copies of what stands in a foreign partition when they have come to it.
+  let all, copies, wrong;
+  await until('every record is stored, copies too', async () => {
+    try {
+      all = await join();
+    } catch (error) {
+      wrong = error;
+      return false;
+    }
+    copies = all.filter(isCopy);
+    const missing = [...want.values()].find(([, sent, , moved]) => moved && !copies.some(isCopyOf(sent)));
+    wrong = missing && new Error(`${missing[0]} is no row of its channel's partition`);
+    return !missing;
+  }, 2 * PATIENCE).catch((error) => {
+    throw wrong ?? error;
+  });
+  const records = all.filter((record) => !isCopy(record));
   for (const record of records) {
     const at = `${record.partition}@${record.offset}`;
     const [what, sent, dead] = want.get(at) ?? [];
