@@ -12,16 +12,9 @@
 #include "cluster/members.h"
 #include "journal/kafka_epoch.h"
 #include "journal/record.h"
+#include "fuzz/must.h"
 
 enum { HEADERS = 80, NAME_CAP = 32 };
-
-#define MUST(what)   \
-    do {             \
-        if (!(what)) \
-            abort(); \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* ---- from Redis ---------------------------------------------------------------------------------------------- */
 

@@ -10,14 +10,7 @@
 #include "proto/socketio/engine.h"
 #include "proto/socketio/engine_jsonp.h"
 #include "proto/socketio/engine_payload.h"
-
-#define MUST(what)   \
-    do {             \
-        if (!(what)) \
-            abort(); \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz/must.h"
 
 /* Writes a packet as the engine writes it for polling: with a separator in front. */
 static void write_packet(struct rt_buf *out, const struct rt_eio_packet *p)

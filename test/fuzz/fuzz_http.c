@@ -5,16 +5,9 @@
 
 #include "base/utf8.h"
 #include "http/parser.h"
+#include "fuzz/must.h"
 
 enum { BODY_LIMIT = 5000, REQUESTS_MAX = 20 };
-
-#define MUST(what)   \
-    do {             \
-        if (!(what)) \
-            abort(); \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* What became of the stream, as one number. */
 struct digest {

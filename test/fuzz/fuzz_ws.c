@@ -6,16 +6,9 @@
 
 #include "base/utf8.h"
 #include "ws/ws.h"
+#include "fuzz/must.h"
 
 enum { MAX_MESSAGE = 20000, WINDOW = 61 };
-
-#define MUST(what)   \
-    do {             \
-        if (!(what)) \
-            abort(); \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct rt_ws_pool *pool;
 /* Short pieces stand at the end of this block, so that ASan sees a read past them; a block for each byte took most of the time. */
