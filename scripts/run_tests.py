@@ -277,8 +277,7 @@ class Pool:
         self.total, self.verbose = len(jobs), verbose
         self.running, self.times = {}, []
         self.lock = threading.Lock()
-        self.done = threading.Condition(self.lock)
-        self.free = threading.Condition(self.lock)
+        self.ended = threading.Condition(self.lock)  # a job
         self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(min(threads, self.total))]
 
     def take(self):
@@ -288,7 +287,7 @@ class Pool:
             for i, job in enumerate(self.waiting):
                 if not (busy and job.is_cluster):
                     return self.waiting.pop(i)
-            self.free.wait()
+            self.ended.wait()
         return None
 
     def work(self):
@@ -308,8 +307,7 @@ class Pool:
                 job.result = result
                 if result.failed or self.verbose:
                     print(f"\n---- {result.name} ----\n{result.output.rstrip()}\n", flush=True)
-                self.done.notify()
-                self.free.notify_all()
+                self.ended.notify_all()
 
     def say(self):
         longest = sorted(self.running, key=self.running.get)
@@ -322,7 +320,7 @@ class Pool:
         next_word = time.monotonic() + PROGRESS_SECONDS
         with self.lock:
             while len(self.times) < self.total:
-                self.done.wait(max(0.0, next_word - time.monotonic()))
+                self.ended.wait(max(0.0, next_word - time.monotonic()))
                 if time.monotonic() >= next_word:
                     self.say()
                     next_word = time.monotonic() + PROGRESS_SECONDS
