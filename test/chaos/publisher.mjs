@@ -9,9 +9,9 @@ import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { post } from './post.mjs';
 import { Samples } from './samples.mjs';
 
-const ATTEMPT_TIMEOUT = 10_000; // a frozen node does not answer
 const GIVE_UP = 8 * 60_000; // less than the window of keys
 const TICK = 20;
 
@@ -34,30 +34,12 @@ function release() {
 
 const slot = () => new Promise((resolve) => waiting.push(resolve));
 
-// { status, body }; rejects when there is no whole answer.
-function post(node, body) {
-  return new Promise((resolve, reject) => {
-    const url = new URL('/api/publish', nodes[node]);
-    const headers = { 'x-api-key': apiKey, 'content-length': Buffer.byteLength(body) };
-    const request = http.request(url, { method: 'POST', agent: agents[node], headers, timeout: ATTEMPT_TIMEOUT }, (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('data', (chunk) => (text += chunk));
-      response.on('error', reject);
-      response.on('close', () => (response.complete ? resolve({ status: response.statusCode, text }) : reject(new Error('cut'))));
-    });
-    request.on('timeout', () => request.destroy(new Error('no answer')));
-    request.on('error', reject);
-    request.end(body);
-  });
-}
-
 const ANSWERS = { 200: 'ok', 503: 'retry', 504: 'unknown' };
 
 // One try: the result, or undefined when it has to be sent again.
 async function attempt(node, body) {
   const began = Date.now();
-  const answer = await post(node, body).catch(() => undefined);
+  const answer = await post(nodes[node], body, { apiKey, agent: agents[node] }).catch(() => undefined);
   const kind = answer ? ANSWERS[answer.status] : 'broken';
   if (!kind) throw new Error(`publish: ${answer.status} ${answer.text}`);
   if (measure) samples.add(began, Date.now() - began, kind);

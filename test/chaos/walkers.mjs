@@ -8,12 +8,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { io } from '../integration/socketio.mjs';
 import { random } from './faults.mjs';
+import { post } from './post.mjs';
 
 const STEP = [300, 2000]; // ms between two steps of a client
 const CUT = 0.1; // of the steps cut the connection
 const ANSWER = 5000; // ms for an acknowledgement
 const PUBLISH = 100; // ms between two messages of a room
-const ATTEMPT = 10_000;
 const SETTLE = 60_000;
 const SHOWN = 10;
 
@@ -33,26 +33,11 @@ function problem(kind, text) {
 
 const agent = new http.Agent({ keepAlive: true });
 
-// The status; 0: no answer.
-function post(node, body) {
-  return new Promise((resolve) => {
-    const headers = { 'x-api-key': apiKey, 'content-length': Buffer.byteLength(body) };
-    const request = http.request(new URL('/api/publish', node), { method: 'POST', agent, headers, timeout: ATTEMPT }, (response) => {
-      response.resume();
-      response.on('end', () => resolve(response.statusCode));
-      response.on('error', () => resolve(0));
-    });
-    request.on('timeout', () => request.destroy());
-    request.on('error', () => resolve(0));
-    request.end(body);
-  });
-}
-
 async function publish(room, index) {
   for (let n = 1, node = index; !finishing; n++) {
     const body = JSON.stringify({ channel: room, idempotency_key: `${room}-${n}`, event: 'step', data: { room, n } });
     for (let pause = 20; ; pause = Math.min(pause * 2, 1000)) {
-      const status = await post(nodes[node % nodes.length], body);
+      const { status } = await post(nodes[node % nodes.length], body, { apiKey, agent }).catch(() => ({ status: 0 }));
       if (status === 200) break;
       if (status !== 503) unsure.add(`${room} ${n}`);
       node++;
