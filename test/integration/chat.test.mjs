@@ -112,9 +112,12 @@ test('durable: acknowledged messages are there after kill -9, positions go on, r
   await until('the client is back', () => socket.connected);
   const again = await send(3);
   assert.deepEqual({ ok: again.ok, offset: again.offset }, { ok: true, offset: before[3].offset }, 'the key is known still');
+  const stranger = await connect(t, broker.url);
+  const theirs = await stranger.timeout(5000).emitWithAck('event:message', { id: 'id-3', message: 'theirs' });
+  assert.deepEqual({ ok: theirs.ok, offset: theirs.offset }, { ok: true, offset: 6 }, 'nobody can use up the keys of another');
   const next = await send(5);
   assert.notEqual(next.epoch, before[0].epoch); // each run has one of its own; positions of before go on
   assert.equal(next.epoch, again.epoch);
-  assert.equal(next.offset, 6);
-  assert.deepEqual(socket.of('message').flat(), [0, 1, 2, 3, 4, 5].map((n) => `{"message":"m${n}"}`));
+  assert.equal(next.offset, 7);
+  assert.deepEqual(socket.of('message').flat(), ['m0', 'm1', 'm2', 'm3', 'm4', 'theirs', 'm5'].map((m) => `{"message":"${m}"}`));
 });

@@ -186,6 +186,16 @@ test('check warns of rules that never run', (t) => {
   assert.match(err, /c\.yaml:5:7: warning: .*never runs for "x": the rule in line 4/);
 });
 
+test('check warns of keys that end with the connection', (t) => {
+  const rule = 'socketio: {events: [{event: x, do: [{publish: {channel: c, key: $1}}]}]}\n';
+  const off = run(['check', '--config', tempFile(t, 'c.yaml', rule)]);
+  assert.equal(off.code, 0, off.err);
+  assert.match(off.err, /warning: protocols\.socketio\.recovery is 0 and rules publish with a `key`/);
+  for (const yaml of [`protocols: {socketio: {recovery: 1m}}\n${rule}`, rule.replace(', key: $1', '')]) {
+    assert.doesNotMatch(run(['check', '--config', tempFile(t, 'c.yaml', yaml)]).err, /recovery is 0/);
+  }
+});
+
 const documents = [
   ['broken YAML', 'http: [1, 2\nlimits: {', /:\d+:\d+: error/],
   ['an anchor', 'http: &a {listen: []}\n', /anchor/i],

@@ -357,3 +357,17 @@ test('`retries` with a key: every message exactly once through cuts', ours, asyn
   await fence(listener);
   assert.deepEqual(listener.of('said').flat(), numbers(150).map((i) => `k${i}`));
 });
+
+test('a key counts under its session: nobody can use up the keys of another', ours, async (t) => {
+  const [listener, owner, stranger] = [await connect(t, shared.broker.url), await behindProxy(t, shared.broker), await connect(t, shared.broker.url)];
+  await ask(listener, 'join', 'keys-of-two');
+  const say = (socket) => ask(socket, 'say-once', 'keys-of-two', 'the same');
+  const first = await say(stranger);
+  const own = await say(owner);
+  assert.equal(own.offset, first.offset + 1, JSON.stringify({ first, own }));
+  await until('it is cut', () => (owner.proxy.cut(), !owner.connected));
+  await back(owner);
+  assert.deepEqual([await say(owner), await say(stranger)], [own, first], 'each has its own');
+  await fence(listener);
+  assert.deepEqual(listener.of('said').flat(), ['the same', 'the same']);
+});

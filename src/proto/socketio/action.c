@@ -198,8 +198,10 @@ static bool compile_publish(struct rt_sio_compile *c, const struct rt_node *node
     good &= compile_event(c, node, &p->event);
     good &= compile_data(c, node, &p->args);
     const struct rt_node *key = rt_node_get(node, "key");
-    if (key)
+    if (key) {
+        c->uses |= RT_SIO_USES_KEY;
         good &= (p->key = rt_sio_text_compile(c, key)) != NULL;
+    }
     p->except_sender = rt_sio_flag(c, node, "except_sender", false);
     p->is_volatile = rt_sio_flag(c, node, "volatile", false);
     return good;

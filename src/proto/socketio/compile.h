@@ -15,6 +15,7 @@
 enum rt_sio_uses {
     RT_SIO_USES_AUTH = 1,      /* the auth object of CONNECT */
     RT_SIO_USES_HANDSHAKE = 2, /* request line, headers, address */
+    RT_SIO_USES_KEY = 4,       /* whose idempotency keys they are */
 };
 
 struct rt_sio_compile {

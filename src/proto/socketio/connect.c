@@ -4,6 +4,7 @@
 #include "proto/socketio/recovery.h"
 #include "proto/socketio/resume.h"
 #include "proto/socketio/run.h"
+#include "proto/socketio/scope.h"
 #include "proto/socketio/socket.h"
 
 #define AUTH_MAX 65536u /* bytes: it may be kept for as long as the socket lives */
@@ -42,7 +43,7 @@ static const char *objection(struct rt_socketio *s, const struct rt_sio_client *
 }
 
 static struct rt_sio_socket *make_socket(struct rt_socketio *s, struct rt_sio_client *client,
-                                         struct rt_str name)
+                                         struct rt_str name, struct rt_str auth)
 {
     struct rt_sio_nsp *nsp = rt_sio_nsp_get(s, name);
     if (!nsp)
@@ -52,7 +53,7 @@ static struct rt_sio_socket *make_socket(struct rt_socketio *s, struct rt_sio_cl
         rt_sio_nsp_unref(nsp);
         return NULL;
     }
-    int r = s->recovery ? rt_sio_track_new(s->recovery, socket) : 0;
+    int r = s->recovery ? rt_sio_track_new(s->recovery, socket, auth) : 0;
     if (r == 0)
         r = rt_broker_subscribe(&socket->client, name, true, NULL);
     if (r == 0 && socket->track)
@@ -65,7 +66,8 @@ static struct rt_sio_socket *make_socket(struct rt_socketio *s, struct rt_sio_cl
 
 static int set_auth(struct rt_socketio *s, struct rt_sio_socket *socket, struct rt_str auth)
 {
-    if (auth.len == 0 || !(s->uses & RT_SIO_USES_AUTH))
+    bool names_keys = (s->uses & RT_SIO_USES_KEY) && !socket->track && rt_sio_pid_of(auth).len;
+    if (auth.len == 0 || !((s->uses & RT_SIO_USES_AUTH) || names_keys))
         return 0;
     socket->auth = rt_bytes_copy(auth.ptr, auth.len);
     return socket->auth ? 0 : RT_ENOMEM;
@@ -126,7 +128,7 @@ static void pass_rules(struct rt_sio_socket *socket, struct rt_str auth, bool re
 void rt_sio_connect_anew(struct rt_sio_client *client, struct rt_str nsp, struct rt_str auth)
 {
     struct rt_socketio *s = rt_eio_arg(rt_sio_session(client));
-    struct rt_sio_socket *socket = make_socket(s, client, nsp);
+    struct rt_sio_socket *socket = make_socket(s, client, nsp, auth);
     if (!socket) {
         out_of_memory(client);
         return;

@@ -23,6 +23,7 @@
 struct rt_sio_recovery;
 struct rt_sio_track;
 struct rt_sio_files;
+struct rt_mac;
 
 struct rt_sio_metrics {
     struct rt_metric sockets; /* gauge */
@@ -47,6 +48,7 @@ struct rt_socketio {
     struct rt_sio_recovery *recovery; /* NULL: off */
     struct rt_cluster *cluster;       /* NULL: this node is alone */
     struct rt_sio_files *files;       /* NULL: none */
+    struct rt_mac *scope_mac;         /* NULL: no rule publishes with a key */
     struct rt_unfinished_set *unfinished; /* where packets count that wait for attachments; NULL */
     size_t binary_max;                    /* bytes of one binary packet with its attachments */
     /* Reused by every run of a rule, in turn. */
@@ -57,6 +59,7 @@ struct rt_socketio {
         struct rt_buf channel;
         struct rt_buf targets;  /* channels of one publish: a length and the name, each */
         struct rt_buf incoming; /* name of the event that came in */
+        struct rt_buf scope;    /* under whom a key counts */
     } buf;
     struct rt_sio_metrics metrics;
 };
@@ -96,7 +99,7 @@ struct rt_sio_socket {
     struct rt_sio_nsp *nsp;
     struct rt_list link;        /* in owner->sockets */
     struct rt_sio_track *track; /* NULL: recovery is off */
-    struct rt_bytes *auth;      /* NULL: none, or no rule asks for it */
+    struct rt_bytes *auth;      /* NULL: none, or nothing asks for it */
     struct rt_list acks;        /* struct rt_sio_ack: answers that the client owes us */
     struct rt_list replies;     /* struct rt_sio_reply: answers that we owe the client */
     uint32_t ack_count;

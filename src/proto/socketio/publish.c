@@ -8,6 +8,7 @@
 #include "proto/socketio/recovery.h"
 #include "proto/socketio/remote.h"
 #include "proto/socketio/run_internal.h"
+#include "proto/socketio/scope.h"
 #include "proto/socketio/socket.h"
 
 /* What is the same for all channels of one action. */
@@ -86,23 +87,11 @@ static void note_position(struct rt_sio_run *run, const struct rt_publish_result
     run->values.position = result->position;
 }
 
-/* Under which name a key counts in its channel: the user's; clients without one count as one. Its
- * socket's id would not do: a message whose acknowledgement was lost with the connection, or with
- * the broker, is sent again over a new one. */
-static struct rt_str key_scope(const struct rt_sio_run *run, struct rt_str key)
-{
-    const char *user = run->socket->client.user;
-    if (key.len == 0)
-        return RT_STR_NONE; /* the socket's id */
-    return user ? rt_str_c(user) : RT_STR("");
-}
-
 static int publish_to(struct rt_sio_run *run, const struct job *job, struct rt_str channel)
 {
     struct rt_publish_result result;
     struct rt_sio_outcome *outcome = NULL;
     struct rt_message message = job->message; /* the broker writes to it */
-    message.publisher = key_scope(run, message.key);
     if (run->reply && !(outcome = rt_sio_reply_expect(run->reply))) {
         rt_sio_run_failed(run, RT_PUBLISH_RETRY, "out of memory");
         return RT_EAGAIN;
@@ -285,15 +274,20 @@ static int prepare(struct rt_sio_run *run, struct job *job, const struct rt_sio_
     return 0;
 }
 
-static int eval_key(struct rt_sio_run *run, const struct rt_sio_template *t, struct rt_str *ret_key)
+/* The key, and under whom it counts; without one the publisher is the socket. */
+static int eval_key(struct rt_sio_run *run, const struct rt_sio_template *t, struct rt_message *m)
 {
     struct rt_buf *buf = &run->s->buf.key;
     if (!t)
         return 0;
     rt_buf_clear(buf);
     rt_sio_template_eval(t, &run->values, NULL, buf);
-    *ret_key = rt_buf_str(buf);
-    return rt_buf_ok(buf) ? 0 : RT_ENOMEM;
+    if (!rt_buf_ok(buf))
+        return RT_ENOMEM;
+    m->key = rt_buf_str(buf);
+    if (m->key.len)
+        m->publisher = rt_sio_scope(run->s, run->socket);
+    return m->key.len == 0 || m->publisher.ptr ? 0 : RT_ENOMEM;
 }
 
 static int publish_all(struct rt_sio_run *run, struct job *job, const struct rt_sio_publish *p)
@@ -318,7 +312,7 @@ void rt_sio_run_publish(struct rt_sio_run *run, const struct rt_sio_publish *p)
     job.message.flags = p->is_volatile ? RT_MESSAGE_VOLATILE : 0;
     if (!rt_sio_run_event_name(run, p->event, &job.message.event))
         return;
-    int r = eval_key(run, p->key, &job.message.key);
+    int r = eval_key(run, p->key, &job.message);
     if (r == 0)
         r = prepare(run, &job, &p->args);
     if (r == 0)

@@ -31,8 +31,8 @@ int rt_sio_recovery_new(struct rt_socketio *s, struct rt_sio_recovery **ret_reco
 void rt_sio_recovery_free(struct rt_sio_recovery *r);
 
 /* What a new socket needs to come back one day; sets socket->track. The socket is in no channel
- * yet. RT_ENOMEM. */
-int rt_sio_track_new(struct rt_sio_recovery *r, struct rt_sio_socket *socket);
+ * yet. `auth`: what it connects with, for rt_sio_make_pid(). RT_ENOMEM. */
+int rt_sio_track_new(struct rt_sio_recovery *r, struct rt_sio_socket *socket, struct rt_str auth);
 /* The socket goes: keeps its state when `keep`, else forgets it. */
 void rt_sio_track_end(struct rt_sio_track *t, bool keep);
 /* The node stops: what nodes share keeps the session. */

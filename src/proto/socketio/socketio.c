@@ -2,10 +2,12 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "cluster/mac.h"
 #include "proto/socketio/client.h"
 #include "proto/socketio/files.h"
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/recovery.h"
+#include "proto/socketio/scope.h"
 
 /* A binary packet may be this many times as large as a single message. */
 #define BINARY_FACTOR 2u
@@ -25,6 +27,16 @@ static void check_namespaces(const struct rt_check *check)
     }
 }
 
+static void warn_of_keys(const struct rt_check *check, const struct rt_sio_rules *rules)
+{
+    if (check->config->socketio.recovery == 0 && (rt_sio_rules_uses(rules) & RT_SIO_USES_KEY))
+        rt_conf_error(
+            check->warnings, rt_check_place(check, "protocols.socketio.recovery"),
+            "protocols.socketio.recovery is 0 and rules publish with a `key`: the keys of "
+            "a client count until its connection ends, so what it sends again over a new "
+            "one is stored twice, unless it names itself by a `pid` in its auth object");
+}
+
 int rt_socketio_check(const struct rt_check *check)
 {
     struct rt_sio_rules *rules = NULL;
@@ -32,8 +44,10 @@ int rt_socketio_check(const struct rt_check *check)
     size_t before = errors->count + errors->dropped;
     check_namespaces(check);
     int r = rt_sio_rules_new(&check->config->socketio, errors, &rules);
-    if (r == 0)
+    if (r == 0) {
         rt_sio_rules_warn(rules, check->warnings);
+        warn_of_keys(check, rules);
+    }
     rt_sio_rules_free(rules);
     return r == 0 && errors->count + errors->dropped > before ? RT_EINVAL : r;
 }
@@ -197,6 +211,8 @@ int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,
         r = load_files(&config->socketio, &s->files, err);
     if (r == 0)
         r = start_recovery(s, err);
+    if (r == 0 && (s->uses & RT_SIO_USES_KEY) && rt_sio_scope_new(&s->scope_mac) != 0)
+        r = rt_err_nomem(err);
     if (r == 0)
         r = mount(s, http, pool, metrics, err);
     if (r != 0) {
@@ -230,6 +246,7 @@ void rt_socketio_free(struct rt_socketio *s)
     rt_map_deinit(&s->namespaces);
     rt_sio_rules_free(s->rules);
     rt_sio_files_free(s->files);
+    rt_mac_free(s->scope_mac);
     struct rt_buf *bufs = (struct rt_buf *)(void *)&s->buf;
     for (size_t i = 0; i < sizeof(s->buf) / sizeof(*bufs); i++)
         rt_buf_deinit(&bufs[i]);

@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/remote.h"
+#include "proto/socketio/scope.h"
 #include "proto/socketio/socket.h"
 
 static struct rt_hub *hub_of(const struct rt_sio_track *t)
@@ -28,10 +29,10 @@ static int add_track(struct rt_sio_recovery *r, struct rt_sio_socket *socket, st
     return 0;
 }
 
-int rt_sio_track_new(struct rt_sio_recovery *r, struct rt_sio_socket *socket)
+int rt_sio_track_new(struct rt_sio_recovery *r, struct rt_sio_socket *socket, struct rt_str auth)
 {
     char pid[RT_ID_LEN + 1];
-    rt_random_id(pid);
+    rt_sio_make_pid(auth, pid);
     int status = add_track(r, socket, rt_str_of(pid, RT_ID_LEN));
     if (status != 0)
         return status;

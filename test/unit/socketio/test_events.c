@@ -587,31 +587,6 @@ static void test_mixed_results(void **state)
     rig_deinit(&rig);
 }
 
-/* A key outlives the socket: clients that are no users count as one. Without a key the publisher is
- * the socket. */
-static void test_keys(void **state)
-{
-    (void)state;
-    struct rig rig;
-    char sid[21];
-    rig_init(&rig, HEAD "socketio:\n"
-                        "  events:\n"
-                        "    - {event: keyed, do: [{publish: {channel: r, event: e, key: $1}}]}\n");
-    struct rt_eio_session *a = rig_open(&rig, RT_EIO_WEBSOCKET);
-    join_namespace(&rig, a, "0", sid, NULL);
-    rig.journal->delayed = true;
-    rig_in(a, "2[\"keyed\",\"k1\"]");
-    rig_in(a, "2[\"keyed\"]");
-    assert_int_equal(rig.journal->count, 2);
-    const struct rt_message *m = &rig.journal->waiting[0]->message->m;
-    assert_str(m->key, "k1");
-    assert_str(m->publisher, "");
-    m = &rig.journal->waiting[1]->message->m;
-    assert_int_equal(m->key.len, 0);
-    assert_str(m->publisher, sid);
-    rig_deinit(&rig);
-}
-
 static void test_congestion(void **state)
 {
     (void)state;
@@ -917,7 +892,6 @@ int main(void)
         cmocka_unit_test(test_answers_after_commit),
         cmocka_unit_test(test_own_answers_after_commit),
         cmocka_unit_test(test_mixed_results),
-        cmocka_unit_test(test_keys),
         cmocka_unit_test(test_congestion),
         cmocka_unit_test(test_emit_with_answer),
         cmocka_unit_test(test_too_many_open_answers),

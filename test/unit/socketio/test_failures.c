@@ -17,7 +17,7 @@ static const char yaml[] =
     "  events:\n"
     "    - {event: say, if: {value: $1.text, matches: '*'}, do: [{publish: {room: [room, two], "
     "event: '{$event}!', data: {t: $1.text, b: $1.b}}}]}\n"
-    "    - {event: to, do: [{publish: {room: $1, event: dm, key: ''}}, {ack: $args}]}\n"
+    "    - {event: to, do: [{publish: {room: $1, event: dm, key: k}}, {ack: $args}]}\n"
     "    - {event: ask, do: [{emit: {event: q, ack: {do: [{ack: [$args, '{$1}']}]}}}]}\n"
     "    - {event: leave, do: [{leave: $1}, {leave: {all: true}}, {join: $1}]}\n"
     "    - {event: bye, do: [{disconnect: {close: true}}]}\n";

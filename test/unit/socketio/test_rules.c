@@ -177,7 +177,8 @@ static void test_actions(void **state)
     assert_true(a[9].answer.binary);
     assert_true(a[10].when.then.answers && a[10].when.otherwise.answers);
     assert_false(a[11].disconnect.close);
-    assert_int_equal(rt_sio_rules_uses(f.rules), RT_SIO_USES_AUTH | RT_SIO_USES_HANDSHAKE);
+    assert_int_equal(rt_sio_rules_uses(f.rules),
+                     RT_SIO_USES_AUTH | RT_SIO_USES_HANDSHAKE | RT_SIO_USES_KEY);
     release(&f);
 }
 
