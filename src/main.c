@@ -24,6 +24,8 @@ static int serve(const struct rt_config *config)
     struct rt_err err = {0};
     rt_log_setup(config->log.level, config->log.format, config->node.name);
     if (rt_app_new(config, &app, &err)) {
+        if (err.code == RT_ECLOSED)
+            return RT_EXIT_OK;
         (void)fprintf(stderr, "rtbroker: %s\n", err.text);
         return RT_EXIT_RUNTIME;
     }

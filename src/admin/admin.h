@@ -4,7 +4,7 @@
  * `result`), with real HTTP status codes and the one JSON error shape of http/server.h. Authentication by `X-API-Key` or `Authorization: apikey KEY`
  * (api.keys); without configured keys only --dev lets requests in.
  * GET /api/stream: a channel as server-sent events.
- * GET /healthz, /readyz (the log and `backends`, each with its state), /metrics. All of these move to http.internal when that is set;
+ * GET /healthz, /readyz (`backends`, each with its state), /metrics, also while the server is held back. All of these move to http.internal when that is set;
  * without it metrics, and the details of /readyz, are for peers on this machine alone that no proxy stands in front of.
  * GET / and its files: the demo chat, only in --dev.
  * Thread: the loop. */
@@ -21,7 +21,7 @@ struct rt_backend {
     const char *name; /* in "backends"; lives as long as the admin, as `kind` does */
     const char *kind;
     bool required; /* while it is down this node is not ready: nobody should send it traffic */
-    /* Does it answer, end to end? From a probe that runs anyway: this is asked once a second and does not wait. `*ret_text` gets the last error or "". */
+    /* Does it answer, end to end? From a probe that runs anyway: this is asked once a second and does not wait. `*ret_text` gets what is wrong or "". */
     bool (*up)(void *arg, const char **ret_text);
     void *arg;
 };
@@ -43,7 +43,7 @@ struct rt_admin_options {
     void (*each_node)(void *arg, void (*fn)(void *fn_arg, struct rt_str name, struct rt_str json),
                       void *fn_arg);
     void *arg;
-    /* Beside the log, which the broker knows; copied. At most RT_BACKENDS_MAX - 1. */
+    /* The log among them; copied. At most RT_BACKENDS_MAX. */
     const struct rt_backend *backends;
     size_t backend_count;
 };

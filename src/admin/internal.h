@@ -10,7 +10,7 @@ struct rt_backend_state {
     struct rt_backend backend;
     bool up;
     uint64_t since;  /* wall clock, ms: when `up` became what it is */
-    char error[200]; /* the last one, also after it has healed */
+    char error[200]; /* "" while it is up */
 };
 
 struct rt_admin {
@@ -22,7 +22,7 @@ struct rt_admin {
         struct rt_metric keys_missing, keys_unknown;
     } metrics;
     char info_labels[200];
-    struct rt_backend_state backends[RT_BACKENDS_MAX]; /* the log first */
+    struct rt_backend_state backends[RT_BACKENDS_MAX];
     size_t backend_count;
     struct rt_timer look;   /* at the backends */
     struct rt_list streams; /* open ones */

@@ -24,11 +24,14 @@ static void handle_health(struct rt_http_request *req, void *arg)
 
 /* ---- backends ---- */
 
+/* The error of a link that is down stays until it is up, also where the backend has no words for it any more. */
 static void look_at(struct rt_backend_state *s)
 {
     const char *text = "";
     bool up = s->backend.up(s->backend.arg, &text);
-    if (text[0] != '\0')
+    if (up)
+        s->error[0] = '\0';
+    else if (text[0] != '\0')
         (void)snprintf(s->error, sizeof(s->error), "%s", text);
     if (up == s->up && s->since != 0)
         return;
@@ -44,23 +47,12 @@ static void look_at_all(struct rt_timer *timer)
     rt_timer_start(a->options.loop, timer, LOOK_MS, look_at_all);
 }
 
-static bool log_up(void *arg, const char **ret_text)
-{
-    return rt_journal_healthy(rt_broker_journal(arg), ret_text);
-}
-
 static void begin_looking(struct rt_admin *a)
 {
-    struct rt_broker *broker = a->options.broker;
-    assert(a->options.backend_count < RT_BACKENDS_MAX);
-    a->backends[0].backend = (struct rt_backend){.name = "log",
-                                                 .kind = rt_journal_name(rt_broker_journal(broker)),
-                                                 .required = true,
-                                                 .up = log_up,
-                                                 .arg = broker};
+    assert(a->options.backend_count <= RT_BACKENDS_MAX);
     for (size_t i = 0; i < a->options.backend_count; i++)
-        a->backends[i + 1].backend = a->options.backends[i];
-    a->backend_count = a->options.backend_count + 1;
+        a->backends[i].backend = a->options.backends[i];
+    a->backend_count = a->options.backend_count;
     look_at_all(&a->look);
 }
 
@@ -233,7 +225,8 @@ static void register_metrics(struct rt_admin *a)
 int rt_admin_mount_monitor(struct rt_admin *a, struct rt_err *err)
 {
     const struct rt_config *config = a->options.config;
-    struct rt_http_route route = {.internal_only = config->http.internal[0] != '\0', .arg = a};
+    struct rt_http_route route = {
+        .internal_only = config->http.internal[0] != '\0', .always = true, .arg = a};
     register_metrics(a);
     begin_looking(a);
     route.path = "/healthz";

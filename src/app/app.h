@@ -1,6 +1,6 @@
 /* Builds everything, wires it, and closes it in reverse: the broker as a process.
  *
- * Start: loop, net, journal, broker, HTTP, protocols, admin, listeners. Stop (SIGTERM, SIGINT): not ready, no new connections, clients closed in
+ * Start: loop, net, broker, HTTP, admin, journal, store, cluster, protocols, listeners. Stop (SIGTERM, SIGINT): not ready, no new connections, clients closed in
  * a way that makes them reconnect (spread over shutdown.jitter), the log drained, everything freed; a second signal stops at once. SIGKILL loses nothing
  * acknowledged.
  * Thread: main; becomes the loop thread. */
@@ -11,7 +11,8 @@
 
 struct rt_app;
 
-/* Everything up to listening. Text of the error is for people. */
+/* Everything up to serving. While Kafka does not answer it waits, for as long as that takes, and listens: health, readiness and metrics are served, all else gets 503.
+ * Text of the error is for people. RT_ECLOSED: a signal came meanwhile. */
 int rt_app_new(const struct rt_config *config, struct rt_app **ret_app, struct rt_err *err);
 /* Serves until a signal. Returns the process's exit code: 0, 1, or 70 when the log failed. */
 int rt_app_run(struct rt_app *app);

@@ -58,6 +58,7 @@ struct rt_http_server {
     const char *const *hosts;
     size_t host_count;
     bool draining;
+    bool held_back;
     uint64_t request_timeout, idle_timeout;
     struct rt_unfinished_set *unfinished; /* NULL: no limits */
     struct rt_http_exchange *free_exchanges;

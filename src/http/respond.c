@@ -193,7 +193,9 @@ void rt_http_error(struct rt_http_request *req, int status, const char *code, co
     add_member(&body, "request_id", rt_http_request_id(req));
     rt_buf_add_byte(&body, '}');
     if (rt_buf_ok(&body))
-        rt_http_respond(req, status, "application/json", RT_STR_NONE, rt_buf_str(&body));
+        rt_http_respond(req, status, "application/json",
+                        status == 503 ? RT_STR("Retry-After: 5\r\n") : RT_STR_NONE,
+                        rt_buf_str(&body));
     else
         rt_http_abort(req);
     rt_buf_deinit(&body);

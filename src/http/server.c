@@ -19,6 +19,9 @@ static const struct rt_http_refusal late = {408, "request_timeout",
                                             "the request was not complete in time", NULL};
 static const struct rt_conn_handler handler;
 
+static const struct rt_http_refusal starting = {
+    503, "not_ready", "this node is starting and waits for its log", "/readyz says why"};
+
 static const struct rt_http_refusal crowded = {
     503, "receive_memory", "unfinished requests take too much memory", "limits.receive_memory"};
 
@@ -322,6 +325,10 @@ static void on_head(struct rt_http_connection *c)
         return;
     }
     ex->route = find_route(ex);
+    if (s->held_back && !(ex->route != NULL && ex->route->always)) {
+        refuse(ex, &starting);
+        return;
+    }
     if (ex->route == NULL) {
         rt_http_error(req, 404, "not_found", "there is nothing at this path", NULL);
         return;
@@ -691,6 +698,11 @@ static void close_idle(struct rt_http_connection *c)
     c->closing = true;
     rt_timer_stop(c->server->loop, &c->timer);
     rt_conn_finish(c->conn);
+}
+
+void rt_http_server_hold_back(struct rt_http_server *server, bool held_back)
+{
+    server->held_back = held_back;
 }
 
 void rt_http_server_drain(struct rt_http_server *server)

@@ -9,7 +9,7 @@
  * lines, HTTP/0.9, empty header names, whitespace before a colon, Content-Length together with Transfer-Encoding. Over 100
  * headers or 32 KiB of head 431, a target of that size 414; unknown methods 501, other versions 505, other expectations
  * than 100-continue 417. A request that is not complete in time 408, nothing at all in time: closed silently.
- * Errors of our own are JSON {"code","message","hint","request_id"}; every response has X-Request-Id.
+ * Errors of our own are JSON {"code","message","hint","request_id"}, a 503 among them has Retry-After; every response has X-Request-Id.
  * Thread: the loop. */
 #ifndef RT_HTTP_SERVER_H
 #define RT_HTTP_SERVER_H
@@ -85,6 +85,8 @@ int rt_http_server_new(struct rt_loop *loop, const struct rt_http_options *optio
 void rt_http_server_free(struct rt_http_server *server);
 /* From now on every response closes its connection, and those between requests are closed (draining). */
 void rt_http_server_drain(struct rt_http_server *server);
+/* While it is held back, only routes that are `always` there are served; all else gets 503 with Retry-After (starting). */
+void rt_http_server_hold_back(struct rt_http_server *server, bool held_back);
 /* For rt_net_listen(): serves this connection. */
 void rt_http_accept(void *server, struct rt_conn *conn);
 void rt_http_accept_internal(void *server, struct rt_conn *conn);
@@ -96,6 +98,7 @@ struct rt_http_route {
     const char *path; /* copied */
     size_t body_limit;
     bool internal_only; /* 404 on a public listener */
+    bool always;        /* also while the server is held back */
     void (*handle)(struct rt_http_request *req, void *arg);
     /* Called as soon as the head is complete, before the body: may answer at once (then returns false; the connection is
      * closed after it if there is a body). May be NULL. */

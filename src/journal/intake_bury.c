@@ -73,17 +73,19 @@ static void tell_wait(const struct rt_bury *b, const char *text)
 static bool have_producer(struct rt_bury *b)
 {
     struct rt_err err = {0};
-    uint32_t partitions;
+    struct rt_kafka_topic_answer answer;
     if (b->producer && b->topic_checked)
         return true;
     if (rt_mono_ms() < b->open_at)
         return false;
     b->open_at = rt_mono_ms() + RETRY_MS;
     int code = b->producer ? 0 : make_producer(&b->in->options, &b->producer, &err);
-    struct rt_kafka_topic topic = {
-        .name = b->in->options.dead_letter, .partitions = 1, .timeout_ms = CHECK_MS};
+    const struct rt_kafka_topic topic = {.name = b->in->options.dead_letter,
+                                         .brokers = b->in->options.brokers,
+                                         .partitions = 1,
+                                         .timeout_ms = CHECK_MS};
     if (code == 0)
-        code = rt_kafka_topic_check(rt_producer_handle(b->producer), &topic, &partitions, &err);
+        code = rt_kafka_topic_check(rt_producer_handle(b->producer), &topic, &answer, &err);
     b->topic_checked = code == 0;
     if (code < 0)
         tell_wait(b, err.text);

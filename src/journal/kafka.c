@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "journal/kafka_internal.h"
-#include "journal/kafka_topic.h"
 
 #define OUTAGE_NS      5000000000u
 #define HELD_NS        5000000000u /* for the tail to bring what is stored */
@@ -692,14 +691,9 @@ static int open_producer(struct rt_kafka *k, struct rt_err *err)
     k->producer_options.warn = false;
     k->max_bytes = rt_producer_max_bytes(k->producer);
     k->max_records = rt_producer_max_records(k->producer);
-    const struct rt_kafka_topic topic = {.name = o->topic,
-                                         .partitions = o->partitions,
-                                         .require_safe = o->require_safe_topic,
-                                         .timeout_ms = o->connect_timeout};
-    uint64_t asked_at = rt_mono_ms();
-    code = rt_kafka_topic_check(rt_producer_handle(k->producer), &topic, &k->partitions, err);
-    rt_view_init(&k->view, k->partitions, asked_at, rt_mono_ms());
-    return code;
+    k->partitions = o->found.partitions;
+    rt_view_init(&k->view, k->partitions, o->found.asked_at, rt_mono_ms());
+    return 0;
 }
 
 static int open_count(struct rt_kafka *k, struct rt_err *err)

@@ -29,6 +29,7 @@
 
 #include "conf/config.h"
 #include "journal/journal.h"
+#include "journal/kafka_find.h"
 #include "journal/sequencer.h"
 
 struct rt_kafka_options {
@@ -36,15 +37,11 @@ struct rt_kafka_options {
         journal; /* path, vfs, sync, size, retention, failed are not used; queue_bytes 0: 64 MiB */
     const char *brokers; /* comma separated */
     const char *topic;
-    uint32_t
-        partitions; /* of a topic that has to be created (0: 16); otherwise what the topic has */
-    bool
-        require_safe_topic; /* replication, min.insync.replicas, unclean election: refuse instead of warn */
+    struct rt_kafka_found found; /* what the topic is; moments ago */
     const struct rt_strings *
         conf; /* kafka.conf.*: "name=value", to librdkafka as it is; like brokers and topic it lives as long as the journal */
-    uint32_t warm;            /* records per partition read back at start */
-    uint32_t connect_timeout; /* ms for rt_journal_kafka(); 0: 10 s */
-    uint32_t close_timeout;   /* ms that rt_journal_close() lets the producer flush; 0: 10 s */
+    uint32_t warm;          /* records per partition read back at start */
+    uint32_t close_timeout; /* ms that rt_journal_close() lets the producer flush; 0: 10 s */
     /* A committed message, in partition order; m.offset is set. Valid during the call (ref to keep). May not append. */
     void (*deliver)(void *arg, struct rt_str channel, const char *epoch, struct rt_stored *message);
     /* This node's own record was committed: for the fast path to other nodes. Valid during the call. May be NULL. */
@@ -58,8 +55,7 @@ struct rt_kafka_options {
     void *arg;
 };
 
-/* Connects (blocking, up to connect_timeout, before serving): checks or creates the topic. RT_EIO with text when the cluster cannot be reached, RT_EINVAL when the topic or
- * a setting does not fit. */
+/* Begins to read the log; waits for nothing: a cluster that has gone meanwhile is as one that goes later. RT_EINVAL: a setting does not fit. */
 int rt_journal_kafka(const struct rt_kafka_options *options, struct rt_journal **ret_journal,
                      struct rt_err *err);
 /* Asks librdkafka about settings ("name=value") without connecting: RT_EINVAL with its words for what rt_journal_kafka(), or with `member` rt_intake_new(), would

@@ -9,6 +9,7 @@
 
 #define TIMEOUT_MS    10000u
 #define TRY_MS        1000
+#define SLICE_MS      100  /* after which it is looked whether to give up */
 #define SETTINGS_MS   1000 /* for the cluster to tell them, when nothing depends on it */
 #define PARTITIONS    16
 #define REPLICAS      3
@@ -18,27 +19,60 @@ struct checking {
     rd_kafka_t *rk;
     const struct rt_kafka_topic *topic;
     uint64_t deadline;
-    char why[160]; /* of the last try */
+    uint64_t asked_at;
+    char why[160];  /* of the last try */
+    char link[256]; /* what the links to the brokers met last, "" nothing */
     int brokers, partitions, replicas;
+    bool silent;   /* the cluster did not answer when it was asked for settings */
     uint32_t weak; /* weaknesses found */
     struct rt_err first;
 };
 
+/* Of one question at most: TIMEOUT_MS. */
 static int left_ms(const struct checking *c)
 {
     uint64_t now = rt_mono_ms();
-    return now < c->deadline ? (int)(c->deadline - now) : 0;
+    if (now >= c->deadline || (c->topic->stopped && atomic_load(c->topic->stopped)))
+        return 0;
+    return c->deadline - now < TIMEOUT_MS ? (int)(c->deadline - now) : (int)TIMEOUT_MS;
 }
 
-/* Waits a little: polls the handle's queue, which also serves its callbacks. */
-static void pause_briefly(const struct checking *c)
+/* "1/1 brokers are down" says less than why they are. */
+static void read_event(struct checking *c, rd_kafka_event_t *event)
 {
-    int left = left_ms(c);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(c->rk);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, left < 100 ? left : 100);
-    if (event)
-        rd_kafka_event_destroy(event);
+    if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR &&
+        rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        snprintf(c->link, sizeof(c->link), "%s", rd_kafka_event_error_string(event));
+    rd_kafka_event_destroy(event);
+}
+
+static void pause_briefly(struct checking *c)
+{
+    rd_kafka_queue_t *queue =
+        c->topic->own_handle ? rd_kafka_queue_get_main(c->rk) : rd_kafka_queue_new(c->rk);
+    uint64_t until = rt_mono_ms() + SLICE_MS;
+    for (uint64_t now = rt_mono_ms(); now < until; now = rt_mono_ms()) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, (int)(until - now));
+        if (event)
+            read_event(c, event);
+    }
     rd_kafka_queue_destroy(queue);
+}
+
+/* Text that says which Kafka does not answer, and why. */
+static int tell_silence(struct checking *c, struct rt_err *err)
+{
+    return rt_err_set(err, RT_EIO, "Kafka at %s does not answer: %s", c->topic->brokers,
+                      c->link[0] ? c->link : c->why);
+}
+
+static void tell_missed(struct checking *c)
+{
+    struct rt_err err = {0};
+    if (!c->topic->missed)
+        return;
+    (void)tell_silence(c, &err);
+    c->topic->missed(c->topic->arg, err.text);
 }
 
 /* ---- what there is ------------------------------------------------------------------------------------------ */
@@ -60,6 +94,7 @@ static int look(struct checking *c)
     rd_kafka_topic_t *rkt = rd_kafka_topic_new(c->rk, c->topic->name, NULL);
     if (!rkt)
         return RT_EINVAL;
+    c->asked_at = rt_mono_ms();
     rd_kafka_resp_err_t e = rd_kafka_metadata(c->rk, 0, rkt, &m, left < TRY_MS ? left + 1 : TRY_MS);
     rd_kafka_topic_destroy(rkt);
     if (e == RD_KAFKA_RESP_ERR_NO_ERROR && m->topic_cnt != 1)
@@ -85,15 +120,19 @@ static int look(struct checking *c)
 
 /* ---- making it ---------------------------------------------------------------------------------------------- */
 
-static rd_kafka_event_t *await_admin(rd_kafka_queue_t *queue, rd_kafka_event_type_t type,
-                                     int timeout_ms)
+/* NULL: no answer in time, or it is to give up. */
+static rd_kafka_event_t *await_admin(const struct checking *c, rd_kafka_queue_t *queue,
+                                     rd_kafka_event_type_t type, int timeout_ms)
 {
-    for (;;) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
-        if (!event || rd_kafka_event_type(event) == type)
+    uint64_t until = rt_mono_ms() + (uint64_t)timeout_ms;
+    do {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, SLICE_MS);
+        if (event && rd_kafka_event_type(event) == type)
             return event;
-        rd_kafka_event_destroy(event);
-    }
+        if (event)
+            rd_kafka_event_destroy(event);
+    } while (rt_mono_ms() < until && left_ms(c) > 0);
+    return NULL;
 }
 
 static rd_kafka_AdminOptions_t *admin_options(struct checking *c, rd_kafka_admin_op_t op)
@@ -123,6 +162,11 @@ static rd_kafka_NewTopic_t *describe_new(struct checking *c)
     return topic;
 }
 
+static bool is_silence(rd_kafka_resp_err_t e)
+{
+    return e == RD_KAFKA_RESP_ERR__TIMED_OUT || e == RD_KAFKA_RESP_ERR__TRANSPORT;
+}
+
 /* RT_OK made by us or by another node, RT_EAGAIN try again, RT_EPERM refused. */
 static int read_created(struct checking *c, rd_kafka_event_t *event)
 {
@@ -141,8 +185,8 @@ static int read_created(struct checking *c, rd_kafka_event_t *event)
         return RT_OK;
     snprintf(c->why, sizeof(c->why), "%s", text ? text : rd_kafka_err2str(e));
     bool passing =
-        e == RD_KAFKA_RESP_ERR__TIMED_OUT || e == RD_KAFKA_RESP_ERR__TRANSPORT ||
-        e == RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT || e == RD_KAFKA_RESP_ERR_NOT_CONTROLLER ||
+        is_silence(e) || e == RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT ||
+        e == RD_KAFKA_RESP_ERR_NOT_CONTROLLER ||
         e == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR; /* brokers are still joining */
     return passing ? RT_EAGAIN : RT_EPERM;
 }
@@ -156,7 +200,7 @@ static int create(struct checking *c)
     if (topic && options) {
         rd_kafka_CreateTopics(c->rk, &topic, 1, options, queue);
         rd_kafka_event_t *event =
-            await_admin(queue, RD_KAFKA_EVENT_CREATETOPICS_RESULT, left_ms(c) + 1);
+            await_admin(c, queue, RD_KAFKA_EVENT_CREATETOPICS_RESULT, left_ms(c) + 1);
         code = read_created(c, event);
         if (event)
             rd_kafka_event_destroy(event);
@@ -210,7 +254,13 @@ static void read_configs(struct checking *c, rd_kafka_event_t *event)
 {
     size_t count = 0;
     const rd_kafka_ConfigResource_t **resources = NULL;
-    if (event && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
+    rd_kafka_resp_err_t e = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (c->topic->require_safe && is_silence(e)) {
+        c->silent = true;
+        snprintf(c->why, sizeof(c->why), "%s", rd_kafka_err2str(e));
+        return;
+    }
+    if (e == RD_KAFKA_RESP_ERR_NO_ERROR)
         resources = rd_kafka_DescribeConfigs_result_resources(
             rd_kafka_event_DescribeConfigs_result(event), &count);
     if (count != 1 || rd_kafka_ConfigResource_error(resources[0]) != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -239,7 +289,7 @@ static void check_safety(struct checking *c)
     }
     if (options && resource) {
         rd_kafka_DescribeConfigs(c->rk, &resource, 1, options, queue);
-        rd_kafka_event_t *event = await_admin(queue, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT, ms);
+        rd_kafka_event_t *event = await_admin(c, queue, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT, ms);
         read_configs(c, event);
         if (event)
             rd_kafka_event_destroy(event);
@@ -262,23 +312,26 @@ static int find_or_create(struct checking *c, struct rt_err *err)
         if (code == RT_ENOENT)
             code = create(c);
         if (code == RT_EPERM)
-            return rt_err_set(err, RT_EIO, "cannot make the topic \"%s\": %s", c->topic->name,
+            return rt_err_set(err, RT_EPERM, "cannot make the topic \"%s\": %s", c->topic->name,
                               c->why);
         if (code == RT_EINVAL)
             return rt_err_set(err, RT_EINVAL, "kafka.topic: \"%s\" is no name of a topic",
                               c->topic->name);
         if (left_ms(c) == 0)
-            return rt_err_set(err, RT_EIO, "Kafka does not answer: %s", c->why);
-        if (code == RT_EAGAIN)
+            return tell_silence(c, err);
+        if (code == RT_EAGAIN) {
             pause_briefly(c);
+            tell_missed(c);
+        }
     }
 }
 
 int rt_kafka_topic_check(rd_kafka_t *rk, const struct rt_kafka_topic *topic,
-                         uint32_t *ret_partitions, struct rt_err *err)
+                         struct rt_kafka_topic_answer *ret_answer, struct rt_err *err)
 {
-    struct checking c = {.rk = rk, .topic = topic};
-    c.deadline = rt_mono_ms() + (topic->timeout_ms ? topic->timeout_ms : TIMEOUT_MS);
+    struct checking c = {.rk = rk, .topic = topic, .deadline = UINT64_MAX};
+    if (topic->timeout_ms != RT_KAFKA_FOR_EVER)
+        c.deadline = rt_mono_ms() + (topic->timeout_ms ? topic->timeout_ms : TIMEOUT_MS);
     int code = find_or_create(&c, err);
     if (code < 0)
         return code;
@@ -295,6 +348,9 @@ int rt_kafka_topic_check(rd_kafka_t *rk, const struct rt_kafka_topic *topic,
             *err = c.first;
         return RT_EINVAL;
     }
-    *ret_partitions = (uint32_t)c.partitions;
+    if (c.silent)
+        return tell_silence(&c, err);
+    ret_answer->partitions = (uint32_t)c.partitions;
+    ret_answer->asked_at = c.asked_at;
     return 0;
 }

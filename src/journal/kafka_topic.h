@@ -8,20 +8,34 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
+#define RT_KAFKA_FOR_EVER UINT32_MAX
+
 struct rt_kafka_topic {
     const char *name;
+    const char *brokers; /* for texts */
     uint32_t partitions; /* when it has to be made; 0: 16 */
     bool require_safe;
-    uint32_t timeout_ms; /* for all of it; 0: 10 s */
+    uint32_t timeout_ms;        /* for all of it; 0: 10 s; RT_KAFKA_FOR_EVER */
+    bool own_handle;            /* nobody else takes its events: errors among them go into texts */
+    const atomic_bool *stopped; /* set by another thread: gives up within a second; may be NULL */
+    /* A question had no answer: why, in words that name the brokers. May be NULL. */
+    void (*missed)(void *arg, const char *text);
+    void *arg;
 };
 
-/* RT_EIO: the cluster does not answer or refuses; RT_EINVAL: the topic does not fit. */
+struct rt_kafka_topic_answer {
+    uint32_t partitions;
+    uint64_t asked_at; /* monotonic ms */
+};
+
+/* RT_EIO: the cluster does not answer; RT_EPERM: it does not make the topic; RT_EINVAL: the topic does not fit. */
 int rt_kafka_topic_check(rd_kafka_t *rk, const struct rt_kafka_topic *topic,
-                         uint32_t *ret_partitions, struct rt_err *err);
+                         struct rt_kafka_topic_answer *ret_answer, struct rt_err *err);
 
 #endif

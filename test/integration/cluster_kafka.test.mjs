@@ -1,12 +1,13 @@
 // What a cluster does when its log goes away, comes back, or comes back as another one (docs/guarantees.md).
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { readdirSync, rmSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { after, before } from 'node:test';
 
 import { PATIENCE, shareCluster } from './cluster.mjs';
 import { configPath, test, until } from './harness.mjs';
+import { client, events } from './socketio.mjs';
 
 const MINUTES = { timeout: 300_000 };
 const shared = shareCluster({ before, after }, { nodes: 2, without: ['nginx', 'postgres'], config: configPath('cluster.yaml') });
@@ -134,4 +135,46 @@ test('the log is lost and begins anew: another epoch, old positions are refused,
     assert.deepEqual(publications.map((p) => p.data), ['in the new log', 'delivered']);
     assert.match(cluster.log(name), /is not the one it was/, 'it is an alarm');
   }
+});
+
+test('Kafka is away when nodes start: they say so and wait, one ends at a signal, and all opens once Kafka is there', MINUTES, async (t) => {
+  const { cluster } = shared;
+  const brokers = cluster.env.RT_KAFKA_BROKERS;
+  for (const part of ['n1', 'n2', 'kafka']) await cluster.act('kill', part);
+  for (const name of ['n1', 'n2']) await cluster.act('start', name); // it lives
+  for (const name of ['n1', 'n2']) {
+    const { status, serving, backends } = await until(`${name} says why`, async () => {
+      const ready = await cluster.ready(name);
+      return ready.backends.log.last_error.includes('refused') && ready;
+    }, PATIENCE);
+    assert.deepEqual([status, serving, backends.log.kind, backends.log.required, backends.log.up], [503, false, 'kafka', true, false]);
+    assert.match(backends.log.last_error, new RegExp(`^Kafka at ${brokers} does not answer: .*refused`));
+    assert.match(cluster.log(name), new RegExp(`waits for Kafka.*${brokers}.*refused`));
+    assert.ok(await cluster.metric(name, 'process_open_fds') >= 0);
+  }
+  const url = cluster.nodeUrl('n1');
+  for (const where of ['/socket.io/?EIO=4&transport=polling', '/api/publish', '/nothing']) {
+    const response = await fetch(url + where, { method: where.startsWith('/api') ? 'POST' : 'GET' });
+    const body = await response.json();
+    assert.deepEqual([response.status, body.code, response.headers.get('retry-after')], [503, 'not_ready', '5'], where);
+    assert.ok(!body.message.includes(brokers), 'what services there are is nobody else\'s matter');
+  }
+  const [early, late] = [client(t, url), client(t, cluster.nodeUrl('n2'), { transports: ['polling'] })];
+  await until('both are refused', () => early.lastError && late.lastError, PATIENCE);
+  assert.ok(!early.connected && !late.connected);
+
+  const began = performance.now();
+  await cluster.act('stop', 'n2');
+  assert.ok(performance.now() - began < 5000, 'it does not wait for Kafka');
+  assert.equal(readFileSync(path.join(cluster.dir, 'n2', 'status'), 'utf8').trim(), '0');
+
+  await cluster.act('start', 'kafka');
+  await cluster.act('start', 'n2'); // it is ready
+  await until('both are in', () => early.connected && late.connected, PATIENCE);
+  early.emit('event:message', { message: 'after all' });
+  for (const socket of [early, late]) assert.deepEqual(await events(socket, 'message', 1, PATIENCE), [['{"message":"after all"}']]);
+  await until('n1 is ready, and nothing is wrong any more', async () => {
+    const { status, backends } = await cluster.ready('n1');
+    return status === 200 && backends.log.last_error === '';
+  }, PATIENCE);
 });

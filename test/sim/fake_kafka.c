@@ -5,12 +5,13 @@
 #include <librdkafka/rdkafka.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "fake_log.h"
 #include "journal/kafka_count.h"
+#include "journal/kafka_find.h"
 #include "journal/kafka_producer.h"
 #include "journal/kafka_retire.h"
 #include "journal/kafka_stuck.h"
-#include "journal/kafka_topic.h"
 
 #define MESSAGE_TIMEOUT (4u * SIM_SECOND)
 #define MAX_RECORDS     500u
@@ -380,14 +381,13 @@ void rt_retire_free(struct rt_retire *r)
 
 /* ---- start ------------------------------------------------------------------------------------------------------ */
 
-int rt_kafka_topic_check(rd_kafka_t *rk, const struct rt_kafka_topic *topic,
-                         uint32_t *ret_partitions, struct rt_err *err)
+int rt_kafka_find(const struct rt_find_options *options, struct rt_kafka_found *ret_found,
+                  struct rt_err *err)
 {
-    (void)rk;
-    (void)topic;
+    (void)options;
     if (fake_log.down || fake_log.gone)
         return rt_err_set(err, RT_EIO, "no broker answers");
-    *ret_partitions = SIM_PARTS;
+    *ret_found = (struct rt_kafka_found){SIM_PARTS, rt_mono_ms()};
     return 0;
 }
 

@@ -88,7 +88,6 @@ static int open_log(struct sim_node *n)
                     .arg = n},
         .brokers = "sim",
         .topic = "sim",
-        .partitions = SIM_PARTS,
         .warm = 5,
         .close_timeout = DRAIN_MS,
         .deliver = log_delivers,
@@ -96,7 +95,10 @@ static int open_log(struct sim_node *n)
         .gap = log_has_gap,
         .arg = n,
     };
-    int status = rt_journal_kafka(&options, &n->kafka, &err);
+    const struct rt_find_options find = {.brokers = "sim", .topic = "sim"};
+    int status = rt_kafka_find(&find, &options.found, &err);
+    if (status == 0)
+        status = rt_journal_kafka(&options, &n->kafka, &err);
     if (status == 0)
         rt_broker_set_journal(n->broker, n->kafka);
     return status;

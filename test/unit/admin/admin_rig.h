@@ -61,6 +61,11 @@ static bool backend_up(void *arg, const char **ret_text)
     return b->up;
 }
 
+static bool log_up(void *arg, const char **ret_text)
+{
+    return rt_journal_healthy(rt_broker_journal(arg), ret_text);
+}
+
 static void each_node(void *arg, void (*fn)(void *fn_arg, struct rt_str name, struct rt_str json),
                       void *fn_arg)
 {
@@ -93,6 +98,7 @@ static int start(void)
     fake_journal_init();
     rt_broker_set_journal(t.broker, &fake.base);
     const struct rt_backend backends[] = {
+        {.name = "log", .kind = "fake", .required = true, .up = log_up, .arg = t.broker},
         {.name = "redis", .kind = "redis", .up = backend_up, .arg = &t.redis},
         {.name = "history",
          .kind = "postgres",
@@ -111,7 +117,7 @@ static int start(void)
                                        .each_node = t.alone ? NULL : each_node,
                                        .arg = &t,
                                        .backends = backends,
-                                       .backend_count = 2};
+                                       .backend_count = 3};
     return rt_admin_new(&options, &t.admin, NULL);
 }
 

@@ -97,7 +97,7 @@ static void test_backends(void **state)
     expect_json(p, 200, "{\"ready\":true,*\"redis\":*\"up\":false,*\"no heartbeat\"*");
     t.redis = (struct fake_backend){.up = true, .text = ""};
     request_raw(p, "GET", "/readyz", "", NULL, 0);
-    expect_json(p, 200, "*\"redis\":*\"up\":true,*\"last_error\":\"no heartbeat\"*");
+    expect_json(p, 200, "*\"redis\":{*\"up\":true,\"since\":\"*Z\",\"last_error\":\"\"},*");
     t.postgres.up = false;
     request_raw(p, "GET", "/readyz", "", NULL, 0);
     expect_json(p, 503, "{\"ready\":false,\"serving\":true,*");

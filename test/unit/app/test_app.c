@@ -2,7 +2,10 @@
 #include "unit/app/app_rig.h"
 #include "unit/app/client.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #define LOCAL "http: {listen: ['127.0.0.1:0']}\n"
 #define OPEN_CHANNELS                                                                         \
@@ -135,6 +138,80 @@ static void test_failing_starts(void **state)
     assert_int_equal(rt_app_new(config, &app, &err), RT_EINVAL);
     assert_non_null(strstr(err.text, "prefix"));
     rt_config_free(config);
+}
+
+#define AWAY                                \
+    "kafka: {brokers: ['127.0.0.1:1']}\n"   \
+    "redis: {url: 'redis://127.0.0.1:1'}\n" \
+    "postgres: {url: 'postgresql://127.0.0.1:1/x'}\n"
+
+static void *interrupt(void *path)
+{
+    struct stat st;
+    uint64_t until = rt_mono_ms() + 20000;
+    while (stat(path, &st) != 0 && rt_mono_ms() < until)
+        (void)poll(NULL, 0, 5);
+    (void)kill(getpid(), SIGTERM);
+    return NULL;
+}
+
+/* A client of the socket at `path`, once it is there; -1: it never was. */
+static int await_socket(const char *path)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    uint64_t until = rt_mono_ms() + 20000;
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+    while (rt_mono_ms() < until) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
+            client_set_wait(fd);
+            return fd;
+        }
+        close(fd);
+        (void)poll(NULL, 0, 5);
+    }
+    return -1;
+}
+
+/* Asks why a start takes so long, leaves connections open in all states, and loses patience. */
+static void *ask_and_interrupt(void *path)
+{
+    static const char ready[] = "GET /readyz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    int fd = await_socket(path), idle = await_socket(path), half = await_socket(path);
+    (void)client_send(half, ready, 20);
+    (void)client_send(fd, ready, sizeof(ready) - 1);
+    (void)client_read_all(fd, answer, sizeof(answer));
+    (void)kill(getpid(), SIGTERM);
+    client_close(fd);
+    return (void *)(intptr_t)(idle * 1000 + half); /* closed when the start has ended */
+}
+
+static void *interrupt_start(void *(*run)(void *path))
+{
+    char yaml[1000], path[128];
+    pthread_t thread;
+    void *result;
+    snprintf(path, sizeof(path), "%s/sock", dir);
+    snprintf(yaml, sizeof(yaml), "http: {listen: ['unix:%s']}\n" AWAY OPEN_CHANNELS RAW, path);
+    assert_int_equal(pthread_create(&thread, NULL, run, path), 0);
+    expect_no_start(yaml, RT_ECLOSED, "told to stop*");
+    assert_int_equal(pthread_join(thread, &result), 0);
+    return result;
+}
+
+static void test_interrupted_start(void **state)
+{
+    (void)state;
+    (void)interrupt_start(interrupt);
+    void *left = interrupt_start(ask_and_interrupt);
+    client_close((int)((intptr_t)left / 1000));
+    client_close((int)((intptr_t)left % 1000));
+    assert_non_null(strstr(answer, "HTTP/1.1 503 "));
+    assert_non_null(strstr(answer, "{\"ready\":false,\"serving\":false,\"backends\":{\"log\":{"
+                                   "\"kind\":\"kafka\",\"required\":true,\"up\":false,"));
+    assert_non_null(strstr(answer, "\"last_error\":\"Kafka at 127.0.0.1:1 does not answer: "));
+    assert_non_null(strstr(answer, "\"redis\":"));
+    assert_non_null(strstr(answer, "\"postgres\":"));
 }
 
 /* ---- stop ---- */
@@ -297,9 +374,11 @@ static void test_log_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        app_test(test_start_and_stop), app_test(test_addresses), app_test(test_address_in_use),
-        app_test(test_failing_starts), app_test(test_drain),     app_test(test_late_drain),
-        app_test(test_second_signal),  app_test(test_restart),   app_test(test_log_fails),
+        app_test(test_start_and_stop),    app_test(test_addresses),
+        app_test(test_address_in_use),    app_test(test_failing_starts),
+        app_test(test_interrupted_start), app_test(test_drain),
+        app_test(test_late_drain),        app_test(test_second_signal),
+        app_test(test_restart),           app_test(test_log_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

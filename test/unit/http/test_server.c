@@ -704,6 +704,31 @@ static void prefers_long_routes(void **state)
     assert_out("0123456789");
 }
 
+/* While the server is held back only what is `always` there is served; nobody's handler is called. */
+static void holds_back(void **state)
+{
+    struct rt_http_route health = {.path = "/health", .always = true, .handle = respond_204};
+    (void)state;
+    assert_int_equal(rt_http_route_add(t.server, &health, NULL), 0);
+    rt_http_server_hold_back(t.server, true);
+    expect("GET /health HTTP/1.1\r\nHost: h\r\n\r\n", 204, true);
+    static const char *const others[] = {
+        "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST /look HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab",
+        "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /echo HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    };
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        expect(others[i], 503, false);
+        assert_out("\r\nRetry-After: 5\r\n");
+        assert_out("{\"code\":\"not_ready\"");
+    }
+    assert_int_equal(t.handled, 0);
+    rt_http_server_hold_back(t.server, false);
+    expect("GET /echo HTTP/1.1\r\nHost: h\r\n\r\n", 200, true);
+    expect("GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", 404, true);
+}
+
 #ifdef RT_TEST
 /* A session that goes through everything; where memory runs out the connection may be dropped, nothing else. */
 static void scenario(void)
@@ -765,6 +790,7 @@ int main(void)
         TEST(believes_proxies),
         TEST(counts),
         TEST(prefers_long_routes),
+        TEST(holds_back),
         cmocka_unit_test(serves_below_a_prefix),
 #ifdef RT_TEST
         cmocka_unit_test(out_of_memory),

@@ -43,6 +43,7 @@ struct node {
     struct rt_loop *loop;
     struct rt_metrics metrics;
     struct rt_kafka_options options;
+    struct rt_find_options find; /* brokers, topic and conf are those of `options` */
     struct rt_journal *journal;
     struct got *got;
     size_t count, cap;
@@ -205,7 +206,12 @@ UNUSED static int try_open(struct node *n)
     n->journal = NULL;
     n->closed = false;
     n->ready = 0;
-    int code = rt_journal_kafka(&n->options, &n->journal, &err);
+    n->find.brokers = n->options.brokers;
+    n->find.topic = n->options.topic;
+    n->find.conf = n->options.conf;
+    int code = rt_kafka_find(&n->find, &n->options.found, &err);
+    if (code == 0)
+        code = rt_journal_kafka(&n->options, &n->journal, &err);
     snprintf(n->error, sizeof(n->error), "%s", err.text);
     return code;
 }

@@ -639,17 +639,66 @@ static void test_refusals_at_boot(void **state)
         expect_open(&n, RT_EINVAL, "kafka.conf");
     }
     n.options.conf = NULL;
-    n.options.require_safe_topic = true;
-    n.options.connect_timeout = 1500;
+    n.find.require_safe_topic = true;
+    n.find.timeout_ms = 1500;
     expect_open(&n, RT_EINVAL, "replica");
-    n.options.require_safe_topic = false;
-    n.options.connect_timeout = 1500;
+    n.find.require_safe_topic = false;
+    n.find.timeout_ms = 1500;
     n.options.brokers = "127.0.0.1:1";
     uint64_t since = rt_mono_ms();
-    expect_open(&n, RT_EIO, "Kafka does not answer");
+    expect_open(&n, RT_EIO, "Kafka at 127.0.0.1:1 does not answer");
     assert_true(rt_mono_ms() - since < 5000);
     node_deinit(&n);
     mock_deinit(&mock);
+}
+
+static enum rt_find_state await_find(struct rt_find *f, struct rt_kafka_found *found,
+                                     struct rt_err *err)
+{
+    enum rt_find_state state;
+    uint64_t until = rt_mono_ms() + DEADLINE_MS;
+    do
+        state = rt_find_look(f, found, err);
+    while (state == RT_FIND_ASKING && !err->text[0] && rt_mono_ms() < until);
+    return state;
+}
+
+/* The same by a thread, which does not give up while nobody answers, and can be stopped then. */
+static void test_find(void **state)
+{
+    (void)state;
+    long live = rt_alloc_live();
+    struct mock mock;
+    struct rt_find *f;
+    struct rt_kafka_found found = {0};
+    struct rt_err err;
+    mock_init(&mock, 4);
+    struct rt_find_options options = {.brokers = mock.brokers, .topic = TOPIC};
+    assert_int_equal(rt_find_start(&options, &f, NULL), 0);
+    assert_int_equal(await_find(f, &found, &err), RT_FIND_FOUND);
+    assert_int_equal(found.partitions, 4);
+    assert_true(rt_mono_ms() - found.asked_at < DEADLINE_MS);
+    rt_find_free(f);
+
+    options.require_safe_topic = true;
+    assert_int_equal(rt_find_start(&options, &f, NULL), 0);
+    assert_int_equal(await_find(f, &found, &err), RT_FIND_REFUSED);
+    assert_int_equal(err.code, RT_EINVAL);
+    assert_non_null(strstr(err.text, "replica"));
+    rt_find_free(f);
+
+    options.brokers = "127.0.0.1:1";
+    assert_int_equal(rt_find_start(&options, &f, NULL), 0);
+    assert_int_equal(await_find(f, &found, &err), RT_FIND_ASKING);
+    assert_true(rt_str_starts(rt_str_c(err.text),
+                              RT_STR("Kafka at 127.0.0.1:1 does not answer: 127.0.0.1:1")));
+    assert_non_null(strstr(err.text, "refused"));
+    uint64_t since = rt_mono_ms();
+    rt_find_free(f);
+    assert_true(rt_mono_ms() - since < 5000);
+    rt_find_free(NULL);
+    mock_deinit(&mock);
+    assert_int_equal(rt_alloc_live(), live);
 }
 
 /* Settings that a promise rests on stay ours. */
@@ -780,7 +829,7 @@ static void test_allocation_failures(void **state)
         struct node n;
         struct pub p;
         node_init(&n, mock.brokers);
-        n.options.connect_timeout = 300;
+        n.find.timeout_ms = 300;
         n.options.close_timeout = 2000;
         rt_alloc_fail_at(i, 0);
         int code = try_open(&n);
@@ -831,6 +880,7 @@ int main(void)
         cmocka_unit_test(test_memory_out),
         cmocka_unit_test(test_allocation_failures),
         cmocka_unit_test(test_refusals_at_boot),
+        cmocka_unit_test(test_find),
         cmocka_unit_test(test_kept_settings),
     };
     return cmocka_run_group_tests_name("kafka_mock", tests, NULL, NULL);

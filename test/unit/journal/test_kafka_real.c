@@ -81,8 +81,8 @@ static void open_on(struct node *n, const char *topic, uint32_t partitions)
 {
     node_init(n, kafka.brokers);
     n->options.topic = topic;
-    n->options.partitions = partitions;
-    n->options.connect_timeout = 30000;
+    n->find.partitions = partitions;
+    n->find.timeout_ms = 30000;
     open_node(n);
 }
 
@@ -175,15 +175,15 @@ static void test_topic_at_boot(void **state)
     for (uint32_t i = 0; i < 5; i++)
         assert_true(strlen(rt_journal_kafka_epoch(n.journal, i)) > 5);
     close_node(&n);
-    n.options.partitions = 9; /* it is there with 5 */
+    n.find.partitions = 9; /* it is there with 5 */
     open_node(&n);
     assert_int_equal(rt_journal_kafka_partitions(n.journal), 5);
     close_node(&n);
-    n.options.require_safe_topic = true;
+    n.find.require_safe_topic = true;
     assert_int_equal(try_open(&n), RT_EINVAL);
     assert_non_null(strstr(n.error, "1 replica"));
     assert_non_null(strstr(n.error, "acknowledged means stored"));
-    n.options.require_safe_topic = false;
+    n.find.require_safe_topic = false;
     n.options.topic = "not/a/topic";
     assert_int_equal(try_open(&n), RT_EINVAL);
     assert_non_null(strstr(n.error, "kafka.topic"));
@@ -321,8 +321,8 @@ static void test_misplaced_and_lost(void **state)
     struct node n;
     node_init(&n, kafka.brokers);
     n.options.topic = "misplaced.lost";
-    n.options.partitions = 4;
-    n.options.connect_timeout = 30000;
+    n.find.partitions = 4;
+    n.find.timeout_ms = 30000;
     n.options.journal.idempotency_window = 0;
     open_node(&n);
     uint32_t home = rt_partition_of(RT_STR("c"), 4);
