@@ -68,6 +68,11 @@ void rt_link_report(struct rt_link *l, int code, const struct rt_err *err)
     }
 }
 
+void rt_link_hurry(struct rt_link *l)
+{
+    l->next_try = 0;
+}
+
 uint64_t rt_link_wait(const struct rt_link *l)
 {
     uint64_t now = rt_mono_ms();

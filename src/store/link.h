@@ -31,6 +31,8 @@ bool rt_link_up(struct rt_link *l, int (*prepare)(struct rt_pg *pg, void *arg, s
 uint64_t rt_link_wait(const struct rt_link *l);
 /* The outcome of work on the connection: RT_OK, or the code with its text. Drops the connection when it is gone. */
 void rt_link_report(struct rt_link *l, int code, const struct rt_err *err);
+/* An idle connection had ended unseen: the next rt_link_up() need not wait. */
+void rt_link_hurry(struct rt_link *l);
 /* Copies what is known. */
 bool rt_link_state(struct rt_link *l, uint64_t *ret_seen_at, char text[200]);
 

@@ -116,6 +116,7 @@ static int wait_socket(const PGconn *conn, short events, uint64_t until, const _
 static int no_answer(struct rt_pg *pg, int code, uint32_t timeout, struct rt_err *err)
 {
     pg->broken = true; /* the answer may still come, and nobody could tell whose it is */
+    pg->silent = true;
     failed(pg, RT_PG_OUTAGE, code);
     if (code == RT_ECLOSED)
         return rt_err_set(err, RT_ECLOSED, "told to stop");

@@ -33,6 +33,7 @@ struct rt_pg_options {
 struct rt_pg {
     PGconn *conn; /* non-blocking */
     const _Atomic bool *stop;
+    bool silent;                /* it was given up because no answer came in time */
     enum rt_pg_failure failure; /* of the last call */
     char sqlstate[6];           /* of the last call; "" when the server said none */
     bool broken;

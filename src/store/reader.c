@@ -61,6 +61,21 @@ static void fail_job(struct job *job, int code, const char *text)
     snprintf(job->text, sizeof(job->text), "history cannot be read: %.*s", 90, text);
 }
 
+/* `*ret_ended`: there was a connection, and it has ended. */
+static int query(struct rt_history *h, struct job *job, bool *ret_ended, struct rt_err *err)
+{
+    *ret_ended = false;
+    if (!rt_link_up(&h->connection, prepare, h))
+        return rt_err_set(err, h->stop ? RT_ECLOSED : RT_EIO, "%s", h->connection.text);
+    int code = rt_query_run(h->connection.pg, h->topic, &job->query, ANSWER_MS, &job->result, err);
+    /* A row that is none of ours says nothing about the server. */
+    bool answered = code == RT_OK || h->connection.pg->failure == RT_PG_NONE;
+    *ret_ended = code < 0 && !rt_pg_usable(h->connection.pg) && !h->connection.pg->silent;
+    rt_link_report(&h->connection, answered ? RT_OK : code, err);
+    return code;
+}
+
+/* A connection that ended while it was idle is noticed by the first statement only: then that is run once more, on a new one. */
 static void run_job(struct rt_history *h, struct job *job)
 {
     struct rt_err err = {0};
@@ -69,17 +84,15 @@ static void run_job(struct rt_history *h, struct job *job)
         fail_job(job, RT_EIO, "nobody waits");
         return;
     }
-    if (!rt_link_up(&h->connection, prepare, h)) {
-        fail_job(job, h->stop ? RT_ECLOSED : RT_EIO, h->connection.text);
-        return;
+    bool ended;
+    int code = query(h, job, &ended, &err);
+    if (ended) {
+        rt_link_hurry(&h->connection);
+        code = query(h, job, &ended, &err);
     }
-    int code = rt_query_run(h->connection.pg, h->topic, &job->query, ANSWER_MS, &job->result, &err);
     job->status = code;
     if (code < 0)
         fail_job(job, code, err.text);
-    /* A row that is none of ours says nothing about the server. */
-    bool answered = code == RT_OK || h->connection.pg->failure == RT_PG_NONE;
-    rt_link_report(&h->connection, answered ? RT_OK : code, &err);
 }
 
 static void probe(struct rt_history *h)

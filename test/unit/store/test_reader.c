@@ -491,6 +491,35 @@ static void test_server_stops_and_starts(void **state)
     rig_deinit(&rig);
 }
 
+#define MINE " FROM pg_stat_activity WHERE application_name = 'rtbroker history'"
+
+/* Between two reads, while the thread has no reason to look at its connection. */
+static void test_idle_connection_ends(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    empty();
+    put(EPOCH, 1, "a", "'1'");
+    WAIT(&rig, healthy(&rig));
+    assert_string_equal(pg_server_query(conn, "SELECT pg_terminate_backend(pid)" MINE), "t");
+    WAIT(&rig, strcmp(pg_server_query(conn, "SELECT count(*)" MINE), "0") == 0);
+    struct question q = {.read = {.limit = 10}};
+    answered(&rig, &q, "a", EPOCH);
+    assert_int_equal(q.read.status, 0);
+    check_offsets(&q, "1");
+    drop(&q);
+    PQfinish(conn);
+    pg_server_stop(&server, SIGQUIT);
+    assert_true(pg_server_start(&server));
+    conn = pg_server_connect(&server);
+    q.read = (struct rt_read){.limit = 10};
+    answered(&rig, &q, "a", EPOCH);
+    assert_int_equal(q.read.status, 0);
+    drop(&q);
+    rig_deinit(&rig);
+}
+
 static void test_lock_and_frozen(void **state)
 {
     (void)state;
@@ -612,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_one_snapshot),
         cmocka_unit_test(test_sharing_and_caps),
         cmocka_unit_test(test_server_stops_and_starts),
+        cmocka_unit_test(test_idle_connection_ends),
         cmocka_unit_test(test_lock_and_frozen),
         cmocka_unit_test(test_never_there),
         cmocka_unit_test(test_close_with_reads),
