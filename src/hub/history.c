@@ -137,6 +137,15 @@ void rt_channel_set_top(struct rt_channel *c, uint64_t offset)
     c->top = offset;
 }
 
+void rt_channel_begin(struct rt_channel *c, uint64_t offset)
+{
+    uint64_t floor = c->rule->shared ? rt_hub_floor(c->hub, c->epoch) : UINT64_MAX;
+    if (c->top > 0 || offset == 0)
+        return;
+    c->top = offset;
+    c->dropped_offset = floor < offset ? floor : offset;
+}
+
 void rt_channel_forget(struct rt_channel *c)
 {
     rt_channel_drop_all(c);

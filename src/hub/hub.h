@@ -157,6 +157,8 @@ const char *rt_channel_epoch(const struct rt_channel *c);
 void rt_channel_set_epoch(struct rt_channel *c, const char *epoch);
 uint64_t rt_channel_top(const struct rt_channel *c); /* highest offset seen; 0 none */
 void rt_channel_set_top(struct rt_channel *c, uint64_t offset);
+/* Its epoch has come to `offset`. If it has seen no message, that is its top, and it covers what the hub knows of channels without an object, see rt_hub_floor(). */
+void rt_channel_begin(struct rt_channel *c, uint64_t offset);
 /* Messages of the channel were lost before they came here: what is kept goes, since there is a hole in it. */
 void rt_channel_forget(struct rt_channel *c);
 /* Rules that are `shared`, whose channels share epochs and offsets: a channel without an object has had no message above this offset of the epoch. UINT64_MAX: not known.

@@ -467,8 +467,7 @@ static struct rt_channel *hold_channel(struct rt_broker *b, struct rt_str name,
     if (rt_broker_open_channel(b, name, &c, err))
         return NULL;
     rt_channel_set_epoch(c, top->epoch);
-    if (rt_channel_top(c) == 0)
-        rt_channel_set_top(c, top->offset);
+    rt_channel_begin(c, top->offset);
     rt_channel_pin(c);
     return c;
 }
@@ -520,6 +519,10 @@ static bool answer_shared(struct reading *r)
     struct rt_err err = {0};
     if (!r->channel && !(r->channel = hold_channel(b, q->channel, &top, &err))) {
         fail(q, RT_EAGAIN, err.text);
+        return true;
+    }
+    if (covered(r->channel, q, r->rule)) { /* it has had nothing, as the hub knows */
+        answer_from_memory(b, r->channel, q, r->rule);
         return true;
     }
     int status = ask_store(r);

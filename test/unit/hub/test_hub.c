@@ -694,7 +694,21 @@ static void a_shared_epoch_has_a_floor(void **state)
     assert_int_equal(rt_hub_publish(hub, RT_STR("k2"), &m), 0);
     assert_true(rt_channel_covers_offset(c, 4));
     assert_false(rt_channel_covers_offset(c, 3));
-    /* Both are forgotten in the end. */
+    /* An object that is made for a reader knows what the hub does, and no message changes that. */
+    c = rt_hub_channel(hub, RT_STR("k3"), true);
+    rt_channel_set_epoch(c, "E");
+    rt_channel_begin(c, 9);
+    assert_int_equal(rt_channel_top(c), 9);
+    assert_true(rt_channel_covers_offset(c, 4));
+    assert_false(rt_channel_covers_offset(c, 3));
+    rt_channel_begin(c, 12); /* it has begun */
+    assert_int_equal(rt_channel_top(c), 9);
+    c = rt_hub_channel(hub, RT_STR("k4"), true);
+    rt_channel_set_epoch(c, "F"); /* of which nothing is known */
+    rt_channel_begin(c, 9);
+    assert_true(rt_channel_covers_offset(c, 9));
+    assert_false(rt_channel_covers_offset(c, 8));
+    /* All are forgotten in the end. */
     rt_hub_set_time(hub, 2000);
     rt_hub_expire(hub);
     rt_hub_set_time(hub, 100000);

@@ -520,6 +520,26 @@ static void test_rows_fail(void **state)
     expect_history("-7 the disk is gone\n");
 }
 
+/* Of a channel that has had nothing, memory knows that, even after somebody has asked for what it cannot know. */
+static void test_rows_fail_unseen(void **state)
+{
+    (void)state;
+    start_with("protocols: {socketio: {recovery: 2m}}\n"
+               "channels: [{match: 'c*', log: true, subscribe: anyone, publish: anyone}]\n");
+    fake.base.ops = &FAKE_SHARED_OPS;
+    rt_broker_set_journal(t.broker, &fake.base); /* its rules are shared */
+    come("c1", "x", 5);
+    fake.head = 9;
+    ask((struct query){.channel = "c2", .since = true, .offset = 3, .limit = -1});
+    answer_read(RT_EIO);
+    expect_history("-7 the disk is gone\n");
+    ask((struct query){.channel = "c2", .since = true, .offset = 4, .limit = -1});
+    expect_history("top E:9\n");
+    ask((struct query){.channel = "c3", .since = true, .offset = 4, .limit = -1});
+    expect_history("top E:9\n");
+    assert_int_equal(fake.read_count, 0);
+}
+
 /* ---- positions of other nodes ---- */
 
 static void test_ahead(void **state)
@@ -599,6 +619,7 @@ int main(void)
         rig_test(test_lag_unseen),
         rig_test(test_lag_for_long),
         rig_test(test_rows_fail),
+        rig_test(test_rows_fail_unseen),
         rig_test(test_ahead),
         rig_test(test_not_reached),
         rig_test(test_close),
