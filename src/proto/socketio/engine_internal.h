@@ -68,10 +68,11 @@ struct rt_eio_session {
     void (*on_pong)(struct rt_eio_session *s);
     struct rt_eio_handshake *handshake;
     struct rt_deferred deferred;
-    struct rt_list all; /* mount->sessions */
-    uint8_t state;      /* enum rt_eio_state */
-    uint8_t transport;  /* enum rt_eio_transport */
-    uint8_t reason;     /* enum rt_eio_reason, once closed */
+    struct rt_list all;  /* mount->sessions */
+    uint16_t pongs_owed; /* of pings that were sent while nothing was read, but for the last one */
+    uint8_t state;       /* enum rt_eio_state */
+    uint8_t transport;   /* enum rt_eio_transport */
+    uint8_t reason;      /* enum rt_eio_reason, once closed */
     bool paused;
     bool reprieved; /* overdue, but the turn was late: looked at once more */
     bool user_open; /* on_open was called, on_close not yet */

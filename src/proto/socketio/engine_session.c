@@ -133,12 +133,27 @@ int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
 
 /* ---- heartbeat ---- */
 
+static void beat(struct rt_timer *timer);
+
 /* The answer is overdue, by the clock. If this turn is late itself the answer may be waiting in the socket: it is read first. */
 static bool read_before_judging(struct rt_eio_session *s, uint64_t now)
 {
     bool late = now - s->pong_deadline > LATE_TURN && !s->reprieved;
     s->reprieved = late;
     return late;
+}
+
+/* It is us who do not listen. The peer has answered, perhaps, and takes us for dead when no other ping comes. Its answers come in order: the one that counts is
+ * the last ping's. */
+static void ping_unheard(struct rt_eio_session *s, uint64_t now)
+{
+    struct rt_eio_mount *m = s->mount;
+    s->pong_deadline = now + m->options.config->ping_interval;
+    rt_timer_start_at(m->loop, &s->timer, s->pong_deadline, beat);
+    if (s->pongs_owed == UINT16_MAX)
+        return;
+    s->pongs_owed++;
+    (void)rt_eio_session_send(s, RT_EIO_PING, RT_STR_NONE);
 }
 
 static void beat(struct rt_timer *timer)
@@ -151,8 +166,7 @@ static void beat(struct rt_timer *timer)
         return;
     }
     if (s->pong_deadline != 0 && s->paused) {
-        s->pong_deadline = now + timeout; /* it is us who do not listen */
-        rt_timer_start_at(m->loop, &s->timer, s->pong_deadline, beat);
+        ping_unheard(s, now);
         return;
     }
     if (s->pong_deadline != 0) {
@@ -176,6 +190,10 @@ static void pong(struct rt_eio_session *s)
     struct rt_eio_mount *m = s->mount;
     if (s->pong_deadline == 0)
         return; /* unsolicited: ignored, as the reference server does */
+    if (s->pongs_owed > 0) {
+        s->pongs_owed--;
+        return;
+    }
     uint64_t now = rt_loop_now(m->loop);
     rt_metrics_observe(&m->metrics.ping_rtt, (double)(now - s->ping_sent) / 1000);
     s->pong_deadline = 0;
