@@ -209,6 +209,7 @@ static void answer_publish(struct rt_admin *a, struct rt_http_request *req,
     case RT_PUBLISH_OK:
         answer_stored(a, req, r);
         break;
+    case RT_PUBLISH_LIMITED: /* clients only */
     case RT_PUBLISH_RETRY:
         refuse_retry(a, req, r->text);
         break;

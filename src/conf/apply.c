@@ -97,6 +97,11 @@ static int apply_size(const struct target *t, const struct rt_node *node)
     return apply_quantity(t, node, rt_size_parse);
 }
 
+static int apply_rate(const struct target *t, const struct rt_node *node)
+{
+    return apply_quantity(t, node, rt_rate_parse);
+}
+
 static int apply_string(const struct target *t, const struct rt_node *node)
 {
     if (node->kind != RT_NODE_SCALAR || node->text.len < t->option->min)
@@ -314,10 +319,11 @@ static int apply_value(const struct target *t, const struct rt_node *node)
     static int (*const appliers[])(const struct target *, const struct rt_node *) = {
         [RT_OPT_BOOL] = apply_bool,         [RT_OPT_INT] = apply_int,
         [RT_OPT_DURATION] = apply_duration, [RT_OPT_SIZE] = apply_size,
-        [RT_OPT_STRING] = apply_string,     [RT_OPT_ENUM] = apply_enum,
-        [RT_OPT_STRINGS] = apply_strings,   [RT_OPT_PAIRS] = apply_pairs,
-        [RT_OPT_SET] = apply_set,           [RT_OPT_SECTIONS] = apply_sections,
-        [RT_OPT_TREE] = apply_tree,         [RT_OPT_ABSENT] = apply_absent,
+        [RT_OPT_RATE] = apply_rate,         [RT_OPT_STRING] = apply_string,
+        [RT_OPT_ENUM] = apply_enum,         [RT_OPT_STRINGS] = apply_strings,
+        [RT_OPT_PAIRS] = apply_pairs,       [RT_OPT_SET] = apply_set,
+        [RT_OPT_SECTIONS] = apply_sections, [RT_OPT_TREE] = apply_tree,
+        [RT_OPT_ABSENT] = apply_absent,
     };
     return appliers[t->option->type](t, node);
 }

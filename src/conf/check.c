@@ -7,7 +7,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { PATH_CAP = 96 };
+enum {
+    PATH_CAP = 96,
+    HOUR_HUNDREDTHS = 360000, /* hundredths of a second */
+};
 
 const struct rt_mark *rt_check_place(const struct rt_check *c, const char *path, ...)
 {
@@ -435,10 +438,20 @@ static void warn_of_user(const struct rt_check *c, size_t i)
                       i, who);
 }
 
+static void check_rate(const struct rt_check *c, size_t i)
+{
+    const struct rt_channel_rule *rule = &c->config->channels[i];
+    if (rule->rate_burst > 0 && rule->rate_publish == 0)
+        rt_conf_error(c->errors, rt_check_place(c, "channels.%zu.rate.burst", i),
+                      "channels[%zu].rate.burst: got %u; has no meaning without rate.publish", i,
+                      rule->rate_burst);
+}
+
 static void check_channel(const struct rt_check *c, size_t i)
 {
     const struct rt_channel_rule *rule = &c->config->channels[i];
     warn_of_user(c, i);
+    check_rate(c, i);
     if (!rule->log && is_set(c, "channels.%zu.history", i))
         rt_conf_error(c->warnings, rt_check_place(c, "channels.%zu.history", i),
                       "channels[%zu].history: has no effect with log: false", i);
@@ -470,9 +483,27 @@ static void check_keys(const struct rt_check *c)
     }
 }
 
+/* Who waits is looked at every hundredth of a second: less than comes meanwhile would be a lower rate than the one that was asked for. */
+static void check_commands(const struct rt_check *c)
+{
+    uint64_t rate = c->config->limits.commands_rate, least = rate / HOUR_HUNDREDTHS;
+    uint32_t burst = c->config->limits.commands_burst;
+    if (burst > 0 && rate == 0)
+        rt_conf_error(c->errors, rt_check_place(c, "limits.commands.burst"),
+                      "limits.commands.burst: got %u; has no meaning without "
+                      "limits.commands.rate",
+                      burst);
+    else if (burst > 0 && burst < least)
+        rt_conf_error(c->errors, rt_check_place(c, "limits.commands.burst"),
+                      "limits.commands.burst: got %u; allowed with this rate: at least %llu, what "
+                      "comes in a hundredth of a second",
+                      burst, (unsigned long long)least);
+}
+
 static void check_limits(const struct rt_check *c)
 {
     uint64_t message = c->config->limits.message;
+    check_commands(c);
     const struct {
         const char *path;
         uint64_t value;

@@ -44,6 +44,8 @@ struct rt_channel_rule {
     uint64_t history_ttl;
     enum rt_allow subscribe;
     enum rt_allow publish;
+    uint64_t rate_publish; /* of one client, messages an hour; 0: no limit */
+    uint32_t rate_burst;   /* messages at once; 0: as many as come to a second */
 };
 
 /* Engine.IO settings, shared by protocols.socketio and by raw endpoints of protocol engineio. */
@@ -193,6 +195,8 @@ struct rt_config {
         uint64_t send_queue;      /* bytes waiting for one connection */
         uint64_t memory_log;      /* bytes of all channels' recent messages together */
         uint64_t memory_keys;     /* bytes of idempotency keys in memory */
+        uint64_t commands_rate;   /* messages of one client an hour; 0: no limit */
+        uint32_t commands_burst;  /* at once; 0: as many as come to a second */
         uint64_t connect_timeout; /* first byte to complete request or upgrade */
         uint64_t idle_timeout;    /* HTTP keep-alive */
     } limits;

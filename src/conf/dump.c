@@ -95,6 +95,9 @@ static void write_value(const struct rt_option *option, const unsigned char *bas
     case RT_OPT_SIZE:
         rt_size_write(u64_at(field), out);
         break;
+    case RT_OPT_RATE:
+        rt_rate_write(u64_at(field), out);
+        break;
     case RT_OPT_STRING:
         write_string(option, *(const char *const *)field, out);
         break;

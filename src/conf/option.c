@@ -123,6 +123,7 @@ static const struct kind {
     [RT_OPT_DURATION] = {"a duration (like 250ms, 5s, 10m, 1h, 30d) from ", "duration, ",
                          rt_duration_write},
     [RT_OPT_SIZE] = {"a size (like 512, 64KiB, 1MB, 2GiB) from ", "size, ", rt_size_write},
+    [RT_OPT_RATE] = {"a rate (like 10/s, 600/m, 5/h) from ", "rate, ", rt_rate_write},
     [RT_OPT_STRING] = {"text", "text", NULL},
     [RT_OPT_ENUM] = {"one of ", "", NULL},
     [RT_OPT_STRINGS] = {"a list of texts", "list of texts", NULL},

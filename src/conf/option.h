@@ -11,6 +11,7 @@ enum rt_option_type {
     RT_OPT_INT,      /* uint32_t, min..max */
     RT_OPT_DURATION, /* uint64_t, ms, min..max */
     RT_OPT_SIZE,     /* uint64_t, bytes, min..max */
+    RT_OPT_RATE,     /* uint64_t, events an hour, min..max */
     RT_OPT_STRING,   /* const char *; min: least length in bytes */
     RT_OPT_ENUM,     /* an int-sized enum: one of `choices` */
     RT_OPT_STRINGS,  /* struct rt_strings */

@@ -1,14 +1,15 @@
 /* The rows of the option table. A section's rows stand together; the order is that of the sample file and of the reference. */
 #include "conf/option.h"
 
-#define KIB    UINT64_C(1024)
-#define MIB    (1024 * KIB)
-#define GIB    (1024 * MIB)
-#define TIB    (1024 * GIB)
-#define SECOND UINT64_C(1000)
-#define MINUTE (60 * SECOND)
-#define HOUR   (60 * MINUTE)
-#define DAY    (24 * HOUR)
+#define KIB      UINT64_C(1024)
+#define MIB      (1024 * KIB)
+#define GIB      (1024 * MIB)
+#define TIB      (1024 * GIB)
+#define SECOND   UINT64_C(1000)
+#define MINUTE   (60 * SECOND)
+#define HOUR     (60 * MINUTE)
+#define DAY      (24 * HOUR)
+#define RATE_MAX (UINT64_C(1000000) * 3600) /* a million a second */
 
 #define ROW(type_, path_, base_, member_, def_, doc_, ...)               \
     {                                                                    \
@@ -207,8 +208,13 @@ static const struct rt_option channel_rows[] = {
         "Which clients may publish; `subscriber`: whoever is subscribed. The actions of `socketio` "
         "and the API may always.",
         .choices = may_publish),
-    ABSENT("rate.publish", NULL),
-    ABSENT("rate.burst", NULL),
+    ROW(RATE, "rate.publish", struct rt_channel_rule, rate_publish, "0",
+        "Messages that one client may publish to the channels of this rule, in any way; what is "
+        "above is answered `rate_limited`. 0: no limit. The API is not limited.",
+        RANGE(0, RATE_MAX)),
+    ROW(INT, "rate.burst", struct rt_channel_rule, rate_burst, "0",
+        "How many of them may come at once; 0: as many as `rate.publish` allows in a second.",
+        RANGE(0, 1000000)),
 };
 
 static const struct rt_option_table channel_table = {
@@ -487,6 +493,14 @@ static const struct rt_option rows[] = {
         "Channels (rooms) of one client.", RANGE(1, 1000000)),
     TOP(INT, "limits.channel_name", limits.channel_name, "255", "Longest channel name, in bytes.",
         RANGE(1, RT_CONF_CHANNEL_NAME)),
+    TOP(RATE, "limits.commands.rate", limits.commands_rate, "0",
+        "Messages that are read from one client, whatever they do; one that sends more is read "
+        "more slowly. 0: no limit.",
+        RANGE(0, RATE_MAX)),
+    TOP(INT, "limits.commands.burst", limits.commands_burst, "0",
+        "How many of them may come at once; 0: as many as `limits.commands.rate` allows in a "
+        "second.",
+        RANGE(0, 1000000)),
     TOP(SIZE, "limits.message", limits.message, "1MB",
         "Largest message that can be published. Clients also need `max_payload` or `max_message` of "
         "their endpoint for it.",

@@ -141,8 +141,8 @@ void rt_config_sample(struct rt_buf *out)
         "an error.",
         0, out);
     write_c_comment(
-        "Durations: 250ms 5s 10m 1h 30d. Sizes: 512 64KiB 1MB 2GiB (KB is 1000, KiB 1024).", 0,
-        out);
+        "Durations: 250ms 5s 10m 1h 30d. Sizes: 512 64KiB 1MB 2GiB (KB is 1000, KiB 1024). Rates: 10/s 600/m 5/h.",
+        0, out);
     write_c_comment("`rtbroker check --config FILE` finds every mistake at once.", 0, out);
     const char *before = "";
     for (size_t i = 0; i < table->count; i++) {

@@ -22,6 +22,13 @@ static const struct unit sizes[] = {
     {NULL, 0},
 };
 
+static const struct unit rates[] = {
+    {"/s", 3600},
+    {"/m", 60},
+    {"/h", 1},
+    {NULL, 0},
+};
+
 /* Digits and what follows them. */
 static int split_number(struct rt_str text, uint64_t *ret_number, struct rt_str *ret_unit)
 {
@@ -40,7 +47,8 @@ static int scale(uint64_t number, uint64_t factor, uint64_t *ret_value)
     return 0;
 }
 
-int rt_duration_parse(struct rt_str text, uint64_t *ret_ms)
+/* A number with one of the units; 0 needs none. */
+static int parse_with_unit(struct rt_str text, const struct unit *units, uint64_t *ret_value)
 {
     uint64_t number;
     struct rt_str unit;
@@ -48,12 +56,22 @@ int rt_duration_parse(struct rt_str text, uint64_t *ret_ms)
     if (err != 0)
         return err;
     if (unit.len == 0 && number == 0)
-        return scale(0, 1, ret_ms);
-    for (const struct unit *u = durations; u->name != NULL; u++) {
+        return scale(0, 1, ret_value);
+    for (const struct unit *u = units; u->name != NULL; u++) {
         if (rt_str_eq(unit, rt_str_c(u->name)))
-            return scale(number, u->factor, ret_ms);
+            return scale(number, u->factor, ret_value);
     }
     return RT_EINVAL;
+}
+
+int rt_duration_parse(struct rt_str text, uint64_t *ret_ms)
+{
+    return parse_with_unit(text, durations, ret_ms);
+}
+
+int rt_rate_parse(struct rt_str text, uint64_t *ret_per_hour)
+{
+    return parse_with_unit(text, rates, ret_per_hour);
 }
 
 int rt_size_parse(struct rt_str text, uint64_t *ret_bytes)
@@ -95,4 +113,9 @@ void rt_duration_write(uint64_t ms, struct rt_buf *out)
 void rt_size_write(uint64_t bytes, struct rt_buf *out)
 {
     write_with_unit(bytes, sizes, out);
+}
+
+void rt_rate_write(uint64_t per_hour, struct rt_buf *out)
+{
+    write_with_unit(per_hour, rates, out);
 }

@@ -268,6 +268,13 @@ void rt_subscriber_init(struct rt_subscriber *s, const struct rt_subscriber_ops 
     s->subs = &s->one;
 }
 
+uint64_t rt_hub_identify(struct rt_hub *hub, struct rt_subscriber *s)
+{
+    if (s->id == 0)
+        s->id = ++hub->next_id;
+    return s->id;
+}
+
 struct rt_str rt_subscriber_channel(const struct rt_subscriber *s, uint32_t i)
 {
     return rt_channel_name(s->subs[i].channel);
@@ -293,8 +300,7 @@ int rt_hub_subscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str 
     struct rt_group *g = make_group(c, s->encoding);
     if (!g || reserve_member(g))
         return RT_ENOMEM;
-    if (s->id == 0)
-        s->id = ++hub->next_id;
+    (void)rt_hub_identify(hub, s);
     s->subs[s->count].joined = (uint32_t)hub->stamp;
     add_member(c, g, s, s->count++);
     hub->metrics.subscriptions.value++;

@@ -110,6 +110,8 @@ void rt_subscriber_init(struct rt_subscriber *s, const struct rt_subscriber_ops 
 /* Delivers what is pending, then moves all its subscriptions to another encoding (long-polling becomes WebSocket). RT_ENOMEM: it stays as it was. */
 int rt_hub_set_encoding(struct rt_hub *hub, struct rt_subscriber *s,
                         const struct rt_encoding *encoding);
+/* Its id, which it gets now if it has none; the first subscription gives one as well. */
+uint64_t rt_hub_identify(struct rt_hub *hub, struct rt_subscriber *s);
 /* It gets what is published from now on. RT_EEXIST, or as rt_hub_open_channel(). */
 int rt_hub_subscribe(struct rt_hub *hub, struct rt_subscriber *s, struct rt_str channel);
 /* Delivers what is pending first. RT_ENOENT. */

@@ -56,6 +56,7 @@ static int make_rules(struct rt_broker *b)
             break;
         const struct rt_channel_rule *conf = &b->config->channels[i];
         b->rules[i].conf = conf;
+        b->rules[i].rate = rt_bucket_rate(conf->rate_publish, conf->rate_burst);
         b->rules[i].hub.keep = conf->log;
         b->rules[i].hub.history_size = conf->history_size;
         b->rules[i].hub.history_ttl = conf->history_ttl;
@@ -89,6 +90,7 @@ static void expire(struct rt_timer *timer)
     struct rt_broker *b = RT_CONTAINER(timer, struct rt_broker, expiry);
     rt_hub_set_time(b->hub, rt_loop_now(b->loop));
     bool more = rt_hub_expire(b->hub);
+    rt_rates_expire(&b->rates, rt_loop_now(b->loop) * 1000);
     tell_forgotten(b);
     rt_timer_start(b->loop, timer, more ? EXPIRY_GOES_ON : EXPIRY_INTERVAL, expire);
 }
@@ -109,6 +111,7 @@ static void register_metrics(struct rt_broker *b, struct rt_metrics *metrics)
     register_result(metrics, &b->metrics.ok, "result=\"ok\"");
     register_result(metrics, &b->metrics.retry, "result=\"retry\"");
     register_result(metrics, &b->metrics.unknown, "result=\"unknown\"");
+    register_result(metrics, &b->metrics.limited, "result=\"rate_limited\"");
     register_result(metrics, &b->metrics.refused, "result=\"refused\"");
     b->metrics.duplicates = (struct rt_metric){
         .name = "publish_duplicates_total",
@@ -124,7 +127,13 @@ static void register_metrics(struct rt_broker *b, struct rt_metrics *metrics)
         .help = "Messages of nodes that do not log a channel which is logged here: delivered "
                 "without a position.",
         .type = RT_COUNTER};
+    b->metrics.throttled = (struct rt_metric){
+        .name = "commands_throttled_total",
+        .help = "Times that a client was not read from for a while, since it had sent more than "
+                "limits.commands allows.",
+        .type = RT_COUNTER};
     if (metrics) {
+        rt_metrics_register(metrics, &b->metrics.throttled);
         rt_metrics_register(metrics, &b->metrics.unexpected);
         rt_metrics_register(metrics, &b->metrics.duplicates);
         rt_metrics_register(metrics, &b->metrics.unlogged);
@@ -140,6 +149,9 @@ int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct r
     b->config = config;
     b->loop = loop;
     rt_list_init(&b->relief);
+    rt_list_init(&b->slowed);
+    b->commands = rt_bucket_rate(config->limits.commands_rate, config->limits.commands_burst);
+    rt_rates_init(&b->rates);
     rt_list_init(&b->readings);
     struct rt_hub_options options = {.memory = config->limits.memory_log,
                                      .channels = config->limits.channels,
@@ -244,6 +256,7 @@ static void journal_closed(void *arg)
 {
     struct rt_broker *b = arg;
     rt_timer_stop(b->loop, &b->expiry);
+    rt_timer_stop(b->loop, &b->look);
     b->closed(b->closed_arg);
 }
 
@@ -261,9 +274,11 @@ void rt_broker_free(struct rt_broker *b)
     if (!b)
         return;
     rt_timer_stop(b->loop, &b->expiry);
+    rt_timer_stop(b->loop, &b->look);
     if (b->journal)
         rt_journal_free(b->journal);
     rt_early_deinit(&b->early);
+    rt_rates_deinit(&b->rates);
     rt_hub_free(b->hub);
     rt_free(b->rules);
     rt_free(b);
@@ -292,30 +307,6 @@ const struct rt_config *rt_broker_config(const struct rt_broker *b)
 struct rt_loop *rt_broker_loop(struct rt_broker *b)
 {
     return b->loop;
-}
-
-bool rt_broker_congested(const struct rt_broker *b)
-{
-    return rt_journal_congested(b->journal);
-}
-
-void rt_broker_on_relief(struct rt_broker *b, struct rt_relief *relief)
-{
-    rt_list_remove(&relief->link);
-    rt_list_push(&b->relief, &relief->link);
-}
-
-void rt_broker_relieved(void *broker)
-{
-    struct rt_broker *b = broker;
-    struct rt_list waiting;
-    rt_list_init(&waiting);
-    rt_list_splice(&waiting, &b->relief);
-    struct rt_list *node;
-    while ((node = rt_list_pop(&waiting))) {
-        struct rt_relief *relief = RT_CONTAINER(node, struct rt_relief, link);
-        relief->fn(relief);
-    }
 }
 
 int rt_broker_check_name(const struct rt_broker *b, struct rt_str channel, struct rt_err *err)

@@ -6,6 +6,7 @@
 #ifndef RT_SESSION_BROKER_H
 #define RT_SESSION_BROKER_H
 
+#include "base/bucket.h"
 #include "conf/config.h"
 #include "hub/hub.h"
 #include "journal/journal.h"
@@ -26,11 +27,12 @@ enum rt_publish_status {
     RT_PUBLISH_RETRY,   /* certainly not stored */
     RT_PUBLISH_UNKNOWN, /* may be stored: resend with the same idempotency key */
     RT_PUBLISH_REFUSED, /* not allowed or not valid: resending does not help */
+    RT_PUBLISH_LIMITED, /* certainly not stored: the client has published more than the rule's `rate` allows, later it may again */
 };
 
 struct rt_publish_result {
     enum rt_publish_status status;
-    enum rt_refusal why; /* refused */
+    enum rt_refusal why; /* refused, limited */
     int code; /* refused: RT_ENOENT no rule for this channel, RT_EPERM, RT_ERANGE too large or too long a name, RT_EINVAL */
     bool logged; /* position is set */
     bool duplicate;
@@ -99,11 +101,17 @@ struct rt_loop *rt_broker_loop(struct rt_broker *b);
 int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,
                       struct rt_publish_result *result);
 
-/* Journal queue over 80 %: a protocol that publishes pauses reading its connection and registers to be told. */
+/* Backpressure: a client that is not to be read from for a while waits here, and is told when reading goes on. It waits for one reason at
+ * a time; when that has passed the others are looked at again. */
 struct rt_relief {
     struct rt_list link; /* initialise with rt_list_init(); remove to cancel */
     void (*fn)(struct rt_relief *self);
+    struct rt_bucket commands; /* of limits.commands; zero-initialised */
 };
+/* The client has sent one message, of whatever kind. True: it has sent more than limits.commands allows, its protocol stops reading until `fn` comes. What was
+ * read already is handled, and counts. */
+bool rt_broker_command(struct rt_broker *b, struct rt_relief *relief);
+/* Journal queue over 80 %: a protocol that publishes pauses reading its connection and registers to be told. */
 /* For rt_journal_options.relieved, with the broker as its argument. */
 void rt_broker_relieved(void *broker);
 bool rt_broker_congested(const struct rt_broker *b);

@@ -4,10 +4,12 @@
 
 #include "session/broker.h"
 #include "session/early.h"
+#include "session/rates.h"
 
 /* A configured channel rule and what the hub knows of it. */
 struct rt_broker_rule {
     struct rt_hub_rule hub;             /* first: the hub hands it back */
+    struct rt_bucket_rate rate;         /* of one client's publishes */
     const struct rt_channel_rule *conf; /* NULL: the rule of channels that no rule matches */
 };
 
@@ -25,7 +27,11 @@ struct rt_broker {
     struct rt_list readings;      /* reading.link: history that is being read */
     struct rt_broker_rule *rules; /* config->channel_count, then the one for unmatched channels */
     struct rt_list relief;        /* rt_relief.link: who waits for the journal's queue to empty */
-    struct rt_early early;        /* sent, and perhaps not stored */
+    struct rt_list slowed;        /* rt_relief.link: who waits for tokens of `commands` */
+    struct rt_bucket_rate commands;
+    struct rt_timer look;  /* at those that are slowed */
+    struct rt_rates rates; /* of those who publish */
+    struct rt_early early; /* sent, and perhaps not stored */
     struct rt_timer expiry;
     uint64_t told_forgotten,
         tell_again; /* channels that a warning has told of; when to warn again */
@@ -34,7 +40,8 @@ struct rt_broker {
     void *closed_arg;
     struct rt_refusals refusals;
     struct {
-        struct rt_metric ok, retry, unknown, refused, duplicates, unlogged, unexpected;
+        struct rt_metric ok, retry, unknown, limited, refused, throttled, duplicates, unlogged,
+            unexpected;
     } metrics;
 };
 

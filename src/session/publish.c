@@ -39,6 +39,9 @@ static void count(struct rt_broker *b, const struct rt_publish_result *r)
     case RT_PUBLISH_UNKNOWN:
         b->metrics.unknown.value++;
         break;
+    case RT_PUBLISH_LIMITED:
+        b->metrics.limited.value++;
+        break;
     case RT_PUBLISH_REFUSED:
         b->metrics.refused.value++;
         break;
@@ -107,6 +110,33 @@ static int check(struct rt_broker *b, const struct rt_publish *p,
         status = rt_broker_may_publish(b, p->client, p->channel, err);
     *ret_why = rt_refusal_of(status);
     return status;
+}
+
+/* False: the client has published more than its rule allows, and `*r` says so. Actions are bound by it as well: a client makes them run. */
+static bool within_rate(struct rt_broker *b, const struct rt_publish *p,
+                        const struct rt_channel_rule *rule, struct rt_publish_result *r)
+{
+    if (!rule || rule->rate_publish == 0 || !p->client)
+        return true;
+    uint64_t wait = 0;
+    int status = rt_rates_take(&b->rates, &b->rules[rule - b->config->channels].rate,
+                               rt_hub_identify(b->hub, &p->client->subscriber),
+                               rt_loop_now(b->loop) * 1000, &wait);
+    if (status == 0)
+        return true;
+    if (status == RT_ENOMEM) {
+        retry(r, "out of memory");
+        return false;
+    }
+    struct rt_err err;
+    rt_err_set(&err, RT_EAGAIN,
+               "a client may publish less here (`rate` of the rule with match \"%s\" in "
+               "`channels`): again in %llu ms",
+               rule->match, (unsigned long long)(wait + 999) / 1000);
+    *r = (struct rt_publish_result){
+        .status = RT_PUBLISH_LIMITED, .why = RT_REFUSED_RATE, .code = err.code};
+    set_text(r, err.text);
+    return false;
 }
 
 static void deliver(struct rt_broker *b, const struct rt_append *a)
@@ -235,6 +265,8 @@ int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,
         retry(result, "the broker is shutting down");
     else if (check(b, publish, rule, &why, &err))
         refuse(result, why, &err);
+    else if (!within_rate(b, publish, rule, result))
+        ; /* the result says why */
     else if (rule && rule->log)
         return publish_logged(b, publish, rule, result);
     else

@@ -18,6 +18,7 @@ enum rt_refusal {
     RT_REFUSED_PERMISSION, /* its rule says no */
     RT_REFUSED_INVALID,    /* a name or a key that cannot be one */
     RT_REFUSED_LIMIT,      /* of one client, or of all */
+    RT_REFUSED_RATE,       /* it publishes more than its rule allows */
     RT_REFUSED_ACTION,     /* of a rule, for any other reason */
     RT_REFUSED_PROTOCOL,   /* the client broke it: closed */
     RT_REFUSED_VERSION,    /* of a protocol, not spoken here */

@@ -94,6 +94,7 @@ static void hear_answer(struct sim_client *c, const struct told *t)
         p->again = p->keyed;
         p->given_up = !p->keyed;
         break;
+    case RT_PUBLISH_LIMITED: /* no rule has a rate here */
     case RT_PUBLISH_REFUSED:
         sim_fail("c%u: P%u was refused", c->index, t->publication);
         break;

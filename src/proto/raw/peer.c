@@ -89,7 +89,7 @@ static void answer(struct rt_raw_peer *peer, const struct rt_publish_result *r)
 {
     if (r->status == RT_PUBLISH_OK)
         return;
-    if (r->status == RT_PUBLISH_REFUSED)
+    if (r->status == RT_PUBLISH_REFUSED || r->status == RT_PUBLISH_LIMITED)
         rt_raw_refused(peer->endpoint->raw, r->why, peer->channel, r->text, NULL);
     peer->failed = true;
     peer->fail(peer, rt_raw_close_code(r->code), r->text);
@@ -105,22 +105,17 @@ static void published(void *arg, const struct rt_publish_result *result)
         answer(peer, result);
 }
 
-void rt_raw_peer_message(struct rt_raw_peer *peer, bool text, struct rt_str data)
+/* RT_PENDING: the log has it. 0: it was answered. RT_ENOMEM: the peer is sent away. */
+static int publish_message(struct rt_raw_peer *peer, const struct rt_message *view)
 {
-    struct rt_broker *broker = peer->client.broker;
-    if (!peer->endpoint->config->publish)
-        rt_raw_refused(peer->endpoint->raw, RT_REFUSED_UNWANTED,
-                       rt_str_c(peer->endpoint->config->path), NULL, NULL);
-    if (!peer->endpoint->config->publish || peer->refused)
-        return;
     struct rt_raw_publish *p = rt_malloc(sizeof(*p));
     if (!p) {
         peer->fail(peer, 1013, "out of memory");
-        return;
+        return RT_ENOMEM;
     }
     p->peer = peer;
     rt_list_push(&peer->publishing, &p->link);
-    struct rt_message m = {.data = data, .kind = text ? RT_KIND_TEXT : RT_KIND_BYTES};
+    struct rt_message m = *view;
     struct rt_publish publish = {.channel = peer->channel,
                                  .message = &m,
                                  .client = &peer->client,
@@ -128,15 +123,40 @@ void rt_raw_peer_message(struct rt_raw_peer *peer, bool text, struct rt_str data
                                  .done = published,
                                  .arg = p};
     struct rt_publish_result result;
-    if (rt_broker_publish(broker, &publish, &result) == RT_PENDING) {
-        if (rt_broker_congested(broker)) {
-            peer->paused = true;
-            peer->pause(peer, true);
-            rt_broker_on_relief(broker, &peer->relief);
-        }
-        return;
-    }
+    if (rt_broker_publish(peer->client.broker, &publish, &result) == RT_PENDING)
+        return RT_PENDING;
     rt_list_remove(&p->link);
     rt_free(p);
     answer(peer, &result);
+    return 0;
+}
+
+/* A message was handled: the peer has sent too much, or the log cannot keep up with what it publishes. */
+static void check_pressure(struct rt_raw_peer *peer, bool logged)
+{
+    struct rt_broker *broker = peer->client.broker;
+    if (peer->failed || peer->refused)
+        return;
+    bool wait = rt_broker_command(broker, &peer->relief);
+    if (logged && rt_broker_congested(broker)) {
+        rt_broker_on_relief(broker, &peer->relief);
+        wait = true;
+    }
+    if (!wait)
+        return;
+    peer->paused = true;
+    peer->pause(peer, true);
+}
+
+void rt_raw_peer_message(struct rt_raw_peer *peer, bool text, struct rt_str data)
+{
+    const struct rt_message m = {.data = data, .kind = text ? RT_KIND_TEXT : RT_KIND_BYTES};
+    int status = 0;
+    if (!peer->endpoint->config->publish)
+        rt_raw_refused(peer->endpoint->raw, RT_REFUSED_UNWANTED,
+                       rt_str_c(peer->endpoint->config->path), NULL, NULL);
+    else if (!peer->refused)
+        status = publish_message(peer, &m);
+    if (status != RT_ENOMEM)
+        check_pressure(peer, status == RT_PENDING);
 }

@@ -31,14 +31,19 @@ static void relieved(struct rt_relief *relief)
     rt_eio_resume(rt_sio_session(client));
 }
 
-/* The journal cannot keep up: no more from this connection until it can. */
-static void check_congestion(struct rt_sio_client *client)
+/* One message was handled. It has sent too much, or the journal cannot keep up: no more from this connection until that has passed. */
+static void check_pressure(struct rt_sio_client *client)
 {
-    struct rt_socketio *s = endpoint(client);
-    if (!rt_broker_congested(s->broker) || client->closing)
+    struct rt_broker *broker = endpoint(client)->broker;
+    if (client->closing)
         return;
-    rt_eio_pause(rt_sio_session(client));
-    rt_broker_on_relief(s->broker, &client->relief);
+    bool wait = rt_broker_command(broker, &client->relief);
+    if (rt_broker_congested(broker)) {
+        rt_broker_on_relief(broker, &client->relief);
+        wait = true;
+    }
+    if (wait)
+        rt_eio_pause(rt_sio_session(client));
 }
 
 /* ---- packets ---- */
@@ -204,7 +209,7 @@ static void on_message(struct rt_eio_session *session, bool binary, uint8_t *dat
         on_binary(client, rt_str_of(data, len));
     else
         on_text(client, rt_str_of(data, len));
-    check_congestion(client);
+    check_pressure(client);
 }
 
 static void on_transport(struct rt_eio_session *session, enum rt_eio_transport transport)

@@ -84,7 +84,7 @@ struct rt_sio_client {
     struct rt_list resumes;           /* namespaces that it is coming back to */
     struct rt_sio_assembly *assembly; /* a binary packet whose attachments are on their way */
     struct rt_timer timer;            /* no namespace joined yet */
-    struct rt_relief relief;          /* paused since the journal is congested */
+    struct rt_relief relief;          /* paused: the journal is congested, or it sends too much */
     uint32_t count;                   /* sockets */
     bool closing;                     /* what comes now is ignored */
     bool sent_away; /* from some namespace, by us: packets for it may be on their way */

@@ -112,7 +112,7 @@ static int publish_to(struct rt_sio_run *run, const struct job *job, struct rt_s
         rt_sio_outcome_done(outcome, &result);
     if (result.status != RT_PUBLISH_OK)
         run->s->metrics.failed.value++;
-    if (result.status == RT_PUBLISH_REFUSED)
+    if (result.status == RT_PUBLISH_REFUSED || result.status == RT_PUBLISH_LIMITED)
         rt_sio_refused(run->s, result.why, channel, result.text, NULL);
     return 0;
 }

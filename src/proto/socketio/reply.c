@@ -78,6 +78,7 @@ static void write_failure(const struct rt_sio_reply *reply, struct rt_buf *out)
     static const char *const words[] = {[RT_PUBLISH_OK] = "",
                                         [RT_PUBLISH_RETRY] = "retry",
                                         [RT_PUBLISH_UNKNOWN] = "unknown",
+                                        [RT_PUBLISH_LIMITED] = "rate_limited",
                                         [RT_PUBLISH_REFUSED] = "refused"};
     rt_buf_add_c(out, "{\"ok\":false,\"error\":\"");
     rt_buf_add_c(out, words[reply->status]);

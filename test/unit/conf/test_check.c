@@ -51,6 +51,32 @@ static void test_http_checks(void **state)
                   "f.yaml:1:16: http.listen: got an empty list; allowed: at least one address\n");
 }
 
+static void test_rate_checks(void **state)
+{
+    (void)state;
+    assert_errors(
+        "channels:\n"
+        "  - {match: a, rate: {burst: 5}}\n"
+        "  - {match: b, rate: {publish: 10}}\n"
+        "  - {match: c, rate: {publish: 10/d, burst: -1}}\n"
+        "limits: {commands: {rate: 1000/s, burst: 9}}\n",
+        "f.yaml:2:30: channels[0].rate.burst: got 5; has no meaning without rate.publish\n"
+        "f.yaml:3:32: channels[1].rate.publish: got \"10\"; allowed: a rate (like 10/s, 600/m, "
+        "5/h) from 0 to 1000000/s\n"
+        "f.yaml:4:32: channels[2].rate.publish: got \"10/d\"; allowed: a rate (like 10/s, 600/m, "
+        "5/h) from 0 to 1000000/s\n"
+        "f.yaml:4:45: channels[2].rate.burst: got \"-1\"; allowed: a whole number from 0 to "
+        "1000000\n"
+        "f.yaml:5:42: limits.commands.burst: got 9; allowed with this rate: at least 10, what "
+        "comes in a hundredth of a second\n");
+    assert_errors("limits: {commands: {burst: 9}}\n",
+                  "f.yaml:1:28: limits.commands.burst: got 9; has no meaning without "
+                  "limits.commands.rate\n");
+    assert_warnings("limits: {commands: {rate: 1000/s, burst: 10}}\n"
+                    "channels: [{match: a, subscribe: anyone, rate: {publish: 1/h, burst: 1}}]\n",
+                    "");
+}
+
 static void test_socketio_checks(void **state)
 {
     (void)state;
@@ -343,12 +369,12 @@ static void test_further_check(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_public_addresses), cmocka_unit_test(test_http_checks),
-        cmocka_unit_test(test_socketio_checks),  cmocka_unit_test(test_raw_checks),
-        cmocka_unit_test(test_channel_checks),   cmocka_unit_test(test_cluster_checks),
-        cmocka_unit_test(test_limit_checks),     cmocka_unit_test(test_ranges_of_formats),
-        cmocka_unit_test(test_paths_of_our_own), cmocka_unit_test(test_users_with_rules),
-        cmocka_unit_test(test_further_check),
+        cmocka_unit_test(test_public_addresses),  cmocka_unit_test(test_http_checks),
+        cmocka_unit_test(test_rate_checks),       cmocka_unit_test(test_socketio_checks),
+        cmocka_unit_test(test_raw_checks),        cmocka_unit_test(test_channel_checks),
+        cmocka_unit_test(test_cluster_checks),    cmocka_unit_test(test_limit_checks),
+        cmocka_unit_test(test_ranges_of_formats), cmocka_unit_test(test_paths_of_our_own),
+        cmocka_unit_test(test_users_with_rules),  cmocka_unit_test(test_further_check),
     };
     return cmocka_run_group_tests_name("conf/check", tests, NULL, NULL);
 }

@@ -324,7 +324,7 @@ static void test_environment_errors(void **state)
         "environment RTBROKER_AUTH_ISSUER, character 1: auth.issuer: not available in this build: remove "
         "it, so that nothing is believed to be in force that is not\n"
         "environment RTBROKER_CHANNELS, character 13: unknown key \"lgo\" in channels[0]; did you mean "
-        "log?; known: match, log, deliver, history, subscribe, publish\n"
+        "log?; known: match, log, deliver, history, subscribe, publish, rate\n"
         "environment RTBROKER_LIMITS_CONNECTIONS: limits.connections: got \"\"; allowed: a whole "
         "number from 0 to 10000000\n"
         "environment RTBROKER_ORIGINS: origins: got \"[a b\"; allowed: * or an origin like "
@@ -682,15 +682,14 @@ static void test_absent_options(void **state)
         "protocols: {centrifuge: {enabled: true}}\n"
         "http: {tls: {cert_file: /x}, proxy_protocol: true}\n"
         "channels:\n"
-        "  - {match: a, presence: true, subscribe: token, publish: hook, rate: {burst: 5}}\n",
+        "  - {match: a, presence: true, subscribe: token, publish: hook}\n",
         "f.yaml:1:19: auth.anonymous" ABSENT "f.yaml:1:37: auth.jwks.url" ABSENT
         "f.yaml:2:35: protocols.centrifuge.enabled" ABSENT "f.yaml:3:25: http.tls.cert_file" ABSENT
         "f.yaml:3:46: http.proxy_protocol" ABSENT "f.yaml:5:26: channels[0].presence" ABSENT
         "f.yaml:5:43: channels[0].subscribe: got \"token\"; allowed: one of anyone, user, "
         "nobody; token is not available in this build\n"
         "f.yaml:5:59: channels[0].publish: got \"hook\"; allowed: one of anyone, user, "
-        "subscriber, nobody; hook is not available in this build\n"
-        "f.yaml:5:79: channels[0].rate.burst" ABSENT);
+        "subscriber, nobody; hook is not available in this build\n");
     assert_warnings(
         "auth: {anonymous: false, hmac_secret_file: \"\", jwks: {url: \"\", refresh: 5m}}\n"
         "redis: {url: \"\", prefix: \"rtb:\"}\n"

@@ -31,6 +31,31 @@ static void check_quantity(const struct sample *s, int (*parse)(struct rt_str, u
     rt_buf_deinit(&out);
 }
 
+static void test_rates(void **state)
+{
+    (void)state;
+    static const struct sample good[] = {
+        {"0", 0, NULL},
+        {"0/s", 0, "0"},
+        {"10/s", 36000, NULL},
+        {"600/m", 36000, "10/s"},
+        {"7/m", 420, NULL},
+        {"5/h", 5, NULL},
+        {"1000000/s", UINT64_C(3600000000), NULL},
+    };
+    static const char *const bad[] = {"",     "10",    "/s",   "10/", "10 /s",
+                                      "-1/s", "1.5/s", "10/d", NULL};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        check_quantity(&good[i], rt_rate_parse, rt_rate_write);
+    for (const char *const *text = bad; *text != NULL; text++) {
+        uint64_t value = 77;
+        assert_int_equal(rt_rate_parse(rt_str_c(*text), &value), RT_EINVAL);
+        assert_int_equal(value, 77);
+    }
+    uint64_t value;
+    assert_int_equal(rt_rate_parse(RT_STR("18446744073709551615/s"), &value), RT_ERANGE);
+}
+
 static void test_durations(void **state)
 {
     (void)state;
@@ -208,9 +233,9 @@ static void test_proxies_and_origins(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_durations),           cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_addresses),           cmocka_unit_test(test_bad_addresses),
-        cmocka_unit_test(test_proxies_and_origins),
+        cmocka_unit_test(test_rates),         cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_bad_addresses), cmocka_unit_test(test_proxies_and_origins),
     };
     return cmocka_run_group_tests_name("conf/value", tests, NULL, NULL);
 }

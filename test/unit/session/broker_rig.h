@@ -103,7 +103,7 @@ static void expect_delivered_at(struct rt_client *client, const char *want, int 
 
 /* ---- publishing ---- */
 
-static const char *const STATUSES[] = {"ok", "retry", "unknown", "refused"};
+static const char *const STATUSES[] = {"ok", "retry", "unknown", "refused", "limited"};
 
 static void note_answer(const char *name, const struct rt_publish_result *r)
 {
