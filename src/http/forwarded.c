@@ -192,7 +192,9 @@ void rt_forwarded_resolve(const struct rt_trusted *t, const char *peer,
         } else if (!proto_seen && rt_str_eq(h->name, RT_STR("x-forwarded-proto"))) {
             struct rt_str rest;
             proto_seen = true;
-            f->secure = rt_str_eq_nocase(last_item(h->value, &rest), RT_STR("https"));
+            struct rt_str scheme = last_item(h->value, &rest);
+            f->secure = rt_str_eq_nocase(scheme, RT_STR("https")) ||
+                        rt_str_eq_nocase(scheme, RT_STR("wss"));
         }
     }
 }

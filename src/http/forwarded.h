@@ -21,7 +21,8 @@ struct rt_forwarded {
     bool secure;
 };
 /* `peer` as rt_conn_peer() gives it. The client is the rightmost address of X-Forwarded-For that is no trusted proxy; reading
- * ends at the first item that is no address. The scheme is the last item of X-Forwarded-Proto. */
+ * ends at the first item that is no address. The scheme is the last item of X-Forwarded-Proto; for a WebSocket
+ * Traefik writes wss. */
 void rt_forwarded_resolve(const struct rt_trusted *t, const char *peer,
                           const struct rt_http_request *req, struct rt_forwarded *ret_forwarded);
 

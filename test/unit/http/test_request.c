@@ -168,6 +168,8 @@ static void finds_the_client(void **state)
         {"10.0.0.1", {"for", "2001:db8:0:0::1", NULL}, "2001:db8::1", false},
         {"10.0.0.1", {"for", "::ffff:1.1.1.1", NULL}, "1.1.1.1", false},
         {"::ffff:10.0.0.1", {"proto", "HTTPS", NULL}, "10.0.0.1", true},
+        {"10.0.0.1", {"proto", "wss", NULL}, "10.0.0.1", true}, /* Traefik's, for WebSockets */
+        {"10.0.0.1", {"proto", "ws", NULL}, "10.0.0.1", false},
     };
     struct rt_trusted *t = trust(items, 3);
     (void)state;
