@@ -329,12 +329,13 @@ $(BUILD)/bench/%: $(B)/test/bench/%.o $(BENCH_LIB)
 
 # ---- installation ----------------------------------------------------------------------------------------------
 
+# The pages lie as in the tree, so that the links between them hold. An image is built without them.
 D := $(DESTDIR)
 DOC := $(PREFIX)/share/doc/rtbroker
 install: all
 	$(Q)install -D -m 755 rtbroker '$(D)$(PREFIX)/bin/rtbroker'
 	$(Q)install -D -m 644 -t '$(D)$(DOC)' $(wildcard README.md LICENSE)
-	$(Q)if [ -d docs ]; then (cd docs && find . -type f -exec install -D -m 644 {} '$(abspath $(D)/)$(DOC)/{}' \;); fi
+	$(Q)[ ! -d docs ] || find $(wildcard docs test/*/README.md) -type f -exec install -D -m 644 {} '$(abspath $(D)/)$(DOC)/{}' \;
 	$(Q)for page in $(wildcard docs/man/*.[1-8]); do \
 	    install -D -m 644 "$$page" "$(D)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; done
 	$(Q)config='$(D)$(SYSCONFDIR)/rtbroker/rtbroker.yaml'; [ -e "$$config" ] || { \

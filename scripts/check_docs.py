@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Checks the pages: check_docs.py [--broker FILE [--write-metrics]]
+"""Checks the pages: check_docs.py [--broker FILE [--write-metrics]] | --installed FOLDER
 
 Without options: every relative link leads to a file, and to a heading where it has an anchor; every test that
-docs/guarantees.md names is there. With --broker also: the YAML of the pages, as far as it is configuration, passes
+docs/guarantees.md names is there; the program has every message that docs/troubleshooting.md quotes. With --broker also: the YAML of the pages, as far as it is configuration, passes
 `rtbroker check`, and docs/metrics.md is what running brokers show; --write-metrics writes that page anew.
+With --installed only the links, of all pages below the folder: those that `make install` has put there.
 Prints `path:line: message` for each finding and exits 1 when there is one.
 """
 
@@ -58,17 +59,17 @@ def anchors(text):
     return found
 
 
-def check_links():
-    for page in PAGES:
-        text = without_code(read(page))
+def check_links(pages, root=ROOT):
+    for page in pages:
+        text = without_code(read(os.path.join(root, page)))
         for m in LINK.finditer(text):
             target, _, anchor = m.group(1).partition("#")
             if re.match(r"[a-z]+:", target):
                 continue
             path = os.path.normpath(os.path.join(os.path.dirname(page), target)) if target else page
-            if not os.path.exists(os.path.join(ROOT, path)):
+            if not os.path.exists(os.path.join(root, path)):
                 yield page, line_of(text, m.start()), f"no such file: {m.group(1)}"
-            elif anchor and anchor not in anchors(read(path)):
+            elif anchor and anchor not in anchors(read(os.path.join(root, path))):
                 yield page, line_of(text, m.start()), f"no such heading: {m.group(1)}"
 
 
@@ -83,6 +84,40 @@ def check_tests():
         if not any(os.path.exists(os.path.join(ROOT, path + end)) for end in ("", ".c", ".test.mjs")):
             yield page, line_of(text, m.start()), f"no such test: {name}"
         folder = os.path.dirname(path) if "/test_" in path else path
+
+
+LITERALS = re.compile(r'"(?:[^"\\\n]|\\.)*"(?:\s*"(?:[^"\\\n]|\\.)*")*')
+
+
+def literals():
+    """Texts of the program, those that stand behind each other as one; what printf() puts in is NUL."""
+    found = []
+    for path in glob.glob("src/**/*.c", root_dir=ROOT, recursive=True):
+        for m in LITERALS.finditer(re.sub(r"/\*.*?\*/|^#include.*?$", "", read(path), flags=re.S | re.M)):
+            text = re.sub(r'"\s*"', "", m.group(0))[1:-1]
+            text = re.sub(r"%[-+0-9.*]*(?:ll|z|h)?[a-z]", "\0", re.sub(r"\\(.)", r"\1", text))
+            found.append(text.replace("%%", "%"))
+    return "\n".join(found)
+
+
+def check_messages():
+    """The first cells of tables whose first column is `message`. `..` stands for what varies."""
+    page = "docs/troubleshooting.md"
+    known, quotes = literals(), False
+    for number, line in enumerate(read(page).splitlines(), 1):
+        cell = line.split(" | ")[0]
+        if cell == "| message" or not line.startswith("| "):
+            quotes = cell == "| message" or (quotes and line.startswith("|"))
+            continue
+        if not quotes:
+            continue
+        spans = re.findall(r"`([^`]+)`", cell)
+        if not spans:
+            yield page, number, "a row of messages that quotes none"
+        for span in spans:
+            parts = [part.strip() for part in span.split("..")]
+            if not any(len(part) >= 6 for part in parts) or not all(part in known for part in parts):
+                yield page, number, f"the program has no such message: {span}"
 
 
 # ---- against the broker -----------------------------------------------------------------------------------------
@@ -244,21 +279,30 @@ def check_metrics(broker, write):
         yield METRICS_PAGE, 1, f"{where}: {line}  (--write-metrics writes the page anew)"
 
 
+def report(findings):
+    for path, line, message in findings:
+        print(f"{path}:{line}: {message}")
+    return 1 if findings else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--broker", help="the program, to check YAML and metrics with")
     parser.add_argument("--write-metrics", action="store_true", help="write docs/metrics.md anew")
+    parser.add_argument("--installed", metavar="FOLDER", help="check the links of the pages in it, and nothing else")
     args = parser.parse_args()
+    if args.installed:
+        pages = sorted(glob.glob("**/*.md", root_dir=args.installed, recursive=True))
+        return report([*check_links(pages, os.path.abspath(args.installed))] if pages else [(args.installed, 1, "no pages")])
     findings = []
     if args.broker:
         broker = os.path.abspath(args.broker)
         findings += check_metrics(broker, args.write_metrics)
         findings += check_yaml(broker)
-    findings += check_links()
+    findings += check_links(PAGES)
     findings += check_tests()
-    for path, line, message in findings:
-        print(f"{path}:{line}: {message}")
-    return 1 if findings else 0
+    findings += check_messages()
+    return report(findings)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ run_tests.py [--stage NAME] [--only TEXT] [--jobs N] [--verbose]
     threads       those of THREADED once more under ThreadSanitizer
     sim           the simulator of a cluster: seeded runs, and bugs planted on purpose that have to be caught
     fuzz          the stored corpus of every test/fuzz/fuzz_*.c
-    configs       `rtbroker check` on every configuration that the tree ships, also within the pages; the list of metrics;
+    configs       `rtbroker check` on every configuration that the tree ships, also within the pages; the list of metrics; the links of the installed pages;
                   how ./rtbroker is hardened
     integration   node --test over test/integration/*.test.mjs, against ./rtbroker
     sanitized     the same against a broker with ASan and UBSan, whose leaks make it end badly; but for test/integration/cluster*,
@@ -29,6 +29,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -192,6 +193,16 @@ def stage_fuzz(only):
     return build_programs("fuzz", paths, ["TEST=1", "SAN=address,undefined"], corpus)
 
 
+def check_installed():
+    """The links of the pages where `make install` puts them."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = make("install", "install", f"DESTDIR={folder}", "PREFIX=/usr")
+        if made.failed:
+            return made
+        code, output = run([sys.executable, "scripts/check_docs.py", "--installed", f"{folder}/usr/share/doc/rtbroker"], PROGRAM_TIMEOUT)
+        return Result("installed", int(code == 0), int(code != 0), 0, output)
+
+
 def stage_configs(only):
     files = sorted(glob.glob("docs/examples/**/*.y*ml", root_dir=ROOT, recursive=True)
                    + glob.glob("test/conformance/*.y*ml", root_dir=ROOT))
@@ -202,6 +213,8 @@ def stage_configs(only):
     if only in "docs":
         code, output = run([sys.executable, "scripts/check_docs.py", "--broker", "./rtbroker"], PROGRAM_TIMEOUT)
         results.append(Result("docs", int(code == 0), int(code != 0), 0, output))
+    if only in "installed":
+        results.append(check_installed())
     for argument in ("--self-test", "./rtbroker") if only in "hardening" else ():
         code, output = run([sys.executable, "scripts/check_hardening.py", argument], PROGRAM_TIMEOUT)
         results.append(Result(f"hardening {argument}", int(code == 0), int(code != 0), 0, output))
