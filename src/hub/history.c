@@ -66,6 +66,8 @@ void rt_channel_drop_oldest(struct rt_channel *c)
         c->dropped_stamp = s->m.stamp;
     if (s->m.offset > c->dropped_offset)
         c->dropped_offset = s->m.offset;
+    if (s->m.time > c->dropped_time)
+        c->dropped_time = s->m.time;
     c->hub->kept_bytes -= s->size;
     c->hub->kept_messages--;
     rt_list_remove(&s->by_rule);
@@ -117,7 +119,7 @@ void rt_channel_set_epoch(struct rt_channel *c, const char *epoch)
     if (c->epoch[0] != '\0') {
         rt_channel_drop_all(c);
         c->top = 0;
-        c->dropped_offset = 0;
+        c->dropped_offset = c->dropped_time = 0;
     }
     memcpy(c->epoch, epoch, len);
     c->epoch[len] = '\0';
@@ -134,6 +136,7 @@ void rt_channel_set_top(struct rt_channel *c, uint64_t offset)
         return;
     /* Messages up to it exist that this channel object has never seen. */
     c->dropped_offset = offset;
+    c->dropped_time = UINT64_MAX;
     c->top = offset;
 }
 
@@ -150,12 +153,18 @@ void rt_channel_forget(struct rt_channel *c)
 {
     rt_channel_drop_all(c);
     c->dropped_offset = c->top;
+    c->dropped_time = UINT64_MAX;
     c->dropped_stamp = c->hub->stamp;
 }
 
 bool rt_channel_covers_offset(const struct rt_channel *c, uint64_t offset)
 {
     return c->epoch[0] != '\0' && offset >= c->dropped_offset;
+}
+
+uint64_t rt_channel_dropped_time(const struct rt_channel *c)
+{
+    return c->dropped_offset > 0 ? c->dropped_time : 0;
 }
 
 bool rt_channel_covers_stamp(const struct rt_channel *c, uint64_t stamp)

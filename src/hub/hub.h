@@ -175,6 +175,8 @@ size_t rt_channel_kept(const struct rt_channel *c);
 struct rt_stored *rt_channel_kept_at(const struct rt_channel *c, size_t index);
 /* Are all messages with an offset above `offset` (and up to top) still kept? */
 bool rt_channel_covers_offset(const struct rt_channel *c, uint64_t offset);
+/* The latest time of messages up to top that are not kept any more: 0 there are none, UINT64_MAX not known. */
+uint64_t rt_channel_dropped_time(const struct rt_channel *c);
 /* Have no messages with a stamp above `stamp` been dropped? */
 bool rt_channel_covers_stamp(const struct rt_channel *c, uint64_t stamp);
 

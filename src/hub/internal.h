@@ -68,6 +68,7 @@ struct rt_channel {
     struct rt_stored **kept;
     uint32_t kept_count, kept_first, kept_mask; /* mask: slots - 1, 0 when none */
     uint64_t dropped_stamp, dropped_offset;     /* highest that is not kept any more */
+    uint64_t dropped_time;                      /* likewise; UINT64_MAX: not known */
     uint64_t top;
     char epoch[24];
 

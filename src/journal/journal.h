@@ -41,8 +41,9 @@ struct rt_append {
     char text[120]; /* for people, when status is not RT_OK */
 };
 
-/* How far the clocks of nodes may lie apart, or one may be set back, for a read by time to find the first message of a time. ms. */
+/* Times are what clocks said, so they rise with offsets but for: clocks that lie apart as they always do, or are set a little; and one that was wrong by an hour, in either direction. ms. */
 #define RT_CLOCK_SKEW 60000u
+#define RT_CLOCK_JUMP (3600000u + RT_CLOCK_SKEW)
 
 /* Reads stored messages: offsets in (since, until], oldest first, or newest first with `reverse` (then offsets in [until, since) going down; since 0 = from the top), at most `limit`.
  * With `by_time` the source looks for the first message in the order of the log that was published at `time` or later, tells of it in `found`, and puts its position into

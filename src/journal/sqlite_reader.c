@@ -8,8 +8,24 @@
 
 #define UNSUMMED "SELECT value FROM meta WHERE name='unsummed'"
 
-enum { BEGIN, END, FLOOR, CHANNEL, OLDEST, FORWARD, REVERSE, TIME_AT, FROM_TIME, STATEMENTS };
+enum {
+    BEGIN,
+    END,
+    FLOOR,
+    CHANNEL,
+    OLDEST,
+    FORWARD,
+    REVERSE,
+    TIME_AT,
+    FROM_TIME,
+    SEQ_BEHIND,
+    SET_BACK,
+    SET_BACK_BY,
+    STATEMENTS
+};
 
+#define SEQ_OF_NEXT \
+    "SELECT seq FROM message WHERE channel_id=?1 AND offset>?2 ORDER BY offset LIMIT 1"
 #define FIND_TIME                                                               \
     "SELECT offset FROM message WHERE channel_id=?1 AND offset>?2 AND time>=?3" \
     " ORDER BY offset LIMIT 1"
@@ -29,6 +45,9 @@ static const char *const statements[STATEMENTS] = {
     [TIME_AT] = "SELECT " RT_PAGE_COLUMNS " FROM message WHERE channel_id=?1 AND offset>=?2"
                 " ORDER BY offset LIMIT 1",
     [FROM_TIME] = FIND_TIME,
+    [SEQ_BEHIND] = SEQ_OF_NEXT,
+    [SET_BACK] = "SELECT value FROM meta WHERE name='set_back'",
+    [SET_BACK_BY] = "SELECT value FROM meta WHERE name='set_back_by'",
 };
 
 struct rt_reader {
@@ -89,13 +108,13 @@ static int time_at(struct rt_reader *r, const struct rt_page *page, int64_t offs
     return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-/* An offset up to which all messages are older than the time, not far from the first that is not. Times rise with offsets but for the skew of clocks: where a message
+/* `*from` is an offset up to which all messages are older than the time: moves it on to not far from the first that is not. Times rise with offsets but for `skew`: where a message
  * is older by more than that, so is what comes before it. There is no index by time: halving needs some twenty reads. */
-static int find_older(struct rt_reader *r, const struct rt_read *read, const struct rt_page *page,
-                      int64_t oldest, int64_t *ret_offset)
+static int search(struct rt_reader *r, const struct rt_read *read, const struct rt_page *page,
+                  uint64_t skew, int64_t *from)
 {
-    int64_t low = oldest - 1, high = (int64_t)read->top.offset + 1;
-    int64_t limit = bound(read->time > RT_CLOCK_SKEW ? read->time - RT_CLOCK_SKEW : 0, 0);
+    int64_t low = *from, high = (int64_t)read->top.offset + 1;
+    int64_t limit = bound(read->time > skew ? read->time - skew : 0, 0);
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2, offset = high, time = 0;
         int code = time_at(r, page, middle, &offset, &time);
@@ -106,8 +125,42 @@ static int find_older(struct rt_reader *r, const struct rt_read *read, const str
         else
             high = middle;
     }
-    *ret_offset = low;
+    *from = low;
     return SQLITE_OK;
+}
+
+/* Do times behind the offset rise with offsets, but for the skew of clocks? */
+static int is_steady(struct rt_reader *r, const struct rt_page *page, int64_t offset,
+                     int64_t set_back, bool *ret_steady)
+{
+    sqlite3_stmt *row = r->statements[SEQ_BEHIND];
+    int64_t seq = INT64_MAX;
+    int code = sqlite3_bind_int64(row, 1, page->channel);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(row, 2, offset);
+    if (code == SQLITE_OK)
+        code = rt_db_run_int(row, &seq);
+    *ret_steady = seq >= set_back;
+    return code;
+}
+
+/* An offset up to which all messages are older than the time. Where a clock was set back, halving may not rely on times around that: they are looked at one by one. */
+static int find_older(struct rt_reader *r, const struct rt_read *read, const struct rt_page *page,
+                      int64_t oldest, int64_t *ret_offset)
+{
+    int64_t set_back = 0, by = 0, low = oldest - 1;
+    bool steady = false;
+    int code = rt_db_run_int(r->statements[SET_BACK], &set_back);
+    if (code == SQLITE_OK)
+        code = rt_db_run_int(r->statements[SET_BACK_BY], &by);
+    if (code == SQLITE_OK)
+        code = search(r, read, page, (uint64_t)by + RT_CLOCK_SKEW, &low);
+    if (code == SQLITE_OK && by > 0)
+        code = is_steady(r, page, low, set_back, &steady);
+    if (code == SQLITE_OK && steady)
+        code = search(r, read, page, RT_CLOCK_SKEW, &low);
+    *ret_offset = low;
+    return code;
 }
 
 /* Damaged messages right before what was found may be of the time: the page begins with them, and so tells of them. */

@@ -17,6 +17,10 @@ static const char *const statements[RT_ROWS_STATEMENTS] = {
         "INSERT INTO message(channel_id, offset, time, id, kind, flags, event, data, attachments,"
         " publisher, key, seq, sum) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [RT_ROWS_SET_TOP] = "UPDATE channel SET top=?2 WHERE id=?1",
+    [RT_ROWS_NEWEST] = "SELECT time FROM message ORDER BY seq DESC LIMIT 1",
+    [RT_ROWS_SET_BACK] = "INSERT OR REPLACE INTO meta(name, value) VALUES('set_back', ?1)",
+    [RT_ROWS_SET_BACK_BY] = "INSERT INTO meta(name, value) VALUES('set_back_by', ?1)"
+                            " ON CONFLICT(name) DO UPDATE SET value=value+?1",
 };
 
 struct channel {
@@ -35,7 +39,8 @@ static struct rt_str channel_name(const void *value)
 int rt_rows_init(struct rt_rows *rows, sqlite3 *db, const struct rt_epoch *epoch, uint64_t window,
                  struct rt_err *err)
 {
-    *rows = (struct rt_rows){.db = db, .epoch = epoch, .seq = epoch->first, .window = window};
+    *rows = (struct rt_rows){
+        .db = db, .epoch = epoch, .seq = epoch->first, .window = window, .newest = -1};
     rt_map_init(&rows->channels, channel_name);
     rt_list_init(&rows->recent);
     rt_list_init(&rows->changed);
@@ -66,6 +71,7 @@ static void drop(struct rt_rows *rows, struct channel *c)
 
 void rt_rows_forget(struct rt_rows *rows)
 {
+    rows->newest = -1;
     while (!rt_list_empty(&rows->recent))
         drop(rows, RT_CONTAINER(rows->recent.next, struct channel, recent));
 }
@@ -371,6 +377,38 @@ static void answer(const struct rt_rows *rows, struct rt_append *append, uint64_
     snprintf(append->position.epoch, sizeof(append->position.epoch), "%s", rows->epoch->name);
 }
 
+/* The next message is of a time before that of one which is there. */
+static int note_set_back(struct rt_rows *rows, int64_t by)
+{
+    sqlite3_stmt *set = rows->statements[RT_ROWS_SET_BACK];
+    int code = sqlite3_bind_int64(set, 1, rows->seq);
+    if (code == SQLITE_OK)
+        code = rt_db_run(set);
+    set = rows->statements[RT_ROWS_SET_BACK_BY];
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_int64(set, 1, by);
+    return code == SQLITE_OK ? rt_db_run(set) : code;
+}
+
+static int note_time(struct rt_rows *rows, const struct rt_message *m)
+{
+    int64_t time = (int64_t)m->time;
+    int code = SQLITE_OK;
+    if (rows->newest < 0) {
+        rows->newest = 0;
+        code = rt_db_run_int(rows->statements[RT_ROWS_NEWEST], &rows->newest);
+    }
+    if (code == SQLITE_OK && time + RT_CLOCK_SKEW < rows->newest) {
+        code = note_set_back(rows, rows->newest - time);
+        rows->newest = time;
+    }
+    if (code != SQLITE_OK)
+        rows->newest = -1;
+    else if (time > rows->newest)
+        rows->newest = time;
+    return code;
+}
+
 int rt_rows_add(struct rt_rows *rows, struct rt_append *append, bool guarded)
 {
     const struct rt_message *m = &append->message->m;
@@ -382,6 +420,8 @@ int rt_rows_add(struct rt_rows *rows, struct rt_append *append, bool guarded)
     }
     struct channel *c = NULL;
     if (code == SQLITE_DONE)
+        code = note_time(rows, m);
+    if (code == SQLITE_OK)
         code = get_channel(rows, append->channel_name, &c);
     if (code == SQLITE_OK)
         code = guarded ? add_guarded(rows, c, m) : add_message(rows, c, m);

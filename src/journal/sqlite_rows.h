@@ -4,6 +4,7 @@
  * transaction, which may not use more channels than that. After a rollback the cache is forgotten, since it is ahead of the database.
  * The window of keys is measured by a clock of the file (rt_rows_clock): monotonic time while a process has it open, and no step between two. A clock that is set moves nothing;
  * the time during which nobody runs does not count.
+ * Where times of messages go back by more than RT_CLOCK_SKEW, meta has it: who looks for a time has to know (sqlite_reader.c).
  *
  * Thread: the writer's. Codes are SQLite's; SQLITE_NOMEM also for allocations of our own. */
 #ifndef RT_JOURNAL_SQLITE_ROWS_H
@@ -22,6 +23,9 @@ enum {
     RT_ROWS_ADD_CHANNEL,
     RT_ROWS_ADD_MESSAGE,
     RT_ROWS_SET_TOP,
+    RT_ROWS_NEWEST,
+    RT_ROWS_SET_BACK,
+    RT_ROWS_SET_BACK_BY,
     RT_ROWS_STATEMENTS,
 };
 
@@ -32,6 +36,7 @@ struct rt_rows {
     int64_t seq;     /* of the next message */
     uint64_t window; /* ms, 0: keys are ignored */
     int64_t ahead;   /* of the monotonic clock, the clock of keys, ms */
+    int64_t newest;  /* time of the latest message since a clock was set back; -1 to be read */
     int64_t floor;   /* top of a new channel: not below what a purged one had */
     struct rt_map channels;
     struct rt_list recent;     /* channels, least recently used first */

@@ -113,6 +113,15 @@ static void place_at(struct rt_history *q, uint64_t offset)
     q->since.offset = offset;
 }
 
+/* Are all messages of the channel that are not kept older than the time? A clock that was set back makes later ones say less. */
+static bool rest_is_older(const struct rt_channel *c, uint64_t time)
+{
+    uint64_t dropped = rt_channel_dropped_time(c);
+    if (dropped != UINT64_MAX)
+        return dropped < time;
+    return rt_channel_kept(c) > 0 && rt_channel_kept_at(c, 0)->m.time + RT_CLOCK_JUMP < time;
+}
+
 /* A time becomes the position of the first message of that time or later among what is kept above `above`, up to which there is none; `before` is the last message up to there, 0: none. */
 static void place(struct rt_history *q, const struct rt_channel *c, uint64_t above, uint64_t before,
                   uint64_t top)
@@ -160,7 +169,9 @@ static void answer_from_memory(const struct rt_broker *b, const struct rt_channe
     const struct rt_history *q = &placed;
     struct rt_history_result r = {.status = 0};
     position_of(b, c, &r.top);
-    if (q->by_time && !q->has_since && wanted(q) > 0)
+    if (q->by_time && !q->has_since && wanted(q) > 0 && is_forward(q) && !rest_is_older(c, q->time))
+        place_at(&placed, 0); /* the first of the time may be gone */
+    else if (q->by_time && !q->has_since && wanted(q) > 0)
         place(&placed, c, 0, 0, r.top.offset);
     struct rt_stored **messages = collect(c, q, rule, &count);
     if (!messages) {
@@ -194,9 +205,8 @@ static bool covered(const struct rt_channel *c, const struct rt_history *q,
         return true;
     if (q->has_since && !q->reverse)
         return rt_channel_covers_offset(c, q->since.offset);
-    if (is_forward(q) && rt_channel_kept(c) > 0 &&
-        rt_channel_kept_at(c, 0)->m.time + RT_CLOCK_SKEW < q->time)
-        return true; /* so is all that came before */
+    if (is_forward(q) && rest_is_older(c, q->time))
+        return true;
     if (q->has_since || q->by_time)
         return rt_channel_covers_offset(c, 0);
     return rt_channel_kept(c) >= rule->history_size || rt_channel_covers_offset(c, 0);

@@ -41,14 +41,17 @@ enum {
     " coalesce((SELECT \"offset\" FROM {schema}.message WHERE channel = $4 AND epoch = $3" \
     " ORDER BY \"offset\" DESC LIMIT 1), 0) AS top"                                        \
     " FROM (SELECT 1) AS one LEFT JOIN {schema}.progress p ON p.topic = $1 AND p.part = $2::int4"
-/* A time becomes a position. Times rise with offsets but for the skew of clocks (RT_CLOCK_SKEW): the first message by position is not far from the first by time. The
- * sum keeps the planner from walking all positions up to it. */
+/* A time becomes a position: the least of those that are of the time or later. Times rise with offsets but for the skew of clocks (RT_CLOCK_SKEW): it is not far from the
+ * first by time. Where a clock was wrong it is further away: looked at are so many of the earliest as cost some 10 ms. The sums keep the planner from walking all positions up to it. */
 #define PLACE                                                                                \
     "WITH edge AS MATERIALIZED (SELECT time FROM {schema}.message"                           \
     " WHERE channel = $4 AND epoch = $3 AND time >= $5::timestamptz ORDER BY time LIMIT 1)," \
-    " first AS MATERIALIZED (SELECT min(\"offset\" + 0) AS at FROM {schema}.message"         \
+    " first AS MATERIALIZED (SELECT least((SELECT min(\"offset\" + 0) FROM {schema}.message" \
     " WHERE channel = $4 AND epoch = $3 AND time >= $5::timestamptz"                         \
     " AND time <= (SELECT time FROM edge) + interval '1 minute'),"                           \
+    " (SELECT min(x.at) FROM (SELECT \"offset\" + 0 AS at FROM {schema}.message"             \
+    " WHERE channel = $4 AND epoch = $3 AND time >= $5::timestamptz"                         \
+    " ORDER BY time LIMIT 20000) AS x)) AS at),"                                             \
     " place AS MATERIALIZED (SELECT at, coalesce((SELECT \"offset\" FROM {schema}.message"   \
     " WHERE channel = $4 AND epoch = $3 AND \"offset\" < coalesce(at, 9223372036854775807)"  \
     " ORDER BY \"offset\" DESC LIMIT 1), 0) AS before FROM first) "

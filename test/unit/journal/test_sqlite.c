@@ -192,7 +192,30 @@ static void ask_time(struct world *w, struct page *page, uint64_t time, bool rev
     assert_int_equal(page->read.status, RT_OK);
 }
 
-/* Against looking at all of them; clocks are up to 59 s apart. */
+/* Against looking at all of them: message i (from 1) of "a" is of times[i]. */
+static void check_time(struct world *w, const uint64_t *times, unsigned count, uint64_t time)
+{
+    struct page page;
+    unsigned first = 1;
+    while (first <= count && times[first] < time)
+        first++;
+    bool found = first <= count;
+    ask_time(w, &page, time, false);
+    if (page.read.found != found || page.read.since != first - 1)
+        fail_msg("the first of %llu is %u, told was %llu", (unsigned long long)time, first,
+                 (unsigned long long)page.read.since + 1);
+    assert_int_equal(page.read.count, count + 1 - first < 3 ? count + 1 - first : 3);
+    assert_true(!found || page.read.messages[0]->m.offset == first);
+    release_page(&page);
+    ask_time(w, &page, time, true);
+    assert_int_equal(page.read.found, found);
+    assert_int_equal(page.read.since, found ? first : 0);
+    assert_int_equal(page.read.count, first - 1 < 3 ? first - 1 : 3);
+    assert_true(first == 1 || page.read.messages[0]->m.offset == first - 1);
+    release_page(&page);
+}
+
+/* Clocks are up to 59 s apart. */
 static void test_by_time(void **state)
 {
     enum { COUNT = 300 };
@@ -209,26 +232,44 @@ static void test_by_time(void **state)
         store_at(&w, "a", times[i]);
         store_at(&w, "b", times[i]);
     }
-    for (uint64_t time = base - 60000; time < base + 420000; time += 3700) {
-        unsigned first = 1;
-        while (first <= COUNT && times[first] < time)
-            first++;
-        bool found = first <= COUNT;
-        ask_time(&w, &page, time, false);
-        assert_int_equal(page.read.found, found);
-        assert_int_equal(page.read.since, first - 1);
-        assert_int_equal(page.read.count, COUNT + 1 - first < 3 ? COUNT + 1 - first : 3);
-        assert_true(!found || page.read.messages[0]->m.offset == first);
-        release_page(&page);
-        ask_time(&w, &page, time, true);
-        assert_int_equal(page.read.found, found);
-        assert_int_equal(page.read.since, found ? first : 0);
-        assert_int_equal(page.read.count, first - 1 < 3 ? first - 1 : 3);
-        assert_true(first == 1 || page.read.messages[0]->m.offset == first - 1);
-        release_page(&page);
-    }
+    for (uint64_t time = base - 60000; time < base + 420000; time += 3700)
+        check_time(&w, times, COUNT, time);
     ask_time(&w, &page, UINT64_MAX, false);
     assert_true(!page.read.found && page.read.since == COUNT && page.read.count == 0);
+    world_deinit(&w);
+}
+
+/* The clock is set back and forth, twice in a row too, and while nobody runs; another channel is used meanwhile. What was published then has wrong times, and is found by them. */
+static void test_by_time_set_back(void **state)
+{
+    enum { PHASE = 25, PHASES = 9, COUNT = PHASE * PHASES };
+    static const int minutes[PHASES] = {0, 60, 0, -60, 0, -60, -120, 0, 60};
+    (void)state;
+    struct world w;
+    uint64_t times[COUNT + 1], base = 1700000000000;
+    world_init(&w);
+    open_journal(&w);
+    for (unsigned i = 1; i <= COUNT; i++) {
+        unsigned phase = (i - 1) / PHASE;
+        times[i] = base + i * 20000 + (uint64_t)(minutes[phase] * (int64_t)60000);
+        if (i % PHASE == 1 && phase % 2) {
+            close_journal(&w);
+            open_journal(&w);
+        }
+        if (i % PHASE == 2) /* not the one with which the clock is seen to be another */
+            store_at(&w, "b", times[i]);
+        store_at(&w, "a", times[i]);
+    }
+    for (uint64_t time = base - 9000000; time < base + 9000000; time += 47000)
+        check_time(&w, times, COUNT, time);
+    /* Long after: what was is no burden. */
+    close_journal(&w);
+    sql(w.path, "DELETE FROM message WHERE seq<=(SELECT value FROM meta WHERE name='set_back')");
+    open_journal(&w);
+    struct page page;
+    ask_time(&w, &page, times[COUNT], false);
+    assert_int_equal(page.read.since, COUNT - 1);
+    release_page(&page);
     world_deinit(&w);
 }
 
@@ -757,6 +798,7 @@ int main(void)
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_reads),
         cmocka_unit_test(test_by_time),
+        cmocka_unit_test(test_by_time_set_back),
         cmocka_unit_test(test_too_many_reads),
         cmocka_unit_test(test_large_pages),
         cmocka_unit_test(test_duplicates),

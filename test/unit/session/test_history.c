@@ -342,6 +342,33 @@ static void test_former_epoch(void **state)
     expect_history("-3 the position lies ahead of the log\n");
 }
 
+/* What memory has begins with messages from a clock that was set back by an hour; those before them say a later time, and are not there. */
+static void test_time_set_back(void **state)
+{
+    (void)state;
+    start();
+    fill("c", 2);
+    struct rt_channel *c = rt_hub_channel(rt_broker_hub(t.broker), RT_STR("c"), false);
+    uint64_t before = rt_channel_kept_at(c, 1)->m.time, hour = 3600000;
+    fill("c", 5); /* as many as are kept: the first two are gone */
+    assert_int_equal(rt_channel_kept(c), 5);
+    for (size_t i = 0; i < 4; i++)
+        rt_channel_kept_at(c, i)->m.time -= hour;
+    ask((struct query){.channel = "c", .time = before, .limit = -1});
+    assert_int_equal(fake.read_count,
+                     1); /* memory does not say that the last one is the first of the time */
+    answer_read(0);
+    rt_buf_clear(&t.history);
+    uint64_t after = rt_channel_kept_at(c, 4)->m.time + 1;
+    ask((struct query){.channel = "c", .time = after, .limit = -1});
+    assert_int_equal(fake.read_count, 0);
+    expect_history("top E:7\n");
+    /* Without anything behind it memory says that there was more. */
+    fake.no_reads = true;
+    ask((struct query){.channel = "c", .time = before, .limit = 1});
+    expect_history("1@3 top E:7 gap more\n");
+}
+
 static void test_log_time(void **state)
 {
     (void)state;
@@ -501,13 +528,13 @@ static void test_several(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        rig_test(test_refusals),       rig_test(test_window),       rig_test(test_size),
-        rig_test(test_since),          rig_test(test_ttl),          rig_test(test_unseen),
-        rig_test(test_publish_inside), rig_test(test_log_window),   rig_test(test_log_ttl),
-        rig_test(test_log_since),      rig_test(test_former_epoch), rig_test(test_log_gap),
-        rig_test(test_log_page),       rig_test(test_log_errors),   rig_test(test_which_source),
-        rig_test(test_fresh_object),   rig_test(test_several),      rig_test(test_time),
-        rig_test(test_log_time),
+        rig_test(test_refusals),       rig_test(test_window),        rig_test(test_size),
+        rig_test(test_since),          rig_test(test_ttl),           rig_test(test_unseen),
+        rig_test(test_publish_inside), rig_test(test_log_window),    rig_test(test_log_ttl),
+        rig_test(test_log_since),      rig_test(test_former_epoch),  rig_test(test_log_gap),
+        rig_test(test_log_page),       rig_test(test_log_errors),    rig_test(test_which_source),
+        rig_test(test_fresh_object),   rig_test(test_several),       rig_test(test_time),
+        rig_test(test_log_time),       rig_test(test_time_set_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

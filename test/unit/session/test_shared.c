@@ -316,9 +316,9 @@ static void start_aged(void)
     for (uint64_t i = 1; i <= 8; i++) {
         const char *name = (const char *[]){"1", "2", "3", "4", "5", "6", "7", "8"}[i - 1];
         if (i <= 4)
-            add_row(i, name, 900000 - i * 100000);
+            add_row(i, name, 60 * (900000 - i * 100000));
         if (i >= 4)
-            come_old("c", name, i, 900000 - i * 100000);
+            come_old("c", name, i, 60 * (900000 - i * 100000));
     }
     fake.complete = 4;
 }
@@ -326,7 +326,7 @@ static void start_aged(void)
 static void test_join_time(void **state)
 {
     static const struct {
-        uint64_t age; /* s */
+        uint64_t age; /* minutes */
         struct query q;
         const char *want;
     } rows[] = {
@@ -334,7 +334,9 @@ static void test_join_time(void **state)
         {650, {.limit = -1}, "3@3 4@4 5@5 6@6 7@7 8@8 top E:8\n"},
         {650, {.limit = 1}, "3@3 top E:8 more\n"},
         {550, {.limit = 2}, "4@4 5@5 top E:8 more\n"},
-        {450, {.limit = -1}, "5@5 6@6 7@7 8@8 top E:8\n"}, /* in memory, but less than the skew */
+        {450,
+         {.limit = -1},
+         "5@5 6@6 7@7 8@8 top E:8\n"}, /* in memory, but by less than a clock may be wrong */
         {5000, {.limit = 1}, "1@1 top E:8 more\n"},
         {650, {.limit = -1, .reverse = true}, "2@2 1@1 top E:8\n"},
         {350, {.limit = 4, .reverse = true}, "5@5 4@4 3@3 2@2 top E:8 more\n"},
@@ -346,14 +348,14 @@ static void test_join_time(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct query q = rows[i].q;
         q.channel = "c";
-        q.time = rt_wall_ms() - rows[i].age * 1000 - 20000;
+        q.time = rt_wall_ms() - 60 * (rows[i].age * 1000 + 20000);
         ask(q);
         expect_history("");
         answer_read(0);
         expect_history(rows[i].want);
     }
-    /* What memory has is older by more than clocks may differ. */
-    ask((struct query){.channel = "c", .time = rt_wall_ms() - 320000, .limit = -1});
+    /* What memory has is older by more than a clock may be wrong. */
+    ask((struct query){.channel = "c", .time = rt_wall_ms() - 60 * 320000, .limit = -1});
     expect_history("6@6 7@7 8@8 top E:8\n");
     ask((struct query){.channel = "c", .time = rt_wall_ms(), .limit = -1});
     expect_history("top E:8\n");
@@ -367,7 +369,7 @@ static void test_lag_time(void **state)
     start_aged();
     fake.complete = 2;
     fake.row_count = 2;
-    struct query q = {.channel = "c", .time = rt_wall_ms() - 620000, .limit = -1};
+    struct query q = {.channel = "c", .time = rt_wall_ms() - 60 * 620000, .limit = -1};
     ask(q);
     answer_read(0);
     expect_history("");
@@ -394,7 +396,7 @@ static void test_time_ahead(void **state)
     start_aged();
     fake.head = 2;
     fake.complete = 4;
-    ask((struct query){.channel = "cx", .time = rt_wall_ms() - 620000, .limit = -1});
+    ask((struct query){.channel = "cx", .time = rt_wall_ms() - 60 * 620000, .limit = -1});
     answer_read(0);
     expect_history("top E:2\n");
 }

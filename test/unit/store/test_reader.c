@@ -258,6 +258,47 @@ static void test_by_time(void **state)
     rig_deinit(&rig);
 }
 
+/* A node's clock is an hour ahead for a while, or an hour back: offset N is of second N, those from 101 on of a clock that is set back, 201 and 203 of one that is ahead. */
+static void test_by_time_wrong_clocks(void **state)
+{
+    static const struct {
+        int second;
+        const char *offsets;
+    } cases[] = {
+        {0, "1 3 5"},
+        {4, "5 7 9"},     /* also of that time: nothing before 5, much after it */
+        {-3590, "1 3 5"}, /* 101 is the first by time, not by place */
+        {-3498, "1 3 5"},
+        {10, "105 201 203"},   /* 101 and 103 say that they are older */
+        {3700, "201 203 205"}, /* behind which there is an older one */
+        {3900, ""},
+    };
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    empty();
+    for (int i = 1; i <= 9; i += 2)
+        put(EPOCH, i, "a", "'1'");
+    for (int i = 101; i <= 105; i += 2)
+        put(EPOCH, i, "a", "'1'");
+    for (int i = 201; i <= 205; i += 2)
+        put(EPOCH, i, "a", "'1'");
+    (void)pg_server_query(conn, "UPDATE " QUOTED ".message SET time = time - interval '1 hour' "
+                                "WHERE \"offset\" IN (101, 103)");
+    (void)pg_server_query(conn, "UPDATE " QUOTED ".message SET time = time + interval '1 hour' "
+                                "WHERE \"offset\" IN (201, 203)");
+    set_progress(EPOCH, 206, 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t time = (uint64_t)(1795512000 + (int64_t)cases[i].second) * 1000;
+        struct question q = {.read = {.by_time = true, .time = time, .limit = 3}};
+        answered(&rig, &q, "a", EPOCH);
+        assert_int_equal(q.read.status, 0);
+        check_offsets(&q, cases[i].offsets);
+        drop(&q);
+    }
+    rig_deinit(&rig);
+}
+
 static void test_message(void **state)
 {
     (void)state;
@@ -635,6 +676,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_by_time),
+        cmocka_unit_test(test_by_time_wrong_clocks),
         cmocka_unit_test(test_message),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_state),
