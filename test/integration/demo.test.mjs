@@ -140,6 +140,19 @@ test('history is there on load', async (t) => {
   assert.deepEqual(await shown(ada), Array.from({ length: 50 }, (_, i) => `old ${i + 10}`));
   await publish(room, 'new');
   await shows(ada, 51);
+  // What a message says of itself, the last one on the page, is in view: stored, and waiting while the network is cut.
+  const inView = (words) =>
+    ada.evaluate((text) => {
+      const state = [...document.querySelectorAll('.mine .state')].at(-1);
+      return state.textContent.startsWith(text) && state.getBoundingClientRect().bottom <= document.querySelector('#scroll').getBoundingClientRect().bottom;
+    }, words);
+  await say(ada, 'mine');
+  await until('its state is in view', () => inView('Stored at'));
+  await ada.click('#cut');
+  await ada.waitForSelector('#badge[data-state=cut]');
+  await say(ada, 'cut off');
+  await until('it is in view while cut', () => inView('Waits for the connection'));
+  await picture(ada, 'cut-in-view');
 });
 
 test('what comes while the history is on its way is shown once, whether it has an id or not', async (t) => {
@@ -506,14 +519,19 @@ test('the code that is shown runs', async (t) => {
   const last = (text) => until(`"${text}" is shown`, async () => (await shown(ada)).at(-1) === text);
 
   const script = await snippet('socket.io-client');
-  const client = spawn(process.execPath, ['--input-type=module', '-e', script], { cwd: HERE, stdio: ['ignore', 'pipe', 'inherit'] });
-  t.after(() => client.kill('SIGKILL'));
-  let output = '';
-  client.stdout.on('data', (chunk) => (output += chunk));
+  const runs = (text) => {
+    const client = spawn(process.execPath, ['--input-type=module', '-e', text], { cwd: HERE, stdio: ['ignore', 'pipe', 'inherit'] });
+    t.after(() => client.kill('SIGKILL'));
+    client.output = '';
+    client.stdout.on('data', (chunk) => (client.output += chunk));
+    return client;
+  };
+  const client = runs(script);
   await last('hi');
-  await until('its answer', () => /ok: true, epoch: '\S+', offset: 1/.test(output));
+  await until('its answer', () => /ok: true, epoch: '\S+', offset: 1/.test(client.output));
+  await until('its own message', () => client.output.includes("Ada O'Hara: hi"));
   await publish(room, 'to the snippet');
-  await until('it receives', () => output.includes('API: to the snippet'));
+  await until('it receives', () => client.output.includes('API: to the snippet'));
 
   const shell = async (line) => (await run('sh', ['-c', line], { cwd: path.dirname(BINARY) })).stdout;
   const lines = async (tab) => (await snippet(tab)).split('\n').filter((line) => line && !line.startsWith('#'));
@@ -530,6 +548,11 @@ test('the code that is shown runs', async (t) => {
     assert.match(await shell(history.replace('curl', 'curl -sS')), /to the snippet/);
   }
 
-  const file = tempFile(t, 'chat.yaml', await snippet('Configuration'));
-  await run(BINARY, ['check', '--config', file]);
+  // The configuration is all that this code wants of a broker, its recovery included.
+  const configuration = await snippet('Configuration');
+  assert.match(configuration, /recovery: 2m/);
+  assert.match(configuration, /key: \$2\.id/);
+  const other = await startBroker(t, { text: configuration });
+  const there = runs(`${script.replace(shared.broker.url, other.url)}\nconsole.log("pid", typeof socket._pid);`);
+  await until('it runs there', () => /: hi\n/.test(there.output) && /ok: true/.test(there.output) && /pid string/.test(there.output));
 });

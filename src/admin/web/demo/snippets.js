@@ -19,6 +19,9 @@ socket.on("connect", () => {
 });
 socket.on("chat", ({ name, text }) => console.log(name + ": " + text));
 
+// What is emitted before there is a connection goes out before "connect": too early to be in the room.
+await new Promise((connected) => socket.once("connect", connected));
+
 // Answered once it is stored; the id makes a repetition harmless.
 const answer = await socket.timeout(8000).emitWithAck("chat", ${quote(room)}, {
   id: crypto.randomUUID(),
@@ -43,6 +46,9 @@ curl ${origin}/api/history -d ${shell(JSON.stringify({ channel: room, limit: 10,
 curl -N ${shell(`${origin}/api/stream?channel=${encodeURIComponent(room)}`)}`,
 
   'Configuration': () => `# what the broker needs for this chat: there is no server code
+protocols:
+  socketio:
+    recovery: 2m # who was cut comes back to the room and to what was missed
 channels:
   - match: "chat:*"
     log: true
@@ -56,7 +62,7 @@ socketio:
       do:
         - publish:
             room: $1
-            key: $2.id # sent twice, stored once
+            key: $2.id # sent twice by the same client, stored once
             data: {name: $2.name, text: $2.text, time: $now, id: $2.id}`,
 };
 

@@ -113,6 +113,7 @@ export function settle(item, message) {
 // `kind`: wait, ok, bad. `actions`: [label, function].
 export function setState(item, kind, text, actions = []) {
   const state = item.querySelector('.state');
+  const follow = atEnd(); // the item may grow by it
   state.className = `state ${kind}`;
   state.replaceChildren(text);
   for (const [label, fn] of actions) {
@@ -121,6 +122,7 @@ export function setState(item, kind, text, actions = []) {
     button.addEventListener('click', fn);
     state.append(' ', button);
   }
+  if (follow) toEnd();
 }
 
 export function remove(item) {
