@@ -394,10 +394,13 @@ static void check_raw(const struct rt_check *c, size_t i)
 
 /* ---- channels, keys, limits ---- */
 
-/* Is it `user` because that was written, or because nothing was? (Not because what was written is an error.) */
+/* Is it `user` because that was written, or because nothing was? (Not because what was written is an error, such as a second `channels`.) */
 static bool is_user(const struct rt_check *c, size_t i, const char *key, bool by_default)
 {
-    const struct rt_node *item = rt_tree_at(c->root, RT_STR("channels"))->items[i];
+    const struct rt_node *channels = rt_tree_at(c->root, RT_STR("channels"));
+    if (channels == NULL || channels->kind != RT_NODE_LIST || i >= channels->count)
+        return false;
+    const struct rt_node *item = channels->items[i];
     const struct rt_node *node = rt_node_get(item, key);
     if (node == NULL || rt_node_is_null(node))
         return by_default && item->kind == RT_NODE_MAP;

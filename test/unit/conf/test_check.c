@@ -338,6 +338,17 @@ static int without_memory(const struct rt_check *check)
     return RT_ENOMEM;
 }
 
+/* `channels` twice: an error of the second one; what looks at the items must not take them for those of the first. */
+static void test_channels_twice(void **state)
+{
+    (void)state;
+    assert_errors("channels:\nchannels: [{match: a}]\n",
+                  "f.yaml:2:1: key \"channels\" stands here a second time, first on line 1\n");
+    assert_errors("channels: a\nchannels: [{match: a}, {match: b}]\n",
+                  "f.yaml:1:11: channels: got \"a\"; allowed: a list of sections\n"
+                  "f.yaml:2:1: key \"channels\" stands here a second time, first on line 1\n");
+}
+
 /* What another module finds comes in the same list, at its place. */
 static void test_further_check(void **state)
 {
@@ -375,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_cluster_checks),    cmocka_unit_test(test_limit_checks),
         cmocka_unit_test(test_ranges_of_formats), cmocka_unit_test(test_paths_of_our_own),
         cmocka_unit_test(test_users_with_rules),  cmocka_unit_test(test_further_check),
+        cmocka_unit_test(test_channels_twice),
     };
     return cmocka_run_group_tests_name("conf/check", tests, NULL, NULL);
 }
