@@ -209,7 +209,8 @@ fuzz:
 
 fuzz-run: fuzz
 	@mkdir -p $(BUILD)/corpus/$(FUZZ)
-	@ASAN_OPTIONS=malloc_context_size=2 $(BUILD)/fuzz-asan-ubsan-$(CLANG)/test/fuzz/fuzz_$(FUZZ) -max_total_time=$(FUZZ_SECONDS) \
+	@ASAN_OPTIONS=malloc_context_size=2:quarantine_size_mb=4:thread_local_quarantine_size_kb=64 \
+	    $(BUILD)/fuzz-asan-ubsan-$(CLANG)/test/fuzz/fuzz_$(FUZZ) -max_total_time=$(FUZZ_SECONDS) \
 	    -max_len=$(FUZZ_MAX_LEN) -timeout=5 -artifact_prefix=$(BUILD)/corpus/ $(BUILD)/corpus/$(FUZZ) test/fuzz/corpus/$(FUZZ)
 
 bench: all bench-build
@@ -303,11 +304,14 @@ $(SIM_BIN): $(SIM_OBJS) $(LIB)
 	$(Q)$(CC) $(RT_CFLAGS) $(CFLAGS) -o $@ $(SIM_OBJS) $(LIB) $(RT_LDFLAGS) $(SIM_WRAPPED:%=-Wl,--wrap=%) \
 	    $(filter-out -lrdkafka,$(RT_LIBS))
 
+# fuzz_sio.c compiles the rules once.
+$(B)/test/fuzz/fuzz_sio: FUZZ_WRAPPED := rt_sio_rules_new rt_sio_rules_free
+
 # With libFuzzer's main when fuzzing, else with ours, which replays a corpus.
 FUZZ_MAIN := $(if $(FUZZER),,$(B)/test/fuzz/replay.o)
 $(B)/test/fuzz/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(FUZZ_MAIN) $(LIB)
 	$(call say,LD,$@)
-	$(Q)$(call LINK,$< $(FUZZ_MAIN) $(LIB)) $(if $(FUZZER),-fsanitize=fuzzer)
+	$(Q)$(call LINK,$< $(FUZZ_MAIN) $(LIB)) $(FUZZ_WRAPPED:%=-Wl,--wrap=%) $(if $(FUZZER),-fsanitize=fuzzer)
 
 $(BENCH_LIB): $(BENCH_LIB_OBJS) $(B)/.objects
 	$(call say,AR,$@)

@@ -69,6 +69,10 @@ void rt_buf_add_c(struct rt_buf *b, const char *text)
 
 void rt_buf_add_byte(struct rt_buf *b, uint8_t byte)
 {
+    if (b->len < b->cap && !b->failed) {
+        b->data[b->len++] = byte;
+        return;
+    }
     uint8_t *room = rt_buf_reserve(b, 1);
     if (!room)
         return;

@@ -138,30 +138,33 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Edits (insert, delete, replace, swap of neighbours) that make one word of the other; case, '-' and '_' are equal. */
-static size_t distance(struct rt_str a, struct rt_str b)
+/* Edits (insert, delete, replace, swap of neighbours) that make one word of the other; case, '-' and '_' are equal. `limit` when there are as many or more: cells that are so far
+ * off the diagonal are not looked at. */
+static size_t distance(struct rt_str a, struct rt_str b, size_t limit)
 {
-    size_t rows[3][SUGGEST_MAX + 1];
+    size_t rows[3][SUGGEST_MAX + 2];
     size_t *before = rows[0], *last = rows[1], *row = rows[2];
-    for (size_t j = 0; j <= b.len; j++) {
-        before[j] = 0;
-        last[j] = j;
+    for (size_t j = 0; j <= b.len + 1; j++) {
+        before[j] = row[j] = limit;
+        last[j] = least(j, limit);
     }
     for (size_t i = 1; i <= a.len; i++) {
-        row[0] = i;
-        for (size_t j = 1; j <= b.len; j++) {
+        size_t from = i >= limit ? i - limit + 1 : 1, to = least(b.len, i + limit - 1);
+        row[from - 1] = from == 1 ? least(i, limit) : limit;
+        for (size_t j = from; j <= to; j++) {
             bool same = fold(a.ptr[i - 1]) == fold(b.ptr[j - 1]);
             row[j] = least(least(last[j], row[j - 1]) + 1, last[j - 1] + (same ? 0 : 1));
             if (i > 1 && j > 1 && fold(a.ptr[i - 1]) == fold(b.ptr[j - 2]) &&
                 fold(a.ptr[i - 2]) == fold(b.ptr[j - 1]))
                 row[j] = least(row[j], before[j - 2] + 1);
         }
+        row[to + 1] = limit;
         size_t *oldest = before;
         before = last;
         last = row;
         row = oldest;
     }
-    return last[b.len];
+    return least(last[b.len], limit);
 }
 
 const char *rt_conf_suggest(struct rt_str word, const char *const *names)
@@ -176,7 +179,7 @@ const char *rt_conf_suggest(struct rt_str word, const char *const *names)
         size_t longer = name.len > word.len ? name.len - word.len : word.len - name.len;
         if (name.len > SUGGEST_MAX || longer >= best_distance)
             continue;
-        size_t d = distance(word, name);
+        size_t d = distance(word, name, best_distance);
         /* A short name is not suggested for a word that shares next to nothing with it. */
         if (d < best_distance && d < name.len) {
             best = *names;

@@ -150,9 +150,18 @@ static int warn_unknown(const struct rt_sources *s, const char *const *names)
     return 0;
 }
 
+/* Nearly always there is none, and the names of all options need not be made. */
+static bool has_variables(const struct rt_sources *s)
+{
+    char *const *e = s->args->environ_;
+    while (e != NULL && *e != NULL && !rt_str_starts(rt_str_c(*e), RT_STR("RTBROKER_")))
+        e++;
+    return e != NULL && *e != NULL;
+}
+
 static int merge_environment(const struct rt_sources *s, struct rt_node *root)
 {
-    if (s->args->environ_ == NULL)
+    if (!has_variables(s))
         return 0;
     const struct rt_option_table *table = rt_options();
     const char **names = variable_names(s);
