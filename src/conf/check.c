@@ -189,6 +189,14 @@ static void check_engine(const struct rt_check *c, const char *where, const char
             "%s.cors.credentials: browsers refuse credentials with the origin *: list the "
             "origins",
             shown);
+    if (engine->allow_eio3 && engine->polling && engine->cors_origins.count > 0 &&
+        (any || !engine->cors_credentials))
+        rt_conf_error(
+            c->warnings, rt_check_place(c, "%s.allow_eio3", where),
+            "%s.allow_eio3: pages of other origins send credentials with these clients, "
+            "unless they say `withCredentials: false`: list them in cors.origins, and set "
+            "cors.credentials",
+            shown);
 }
 
 /* Paths that the broker serves itself, the HTTP API among them. */
@@ -331,17 +339,10 @@ static void check_raw_limits(const struct rt_check *c, size_t i, const struct rt
     if (!raw->publish && !raw->subscribe)
         rt_conf_error(c->warnings, rt_check_place(c, "protocols.raw.%zu", i),
                       "protocols.raw[%zu]: with publish and subscribe false it does nothing", i);
-    static const char *const engine_options[] = {"upgrade_timeout",
-                                                 "max_payload",
-                                                 "transports",
-                                                 "upgrades",
-                                                 "handshake_delay",
-                                                 "packet_gap",
-                                                 "enforce_origin",
-                                                 "cookie",
-                                                 "cors",
-                                                 "cookie_attributes",
-                                                 NULL};
+    static const char *const engine_options[] = {
+        "upgrade_timeout",   "max_payload", "transports",     "upgrades", "allow_eio3",
+        "handshake_delay",   "packet_gap",  "enforce_origin", "cookie",   "cors",
+        "cookie_attributes", NULL};
     for (const char *const *name = engine_options;
          raw->protocol != RT_RAW_ENGINEIO && *name != NULL; name++) {
         if (is_set(c, "protocols.raw.%zu.%s", i, *name))

@@ -54,6 +54,7 @@ struct rt_engineio_config {
     uint64_t connect_timeout;          /* Socket.IO: first CONNECT within */
     uint64_t max_payload;              /* bytes of one packet or polling body */
     bool polling, websocket, upgrades; /* transports offered */
+    bool allow_eio3;                   /* revision 3 of the protocol, too */
     uint64_t handshake_delay;          /* wait before the open packet is answered; 0 */
     uint64_t
         packet_gap; /* least time between packets of the handshake phase, for clients that lose coalesced frames; 0 */

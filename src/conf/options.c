@@ -108,6 +108,9 @@ static const struct rt_choice transports[] = {
         "Transports that are offered.", .choices = transports),                                         \
         ROW(BOOL, prefix_ "upgrades", base_, engine_.upgrades, "true",                                  \
             "Offer the upgrade from polling to WebSocket."),                                            \
+        ROW(BOOL, prefix_ "allow_eio3", base_, engine_.allow_eio3, "false",                             \
+            "Let in clients of Engine.IO 3, too, which Socket.IO 2 speaks. A client's id is then the "  \
+            "secret of its connection."),                                                               \
         ROW(DURATION, prefix_ "handshake_delay", base_, engine_.handshake_delay, "0",                   \
             "Wait before the open packet is sent.", RANGE(0, MINUTE)),                                  \
         ROW(DURATION, prefix_ "packet_gap", base_, engine_.packet_gap, "0",                             \

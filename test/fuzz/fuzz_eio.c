@@ -1,4 +1,4 @@
-/* Engine.IO payloads: an input is the body of a POST, plain and as a form of JSONP. What is read is written again and read back the
+/* Engine.IO payloads: an input is the body of a POST, of revision 4, and of revision 3 as text and as bytes, plain and as a form of JSONP. What is read is written again and read back the
  * same; a call of JSONP is the payload as one JSON string; the body that the engine would cut from what it has queued holds the
  * packets that went in. */
 #include <stdlib.h>
@@ -10,13 +10,14 @@
 #include "proto/socketio/engine.h"
 #include "proto/socketio/engine_jsonp.h"
 #include "proto/socketio/engine_payload.h"
+#include "proto/socketio/engine_payload3.h"
 #include "fuzz/must.h"
 
 /* Writes a packet as the engine writes it for polling: with a separator in front. */
 static void write_packet(struct rt_buf *out, const struct rt_eio_packet *p)
 {
     if (p->type == RT_EIO_MESSAGE) {
-        rt_eio_encode(out, RT_EIO_POLLING, p->binary, p->data);
+        rt_eio_encode(out, RT_EIO_FORM_POLLING, p->binary, p->data);
         return;
     }
     rt_buf_add_byte(out, RT_EIO_SEPARATOR);
@@ -47,7 +48,7 @@ static void read_back(struct rt_str written, const struct rt_eio_packet *want)
 static void check_separator(struct rt_str payload)
 {
     struct rt_buf out = RT_BUF_INIT;
-    rt_eio_encode(&out, RT_EIO_POLLING, false, payload);
+    rt_eio_encode(&out, RT_EIO_FORM_POLLING, false, payload);
     bool binary = payload.len > 0 && memchr(payload.ptr, RT_EIO_SEPARATOR, payload.len);
     if (binary || rt_utf8_valid(payload.ptr, payload.len))
         read_back(rt_buf_str(&out), &(struct rt_eio_packet){
@@ -86,6 +87,57 @@ static void check_payload(struct rt_str payload)
         bytes += text.len;
     }
     MUST(packets == separators + 1 && bytes + separators == payload.len);
+}
+
+/* ---- revision 3 ---- */
+
+/* Both say the same. */
+static void same_payload(struct rt_eio_reader a, struct rt_eio_reader b)
+{
+    struct rt_buf a_bytes = RT_BUF_INIT, b_bytes = RT_BUF_INIT;
+    struct rt_eio_packet x, y;
+    int status;
+    while ((status = rt_eio_payload_next3(&a, &a_bytes, &x)) == 1) {
+        MUST(rt_eio_payload_next3(&b, &b_bytes, &y) == 1);
+        MUST(same(&x, &y));
+    }
+    MUST(status == 0 && rt_eio_payload_next3(&b, &b_bytes, &y) == 0);
+    rt_buf_deinit(&a_bytes);
+    rt_buf_deinit(&b_bytes);
+}
+
+/* What revision 3 can say is written in the queue's form, then as bodies in both framings, which say the same. */
+static void check_revision3(struct rt_str payload, bool octets)
+{
+    struct rt_eio_reader reader = {.rest = payload, .octets = octets}, whole = reader;
+    struct rt_buf bytes = RT_BUF_INIT, queue = RT_BUF_INIT, text = RT_BUF_INIT, mixed = RT_BUF_INIT;
+    struct rt_eio_packet packet;
+    bool in_text = true;
+    size_t left = payload.len + 1;
+    int status;
+    while ((status = rt_eio_payload_next3(&reader, &bytes, &packet)) == 1) {
+        MUST(reader.rest.len < left); /* it comes to an end */
+        left = reader.rest.len;
+        MUST(packet.type >= RT_EIO_OPEN && packet.type <= RT_EIO_NOOP);
+        MUST(!packet.binary || packet.type == RT_EIO_MESSAGE);
+        MUST(packet.binary || rt_utf8_valid(packet.data.ptr, packet.data.len));
+        in_text &= packet.binary || packet.data.len == 0 ||
+                   !memchr(packet.data.ptr, RT_EIO_SEPARATOR, packet.data.len);
+        write_packet(&queue, &packet);
+    }
+    MUST(status == 0 || status == RT_EINVAL);
+    if (status == 0 && in_text && queue.len > 0) {
+        struct rt_str packets = rt_str_of(queue.data + 1, queue.len - 1);
+        MUST(!rt_eio_payload_write3(&text, packets, true));
+        bool binary = rt_eio_payload_write3(&mixed, packets, false);
+        MUST(rt_buf_ok(&text) && rt_buf_ok(&mixed));
+        same_payload(whole, (struct rt_eio_reader){.rest = rt_buf_str(&text)});
+        same_payload(whole, (struct rt_eio_reader){.rest = rt_buf_str(&mixed), .octets = binary});
+    }
+    rt_buf_deinit(&bytes);
+    rt_buf_deinit(&queue);
+    rt_buf_deinit(&text);
+    rt_buf_deinit(&mixed);
 }
 
 /* ---- JSONP ---- */
@@ -145,6 +197,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct rt_str input = rt_str_of(data, size);
     struct rt_buf form = RT_BUF_INIT;
     check_payload(input);
+    check_revision3(input, false);
+    check_revision3(input, true);
     check_separator(input);
     check_call(input);
     check_form(input);

@@ -2,7 +2,7 @@
  * every action and function, recovery on.
  *
  * The input is lines. The first byte of each says what happens, the rest is its content:
- *     t text packet   b binary message   a text packet of the other client   c a new connection
+ *     t text packet   b binary message   a text packet of the other client   c a new connection (o: of Socket.IO 2)
  *     u upgrade       p pong             l the log answers                  w writable or not
  * Any packet may close the connection; a new one is opened then. Aborts when something is sent that
  * is no legal packet. */
@@ -16,7 +16,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char yaml[] =
-    "protocols: {socketio: {max_payload: 64KiB, recovery: 2m}}\n"
+    "protocols: {socketio: {max_payload: 64KiB, recovery: 2m, allow_eio3: true}}\n"
     "socketio:\n"
     "  namespaces: [/, '/n*']\n"
     "  unmatched: publish\n"
@@ -82,7 +82,7 @@ static void require(bool holds, const char *what, struct rt_str packet)
 }
 
 /* One text packet that was sent; returns how many binary ones must follow. */
-static size_t check_packet(struct rt_str line)
+static size_t check_packet(struct rt_str line, bool old)
 {
     struct rt_str text = rt_str_of(line.ptr + 1, line.len - 1);
     size_t attachments = 0;
@@ -100,7 +100,7 @@ static size_t check_packet(struct rt_str line)
     while (text.len && text.ptr[0] >= '0' && text.ptr[0] <= '9')
         text = rt_str_of(text.ptr + 1, text.len - 1);
     if (text.len == 0) {
-        require(line.ptr[0] == '1', "no payload", line);
+        require(line.ptr[0] == '1' || (line.ptr[0] == '0' && old), "no payload", line);
         return 0;
     }
     require(rt_json_check(text, RT_JSON_PAYLOAD, NULL, NULL) == 0, "no JSON", line);
@@ -122,17 +122,17 @@ static void check_log(struct rt_eio_session *s, bool strict)
             require(line.len >= 2 && line.ptr[0] == '<', "no attachment", line);
             binary--;
         } else {
-            binary = check_packet(line);
+            binary = check_packet(line, s->eio3);
         }
     }
     rt_buf_clear(&s->log);
 }
 
-static struct rt_eio_session *open_session(enum rt_eio_transport transport)
+static struct rt_eio_session *open_session(enum rt_eio_transport transport, bool old)
 {
     static const struct rt_eio_handshake handshake = {
         .url = {"/socket.io/?a=1&a=2", 19}, .query = {"a=1&a=2", 7}, .headers = {"h: x\r\n", 6}};
-    struct rt_eio_session *s = rig_open(&rig, transport);
+    struct rt_eio_session *s = rig_open_as(&rig, transport, old);
     s->handshake = &handshake;
     return s;
 }
@@ -150,8 +150,9 @@ static void step(char what, const char *text, size_t len)
         rig_bytes_in(other, false, text, len);
         break;
     case 'c':
+    case 'o':
         rig_release(&rig, session, RT_EIO_TRANSPORT_CLOSE);
-        session = open_session(len & 1 ? RT_EIO_POLLING : RT_EIO_WEBSOCKET);
+        session = open_session(len & 1 ? RT_EIO_POLLING : RT_EIO_WEBSOCKET, what == 'o');
         break;
     case 'u':
         if (!session->closed && session->transport == RT_EIO_POLLING)
@@ -212,8 +213,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rt_loop_new(&rig.loop, NULL) != 0 || rig_start(&rig) != 0)
         abort();
     bool strict = true;
-    session = open_session(RT_EIO_WEBSOCKET);
-    other = open_session(RT_EIO_POLLING);
+    session = open_session(RT_EIO_WEBSOCKET, false);
+    other = open_session(RT_EIO_POLLING, false);
     rig_in(other, "0");
     while (size) {
         const uint8_t *end = memchr(data, '\n', size);

@@ -7,22 +7,22 @@ struct rt_raw_bare {
     char *channel;
 };
 
-/* One per transport: see rt_encoding. */
+/* One per form: see rt_encoding. */
 struct bare_encoding {
     struct rt_encoding base; /* first */
-    enum rt_eio_transport transport;
+    enum rt_eio_form form;
 };
 
 static void encode(const struct rt_encoding *self, const struct rt_message *m, struct rt_buf *out)
 {
     const struct bare_encoding *e = RT_CONTAINER(self, const struct bare_encoding, base);
-    rt_eio_encode(out, e->transport, m->kind == RT_KIND_BYTES, m->data);
+    rt_eio_encode(out, e->form, m->kind == RT_KIND_BYTES, m->data);
 }
 
-static const struct bare_encoding ENCODINGS[] = {
-    [RT_EIO_POLLING] = {.base = {.encode = encode}, .transport = RT_EIO_POLLING},
-    [RT_EIO_WEBSOCKET] = {.base = {.encode = encode}, .transport = RT_EIO_WEBSOCKET},
-};
+#define ENCODING(form_) [form_] = {.base = {.encode = encode}, .form = (form_)}
+static const struct bare_encoding ENCODINGS[RT_EIO_FORMS] = {
+    ENCODING(RT_EIO_FORM_POLLING), ENCODING(RT_EIO_FORM_WEBSOCKET), ENCODING(RT_EIO_FORM_POLLING3),
+    ENCODING(RT_EIO_FORM_WEBSOCKET3)};
 
 static struct rt_eio_session *session_of(struct rt_raw_peer *peer)
 {
@@ -62,7 +62,7 @@ static int on_open(struct rt_eio_session *s)
     struct rt_raw_bare *b = rt_eio_user(s);
     struct rt_raw_endpoint *e = rt_eio_arg(s);
     struct rt_buf channel = RT_BUF_INIT;
-    rt_raw_peer_init(&b->peer, e, rt_eio_sid(s), &SUBSCRIBER, &ENCODINGS[rt_eio_transport(s)].base);
+    rt_raw_peer_init(&b->peer, e, rt_eio_sid(s), &SUBSCRIBER, &ENCODINGS[rt_eio_form(s)].base);
     b->peer.fail = fail;
     b->peer.pause = set_paused;
     e->raw->opened.value++;
@@ -85,7 +85,8 @@ static void on_transport(struct rt_eio_session *s, enum rt_eio_transport transpo
 {
     struct rt_raw_bare *b = rt_eio_user(s);
     struct rt_hub *hub = rt_broker_hub(b->peer.client.broker);
-    if (rt_hub_set_encoding(hub, &b->peer.client.subscriber, &ENCODINGS[transport].base))
+    const struct rt_encoding *encoding = &ENCODINGS[rt_eio_form_on(s, transport)].base;
+    if (rt_hub_set_encoding(hub, &b->peer.client.subscriber, encoding))
         rt_eio_close(s, RT_EIO_TRANSPORT_ERROR, 1011);
 }
 

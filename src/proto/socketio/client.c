@@ -66,6 +66,8 @@ static void dispatch(struct rt_sio_client *client, const struct rt_sio_packet *p
     if (packet->type == RT_SIO_CONNECT) {
         if (socket || returns)
             breach(client, "CONNECT to a namespace that is connected");
+        else if (rt_sio_client_is_old(client))
+            rt_sio_connect_old(client, packet->nsp, packet->data);
         else
             rt_sio_connect(client, packet);
         return;
@@ -119,16 +121,31 @@ static void hold(struct rt_sio_client *client)
         breach_of(client, "attachments take too much memory", "limits.receive_memory");
 }
 
+/* Old clients write "<namespace>?<query>", and nothing else in a CONNECT. */
+static void read_query(struct rt_sio_packet *packet)
+{
+    struct rt_str query;
+    packet->nsp = rt_str_split(packet->nsp, '?', &query);
+    if (packet->type == RT_SIO_CONNECT)
+        packet->data = query;
+}
+
 static void on_text(struct rt_sio_client *client, struct rt_str text)
 {
     struct rt_sio_packet packet;
     struct rt_err err;
     if (client->assembly) {
         breach(client, "text while attachments are awaited");
-    } else if (rt_sio_parse(text, endpoint(client)->config->socketio.max_attachments, &packet,
-                            &err) != 0) {
+        return;
+    }
+    if (rt_sio_parse(text, endpoint(client)->config->socketio.max_attachments, &packet, &err) !=
+        0) {
         breach(client, err.text);
-    } else if (packet.attachments == 0) {
+        return;
+    }
+    if (rt_sio_client_is_old(client))
+        read_query(&packet);
+    if (packet.attachments == 0) {
         dispatch(client, &packet, NULL);
     } else {
         client->assembly = rt_sio_assembly_new(text, &packet);
@@ -200,6 +217,16 @@ static int on_open(struct rt_eio_session *session)
     return 0;
 }
 
+/* Old clients do not ask for the namespace "/": they are in it. */
+static void on_ready(struct rt_eio_session *session)
+{
+    struct rt_sio_client *client = rt_eio_user(session);
+    if (!rt_sio_client_is_old(client) || client->closing)
+        return;
+    rt_sio_connect_old(client, RT_STR("/"), RT_STR_NONE);
+    check_pressure(client);
+}
+
 static void on_message(struct rt_eio_session *session, bool binary, uint8_t *data, size_t len)
 {
     struct rt_sio_client *client = rt_eio_user(session);
@@ -246,6 +273,7 @@ static void on_close(struct rt_eio_session *session, enum rt_eio_reason reason)
 const struct rt_eio_user rt_sio_client_user = {
     .size = sizeof(struct rt_sio_client),
     .on_open = on_open,
+    .on_ready = on_ready,
     .on_message = on_message,
     .on_transport = on_transport,
     .on_close = on_close,

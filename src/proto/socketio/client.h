@@ -14,6 +14,8 @@ extern const struct rt_eio_user rt_sio_client_user;
 
 /* A CONNECT for a namespace that the connection is not in. */
 void rt_sio_connect(struct rt_sio_client *client, const struct rt_sio_packet *packet);
+/* The same for an old client: the query that it wrote behind the namespace is its auth object. */
+void rt_sio_connect_old(struct rt_sio_client *client, struct rt_str nsp, struct rt_str query);
 /* How it goes on: with a session that has come back (its socket CONNECTING, perhaps holding what
  * follows the reply; `missed`: what comes before it, in wire form, NULL nothing), or with a new one.
  * `auth` is JSON or none. */

@@ -1,5 +1,6 @@
 /* CONNECT: which namespace, recovery, the rules of on_connect, the reply. */
 #include "proto/socketio/client.h"
+#include "proto/socketio/handshake.h"
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/recovery.h"
 #include "proto/socketio/resume.h"
@@ -9,11 +10,10 @@
 
 #define AUTH_MAX 65536u /* bytes: it may be kept for as long as the socket lives */
 
-static void refuse(struct rt_sio_client *client, struct rt_str nsp, struct rt_str json)
+static void count_refused(struct rt_sio_client *client)
 {
     struct rt_socketio *s = rt_eio_arg(rt_sio_session(client));
     s->metrics.refused.value++;
-    rt_sio_client_send(client, RT_SIO_CONNECT_ERROR, nsp, json);
 }
 
 /* NULL: welcome so far. `#` separates a namespace from its rooms in the names of channels. */
@@ -53,7 +53,7 @@ static struct rt_sio_socket *make_socket(struct rt_socketio *s, struct rt_sio_cl
         rt_sio_nsp_unref(nsp);
         return NULL;
     }
-    int r = s->recovery ? rt_sio_track_new(s->recovery, socket, auth) : 0;
+    int r = s->recovery && !socket->is_old ? rt_sio_track_new(s->recovery, socket, auth) : 0;
     if (r == 0)
         r = rt_broker_subscribe(&socket->client, name, true, NULL);
     if (r == 0 && socket->track)
@@ -92,7 +92,8 @@ static void act_on(struct rt_sio_socket *socket, enum rt_sio_verdict verdict, st
                    struct rt_bytes *missed)
 {
     if (verdict == RT_SIO_REFUSED) {
-        refuse(socket->owner, socket->nsp->name, json);
+        count_refused(socket->owner);
+        rt_sio_client_send_error(socket->owner, socket->nsp->name, json);
         rt_sio_socket_destroy(socket, false);
         return;
     }
@@ -155,12 +156,14 @@ void rt_sio_connect(struct rt_sio_client *client, const struct rt_sio_packet *pa
     struct rt_socketio *s = rt_eio_arg(rt_sio_session(client));
     const char *no = objection(s, client, packet);
     if (no) {
-        refuse(client, packet->nsp, rt_str_c(no));
+        /* The reference server sends the object to old clients, too. */
+        count_refused(client);
+        rt_sio_client_send(client, RT_SIO_CONNECT_ERROR, packet->nsp, rt_str_c(no));
         return;
     }
     struct rt_sio_socket *socket = NULL;
     struct rt_bytes *missed = NULL;
-    if (s->recovery && packet->data.len) {
+    if (s->recovery && packet->data.len && !rt_sio_client_is_old(client)) {
         if (!rt_sio_recovery_shared(s->recovery))
             socket = rt_sio_recover(s->recovery, client, packet->nsp, packet->data, &missed);
         else if (rt_sio_resume_start(s->recovery, client, packet->nsp, packet->data))
@@ -171,4 +174,20 @@ void rt_sio_connect(struct rt_sio_client *client, const struct rt_sio_packet *pa
     else
         rt_sio_connect_anew(client, packet->nsp, packet->data);
     rt_bytes_unref(missed);
+}
+
+void rt_sio_connect_old(struct rt_sio_client *client, struct rt_str nsp, struct rt_str query)
+{
+    struct rt_sio_packet packet = {.type = RT_SIO_CONNECT, .nsp = nsp};
+    struct rt_buf auth = RT_BUF_INIT, scratch = RT_BUF_INIT;
+    if (query.len > 0) {
+        rt_sio_query_json(query, &scratch, &auth);
+        packet.data = rt_buf_str(&auth);
+    }
+    if (rt_buf_ok(&auth) && rt_buf_ok(&scratch))
+        rt_sio_connect(client, &packet);
+    else
+        out_of_memory(client);
+    rt_buf_deinit(&auth);
+    rt_buf_deinit(&scratch);
 }

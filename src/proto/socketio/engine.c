@@ -90,6 +90,8 @@ static void register_metrics(struct rt_eio_mount *m)
                "Engine.IO sessions opened, by first transport.", label++);
     add_metric(m, &m->metrics.opened_websocket, "sessions_opened_total",
                "Engine.IO sessions opened, by first transport.", label++);
+    add_metric(m, &m->metrics.opened_eio3, "sessions_opened_eio3_total",
+               "Engine.IO sessions opened by clients of revision 3.", label);
     add_metric(m, &m->metrics.upgrades, "session_upgrades_total",
                "Sessions that moved from polling to WebSocket.", label);
     add_metric(m, &m->metrics.refused, "session_requests_refused_total",
@@ -255,6 +257,35 @@ enum rt_eio_transport rt_eio_transport(const struct rt_eio_session *s)
     return (enum rt_eio_transport)s->transport;
 }
 
+unsigned rt_eio_revision(const struct rt_eio_session *s)
+{
+    return rt_eio_revision_row(s)->number;
+}
+
+/* Of a form: its transport, its revision. */
+static enum rt_eio_transport transport_of(enum rt_eio_form form)
+{
+    return form % 2 == RT_EIO_FORM_WEBSOCKET ? RT_EIO_WEBSOCKET : RT_EIO_POLLING;
+}
+
+static const struct rt_eio_revision *revision_of(enum rt_eio_form form)
+{
+    return &rt_eio_revisions[form >= RT_EIO_FORM_POLLING3];
+}
+
+enum rt_eio_form rt_eio_form_on(const struct rt_eio_session *s, enum rt_eio_transport transport)
+{
+    bool websocket = transport == RT_EIO_WEBSOCKET;
+    if (s->eio3)
+        return websocket ? RT_EIO_FORM_WEBSOCKET3 : RT_EIO_FORM_POLLING3;
+    return websocket ? RT_EIO_FORM_WEBSOCKET : RT_EIO_FORM_POLLING;
+}
+
+enum rt_eio_form rt_eio_form(const struct rt_eio_session *s)
+{
+    return rt_eio_form_on(s, rt_eio_transport(s));
+}
+
 const struct rt_eio_handshake *rt_eio_handshake(const struct rt_eio_session *s)
 {
     return s->handshake;
@@ -283,10 +314,10 @@ void rt_eio_encode_packet(struct rt_buf *out, enum rt_eio_transport transport, s
     rt_buf_add_str(out, tail);
 }
 
-void rt_eio_encode2(struct rt_buf *out, enum rt_eio_transport transport, struct rt_str head,
+void rt_eio_encode2(struct rt_buf *out, enum rt_eio_form form, struct rt_str head,
                     struct rt_str tail)
 {
-    if (transport == RT_EIO_WEBSOCKET) {
+    if (transport_of(form) == RT_EIO_WEBSOCKET) {
         uint8_t header[RT_WS_HEADER_MAX];
         rt_buf_add(out, header, rt_ws_header(RT_WS_TEXT, 1 + head.len + tail.len, header));
     } else {
@@ -297,21 +328,41 @@ void rt_eio_encode2(struct rt_buf *out, enum rt_eio_transport transport, struct 
     rt_buf_add_str(out, tail);
 }
 
-void rt_eio_encode(struct rt_buf *out, enum rt_eio_transport transport, bool binary,
-                   struct rt_str payload)
+/* A binary message as a WebSocket frame. */
+static void encode_frame(struct rt_buf *out, struct rt_str type, struct rt_str payload)
 {
+    uint8_t header[RT_WS_HEADER_MAX];
+    rt_buf_add(out, header, rt_ws_header(RT_WS_BINARY, type.len + payload.len, header));
+    rt_buf_add_str(out, type);
+    rt_buf_add_str(out, payload);
+}
+
+void rt_eio_encode(struct rt_buf *out, enum rt_eio_form form, bool binary, struct rt_str payload)
+{
+    enum rt_eio_transport transport = transport_of(form);
     if (!binary && transport == RT_EIO_POLLING && payload.len > 0 &&
         memchr(payload.ptr, RT_EIO_SEPARATOR, payload.len))
         binary = true; /* as text it would fall apart into packets */
     if (!binary) {
-        rt_eio_encode2(out, transport, payload, RT_STR_NONE);
+        rt_eio_encode2(out, form, payload, RT_STR_NONE);
     } else if (transport == RT_EIO_WEBSOCKET) {
-        rt_ws_frame(out, RT_WS_BINARY, payload);
+        encode_frame(out, revision_of(form)->binary_type, payload);
     } else {
         rt_buf_add_byte(out, RT_EIO_SEPARATOR);
         rt_buf_add_byte(out, 'b');
         rt_base64_encode(out, payload.ptr, payload.len);
     }
+}
+
+void rt_eio_encode_base64(struct rt_buf *out, const struct rt_eio_revision *revision,
+                          struct rt_str payload)
+{
+    struct rt_buf text = RT_BUF_INIT;
+    rt_buf_add_str(&text, revision->base64_type);
+    rt_base64_encode(&text, payload.ptr, payload.len);
+    rt_ws_frame(out, RT_WS_TEXT, rt_buf_str(&text));
+    out->failed |= text.failed;
+    rt_buf_deinit(&text);
 }
 
 int rt_eio_send(struct rt_eio_session *s, bool binary, struct rt_str payload)
@@ -320,16 +371,10 @@ int rt_eio_send(struct rt_eio_session *s, bool binary, struct rt_str payload)
         return RT_ECLOSED;
     struct rt_buf *out = &s->mount->scratch;
     rt_buf_clear(out);
-    if (binary && s->text_only && s->transport == RT_EIO_WEBSOCKET) {
-        struct rt_buf text = RT_BUF_INIT;
-        rt_buf_add_byte(&text, 'b');
-        rt_base64_encode(&text, payload.ptr, payload.len);
-        rt_ws_frame(out, RT_WS_TEXT, rt_buf_str(&text));
-        out->failed |= text.failed;
-        rt_buf_deinit(&text);
-    } else {
-        rt_eio_encode(out, (enum rt_eio_transport)s->transport, binary, payload);
-    }
+    if (binary && s->text_only && s->transport == RT_EIO_WEBSOCKET)
+        rt_eio_encode_base64(out, rt_eio_revision_row(s), payload);
+    else
+        rt_eio_encode(out, rt_eio_form(s), binary, payload);
     return rt_eio_session_send_scratch(s);
 }
 
@@ -342,7 +387,7 @@ int rt_eio_send_encoded(struct rt_eio_session *s, struct rt_bytes *bytes, uint32
     if (s->transport == RT_EIO_POLLING)
         status = rt_eio_poll_queue(s, bytes, off, len);
     else if (s->text_only)
-        status = rt_eio_ws_send_as_text(s->link, rt_str_of(bytes->data + off, len));
+        status = rt_eio_ws_send_as_text(s, rt_str_of(bytes->data + off, len));
     else
         status = rt_eio_ws_send(s->link, bytes, off, len);
     if (status == RT_ENOMEM)

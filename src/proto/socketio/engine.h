@@ -1,5 +1,6 @@
-/* Engine.IO protocol 4: sessions over HTTP long-polling and WebSocket, and the upgrade between them.
- * Source of the format: the Engine.IO v4 protocol specification (socket.io project), and what its reference server does on the wire.
+/* Engine.IO protocol 4, and 3 where it is allowed: sessions over HTTP long-polling and WebSocket, and the upgrade between them.
+ * Source of the format: the Engine.IO protocol specifications (socket.io project), and what its reference server does on the wire. What is different in
+ * revision 3 is a row of a table (engine_revision.h).
  *
  * A session is not a socket: it lives over requests (polling), moves to a WebSocket (upgrade) and dies by close, heartbeat or error. Its user (Socket.IO,
  * or a bare endpoint bound to a channel) sees messages only.
@@ -7,14 +8,15 @@
  * when a node prefix is configured, else 20 characters.
  *
  * Wire forms: an encoding of the hub is made for one transport. On WebSocket it is a run of frames. On polling it is a run of packets, each *preceded* by 0x1e; the session cuts
- * the run into bodies of at most 16 packets. Text with a 0x1e in it has no form there and goes as a binary message. A session changes its form in on_transport, exactly when the client's upgrade packet has arrived.
- * Heartbeat: the server pings; deadlines are absolute and checked by timer and on every request; the pong deadline survives the upgrade.
+ * the run into bodies of at most 16 packets, which it writes as the session's revision wants them. Text with a 0x1e in it has no form there and goes as a binary message. A session changes its form in on_transport, exactly when the client's upgrade packet has arrived.
+ * Heartbeat: the server pings (revision 3: the client); deadlines are absolute and checked by timer and on every request; the pong deadline survives the upgrade.
  * Close: rt_eio_close() sends what is queued first: on polling, for RT_EIO_FORCED_CLOSE and RT_EIO_PARSE_ERROR (the user's protocol was broken), followed by packet
  * `1` in an answer of its own (kept up to 30 s for the next GET), on WebSocket by an empty close frame (or `code`).
  * Ownership: the engine allocates session and user part in one block, and frees it after on_close, at the end of the turn. Thread: the loop. */
 #ifndef RT_PROTO_SOCKETIO_ENGINE_H
 #define RT_PROTO_SOCKETIO_ENGINE_H
 
+#include "base/rand.h"
 #include "conf/config.h"
 #include "http/server.h"
 #include "session/refusals.h"
@@ -24,6 +26,15 @@ struct rt_eio_mount;
 struct rt_eio_session;
 
 enum rt_eio_transport { RT_EIO_POLLING, RT_EIO_WEBSOCKET };
+
+/* The form in which packets are queued: by transport, and for the revision of the protocol. */
+enum rt_eio_form {
+    RT_EIO_FORM_POLLING,
+    RT_EIO_FORM_WEBSOCKET,
+    RT_EIO_FORM_POLLING3,
+    RT_EIO_FORM_WEBSOCKET3,
+    RT_EIO_FORMS
+};
 
 enum rt_eio_reason {
     RT_EIO_TRANSPORT_CLOSE, /* the peer's connection went away */
@@ -53,6 +64,9 @@ struct rt_eio_user {
     size_t size; /* bytes of the user part, zeroed before on_open */
     /* The open packet has been queued. Returning a negative code closes the session; on_close follows. */
     int (*on_open)(struct rt_eio_session *s);
+    /* The peer has got it: right behind on_open over WebSocket; over polling when the first request comes that follows the handshake, before it is
+     * answered. May be NULL. */
+    void (*on_ready)(struct rt_eio_session *s);
     /* One message packet. `data` is valid during the call and may be changed in place. */
     void (*on_message)(struct rt_eio_session *s, bool binary, uint8_t *data, size_t len);
     /* From the return on the session sends in this form. What is sent until then is still in the former one (rt_eio_transport() says
@@ -81,6 +95,8 @@ struct rt_eio_options {
     struct rt_refusals *refusals; /* NULL: nobody is told */
     /* A GET without EIO parameters that is below the path: files such as socket.io.js. Returns true when it has answered. May be NULL. */
     bool (*file)(struct rt_http_request *req, void *arg);
+    /* Makes the random part of the id of a session of revision 3, which its client shows around as its own. NULL: rt_random_id(). */
+    void (*make_id)(char out[RT_ID_LEN + 1]);
 };
 
 /* Adds the route to the server. Strings of `options` are used as they are (configuration lives longer). */
@@ -96,22 +112,26 @@ void rt_eio_unmount(struct rt_eio_mount *mount);
 void *rt_eio_user(struct rt_eio_session *s); /* the user part */
 struct rt_eio_session *rt_eio_of_user(void *user);
 void *rt_eio_arg(struct rt_eio_session *s);
-const char *rt_eio_sid(const struct rt_eio_session *s); /* secret: never shown to others */
+/* Secret: never shown to others. (In revision 3 the client takes it for its own id.) */
+const char *rt_eio_sid(const struct rt_eio_session *s);
 enum rt_eio_transport rt_eio_transport(const struct rt_eio_session *s);
+unsigned rt_eio_revision(const struct rt_eio_session *s); /* of the protocol: 4, or 3 */
+/* Its form on a transport; its present one. */
+enum rt_eio_form rt_eio_form_on(const struct rt_eio_session *s, enum rt_eio_transport transport);
+enum rt_eio_form rt_eio_form(const struct rt_eio_session *s);
 const struct rt_eio_handshake *rt_eio_handshake(const struct rt_eio_session *s);
 struct rt_loop *rt_eio_loop(struct rt_eio_session *s);
 size_t rt_eio_sessions(const struct rt_eio_mount *mount);
 
 /* Sends one message: text (packet `4`) or binary. RT_ECLOSED, RT_ENOMEM (then the session is being closed). */
 int rt_eio_send(struct rt_eio_session *s, bool binary, struct rt_str payload);
-/* Sends [off, off+len) of bytes that are encoded for the session's present transport; keeps a reference. */
+/* Sends [off, off+len) of bytes that are encoded in the session's present form; keeps a reference. */
 int rt_eio_send_encoded(struct rt_eio_session *s, struct rt_bytes *bytes, uint32_t off,
                         uint32_t len);
-/* Appends one message packet in the wire form of a transport: for encodings of the hub. */
-void rt_eio_encode(struct rt_buf *out, enum rt_eio_transport transport, bool binary,
-                   struct rt_str payload);
+/* Appends one message packet in a form: for encodings of the hub. */
+void rt_eio_encode(struct rt_buf *out, enum rt_eio_form form, bool binary, struct rt_str payload);
 /* Text payload in two pieces without a copy of its own: head then tail. */
-void rt_eio_encode2(struct rt_buf *out, enum rt_eio_transport transport, struct rt_str head,
+void rt_eio_encode2(struct rt_buf *out, enum rt_eio_form form, struct rt_str head,
                     struct rt_str tail);
 /* WebSocket without a write in flight, or polling with a GET held. */
 bool rt_eio_writable(const struct rt_eio_session *s);

@@ -37,6 +37,18 @@ void rt_eio_respond(struct rt_eio_mount *m, struct rt_http_request *req, int sta
     rt_eio_respond_with(m, req, status, content_type, RT_STR_NONE, body);
 }
 
+/* The revision of the protocol that a request names; 0: none that there is. */
+static unsigned revision_of(const struct rt_http_request *req)
+{
+    struct rt_buf value = RT_BUF_INIT;
+    unsigned revision = 0;
+    if (rt_http_query(req->query, "EIO", &value) && value.len == 1 &&
+        (value.data[0] == '3' || value.data[0] == '4'))
+        revision = value.data[0] - '0';
+    rt_buf_deinit(&value);
+    return revision;
+}
+
 /* Not of unknown session ids: each restart makes many of them, and clients begin anew. */
 static void tell_error(struct rt_eio_mount *m, const struct rt_http_request *req,
                        enum rt_eio_error error)
@@ -47,7 +59,8 @@ static void tell_error(struct rt_eio_mount *m, const struct rt_http_request *req
     else if (error == EIO_UNKNOWN_TRANSPORT)
         rt_eio_refused(m, RT_REFUSED_TRANSPORT, path, NULL, "transports");
     else if (error == EIO_BAD_VERSION)
-        rt_eio_refused(m, RT_REFUSED_VERSION, path, NULL, NULL);
+        rt_eio_refused(m, RT_REFUSED_VERSION, path, NULL,
+                       revision_of(req) == 3 ? "allow_eio3" : NULL);
     else if (error == EIO_BAD_METHOD || error == EIO_BAD_REQUEST)
         rt_eio_refused(m, RT_REFUSED_REQUEST, path, ERRORS[error].text, NULL);
 }
@@ -90,7 +103,8 @@ void rt_eio_add_cookie(const struct rt_eio_session *s, struct rt_buf *out)
 
 /* What the query says. */
 struct params {
-    bool has_sid, has_transport, polling, websocket, version4;
+    bool has_sid, has_transport, polling, websocket;
+    unsigned revision;
     struct rt_eio_session *session; /* of the sid; NULL: unknown */
 };
 
@@ -103,7 +117,7 @@ static void read_params(const struct rt_eio_mount *m, const struct rt_http_reque
                         struct params *p)
 {
     struct rt_buf value = RT_BUF_INIT;
-    *p = (struct params){.has_sid = false};
+    *p = (struct params){.revision = revision_of(req)};
     if (rt_http_query(req->query, "transport", &value)) {
         p->has_transport = true;
         p->polling = rt_str_eq(rt_buf_str(&value), RT_STR("polling"));
@@ -114,9 +128,6 @@ static void read_params(const struct rt_eio_mount *m, const struct rt_http_reque
         p->has_sid = true;
         p->session = find(m, rt_buf_str(&value));
     }
-    rt_buf_clear(&value);
-    if (rt_http_query(req->query, "EIO", &value))
-        p->version4 = rt_str_eq(rt_buf_str(&value), RT_STR("4"));
     rt_buf_deinit(&value);
 }
 
@@ -148,6 +159,8 @@ static int verify(struct rt_eio_mount *m, const struct rt_http_request *req, con
         bool upgraded = p->session->transport == RT_EIO_WEBSOCKET;
         if (!req->upgrade_websocket && (p->websocket || upgraded))
             return EIO_BAD_REQUEST;
+        if (p->revision != rt_eio_revision(p->session))
+            return EIO_BAD_REQUEST;
         return req->upgrade_websocket && !p->websocket ? EIO_BAD_REQUEST : -1;
     }
     if (req->method != RT_GET)
@@ -156,7 +169,8 @@ static int verify(struct rt_eio_mount *m, const struct rt_http_request *req, con
         return EIO_BAD_REQUEST;
     if (!rt_eio_origin_allowed(config, req))
         return EIO_FORBIDDEN;
-    return p->version4 ? -1 : EIO_BAD_VERSION;
+    bool spoken = p->revision == 4 || (p->revision == 3 && config->allow_eio3);
+    return spoken ? -1 : EIO_BAD_VERSION;
 }
 
 static void unavailable(struct rt_eio_mount *m, struct rt_http_request *req, const char *message)
@@ -195,12 +209,12 @@ static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const
         return;
     }
     if (p->websocket) {
-        rt_eio_ws_handshake(m, req);
+        rt_eio_ws_handshake(m, req, p->revision);
         return;
     }
     struct rt_eio_session *s = NULL;
     tell_cors(m, req);
-    if (rt_eio_session_new(m, req, RT_EIO_POLLING, &s)) {
+    if (rt_eio_session_new(m, req, RT_EIO_POLLING, p->revision, &s)) {
         unavailable(m, req, "Out of memory");
         return;
     }
@@ -218,7 +232,10 @@ static void handshake(struct rt_eio_mount *m, struct rt_http_request *req, const
 static void with_session(struct rt_eio_mount *m, struct rt_http_request *req,
                          struct rt_eio_session *s)
 {
-    if (req->upgrade_websocket)
+    rt_eio_session_ready(s);
+    if (s->state == EIO_CLOSED)
+        rt_eio_error(m, req, EIO_UNKNOWN_SID);
+    else if (req->upgrade_websocket)
         rt_eio_ws_upgrade(s, req);
     else if (req->method == RT_GET && s->state == EIO_LINGERING)
         rt_eio_poll_last(s, req);
@@ -247,7 +264,9 @@ static void handle(struct rt_http_request *req, void *arg)
     read_params(m, req, &p);
     if (!p.has_transport && !p.has_sid && is_file(m, req))
         return;
-    /* A POST was attached to its session with its head. */
+    /* A POST was attached to its session with its head, and is let go when the session ends. */
+    if (req->user)
+        rt_eio_session_ready(req->user);
     if (req->user) {
         rt_eio_poll_post(req->user, req);
         return;

@@ -6,6 +6,7 @@
 #include "proto/socketio/engine.h"
 #include "proto/socketio/engine_payload.h"
 #include "proto/socketio/engine_quota.h"
+#include "proto/socketio/engine_revision.h"
 #include "session/drain.h"
 
 /*                 rt_eio_close, error, timeout
@@ -28,6 +29,7 @@ struct rt_eio_poll {
     struct rt_http_request *get;  /* held */
     struct rt_http_request *post; /* body on its way, or answer held back by a pause */
     bool post_held;               /* the latter */
+    bool text_only;               /* b64=1 of the handshake: bodies of revision 3 are text */
     struct rt_eio_piece *pieces;
     uint32_t count, cap;
     size_t bytes;        /* payload that waits */
@@ -63,7 +65,8 @@ struct rt_eio_session {
     struct rt_eio_poll *poll; /* NULL: WebSocket only */
     struct rt_eio_link *link; /* NULL: polling only */
     struct rt_timer timer;    /* heartbeat; lingering */
-    uint64_t pong_deadline;   /* loop time, 0: no ping is out */
+    uint64_t
+        deadline; /* loop time by which a pong, or the peer's next ping, has to come; 0: none has to */
     uint64_t ping_sent;
     void (*on_pong)(struct rt_eio_session *s);
     struct rt_eio_handshake *handshake;
@@ -73,10 +76,12 @@ struct rt_eio_session {
     uint8_t state;       /* enum rt_eio_state */
     uint8_t transport;   /* enum rt_eio_transport */
     uint8_t reason;      /* enum rt_eio_reason, once closed */
-    bool paused;
-    bool reprieved; /* overdue, but the turn was late: looked at once more */
-    bool user_open; /* on_open was called, on_close not yet */
-    bool text_only; /* b64=1 of the WebSocket's request: binary goes as text */
+    bool paused : 1;
+    bool reprieved : 1; /* overdue, but the turn was late: looked at once more */
+    bool user_open : 1; /* on_open was called, on_close not yet */
+    bool text_only : 1; /* b64=1 of the WebSocket's request: binary goes as text */
+    bool eio3 : 1;      /* revision 3 of the protocol */
+    bool ready : 1;     /* on_ready was called, or its turn has come */
     uint8_t sid_len;
     /* sid with a NUL, then the user part, aligned */
     char sid[];
@@ -98,7 +103,8 @@ struct rt_eio_mount {
     void (*drained)(void *arg); /* NULL: not draining, or reported */
     void *drained_arg;
     struct {
-        struct rt_metric sessions, opened_polling, opened_websocket, upgrades, refused, ping_rtt;
+        struct rt_metric sessions, opened_polling, opened_websocket, opened_eio3, upgrades, refused,
+            ping_rtt;
         struct rt_metric closes[RT_EIO_SHUTDOWN + 1];
         /* by reason, then polling, websocket, protocol, then why sessions are refused */
         char *labels[RT_EIO_SHUTDOWN + 4 + RT_EIO_BYTES];
@@ -115,12 +121,19 @@ enum rt_eio_error {
 };
 
 /* engine_session.c */
+static inline const struct rt_eio_revision *rt_eio_revision_row(const struct rt_eio_session *s)
+{
+    return &rt_eio_revisions[s->eio3];
+}
 int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
-                       enum rt_eio_transport transport, struct rt_eio_session **ret_session);
+                       enum rt_eio_transport transport, unsigned revision,
+                       struct rt_eio_session **ret_session);
 /* What a session over polling will take, for its quotas. */
 size_t rt_eio_session_size(const struct rt_eio_mount *m, const struct rt_http_request *req);
 /* Queues the open packet and calls on_open. A negative code: the session has ended. */
 int rt_eio_session_open(struct rt_eio_session *s);
+/* Calls on_ready, the first time. The session may have ended then. */
+void rt_eio_session_ready(struct rt_eio_session *s);
 /* Ends the session now: out of the table, transports released, on_close and free at the end of the turn. Idempotent. */
 void rt_eio_session_end(struct rt_eio_session *s, enum rt_eio_reason reason);
 /* A packet from the peer, on whichever transport. Returns a negative code when it broke the protocol (the session has ended). */
@@ -136,6 +149,11 @@ void rt_eio_session_client_close(struct rt_eio_session *s);
 bool rt_eio_session_overdue(struct rt_eio_session *s);
 /* The pause is over: the peer gets time for what it could not send. */
 void rt_eio_session_resumed(struct rt_eio_session *s);
+/* b64=1 in the query: the peer takes text only. */
+bool rt_eio_wants_text(const struct rt_http_request *req);
+/* Appends a WebSocket frame of text with a binary message in it. */
+void rt_eio_encode_base64(struct rt_buf *out, const struct rt_eio_revision *revision,
+                          struct rt_str payload);
 /* Appends one text packet (type and data in `head`, then `tail`) in the wire form of a transport. */
 void rt_eio_encode_packet(struct rt_buf *out, enum rt_eio_transport transport, struct rt_str head,
                           struct rt_str tail);
@@ -169,13 +187,13 @@ int rt_eio_poll_to_websocket(struct rt_eio_session *s);
 void rt_eio_poll_resume(struct rt_eio_session *s);
 
 /* engine_ws.c */
-void rt_eio_ws_handshake(struct rt_eio_mount *m, struct rt_http_request *req);
+void rt_eio_ws_handshake(struct rt_eio_mount *m, struct rt_http_request *req, unsigned revision);
 void rt_eio_ws_upgrade(struct rt_eio_session *s, struct rt_http_request *req);
 /* Sends encoded frames on the session's link, paced where configured. RT_ENOMEM; RT_ECLOSED. */
 int rt_eio_ws_send(struct rt_eio_link *l, struct rt_bytes *bytes, uint32_t off, uint32_t len);
 int rt_eio_ws_send_copy(struct rt_eio_link *l, struct rt_str frames);
-/* The same, binary frames as text packets `b<base64>`: for peers that asked for it with b64=1. */
-int rt_eio_ws_send_as_text(struct rt_eio_link *l, struct rt_str frames);
+/* The same on its link, binary frames as text packets with base64: for peers that asked for it with b64=1. */
+int rt_eio_ws_send_as_text(struct rt_eio_session *s, struct rt_str frames);
 /* Lets go of a link: the connection is closed after what is queued. */
 void rt_eio_link_release(struct rt_eio_link *l, uint16_t code);
 

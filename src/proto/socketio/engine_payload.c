@@ -5,8 +5,8 @@
 #include "base/err.h"
 #include "base/utf8.h"
 
-static int parse_binary(struct rt_str encoded, struct rt_buf *bytes,
-                        struct rt_eio_packet *ret_packet)
+int rt_eio_packet_parse_base64(struct rt_str encoded, struct rt_buf *bytes,
+                               struct rt_eio_packet *ret_packet)
 {
     rt_buf_clear(bytes);
     int status = rt_base64_decode(bytes, encoded);
@@ -25,7 +25,7 @@ int rt_eio_packet_parse(struct rt_str text, struct rt_buf *bytes, struct rt_eio_
         return RT_EINVAL;
     struct rt_str data = rt_str_of(text.ptr + 1, text.len - 1);
     if (text.ptr[0] == 'b')
-        return parse_binary(data, bytes, ret_packet);
+        return rt_eio_packet_parse_base64(data, bytes, ret_packet);
     if (text.ptr[0] < RT_EIO_OPEN || text.ptr[0] > RT_EIO_NOOP ||
         !rt_utf8_valid(data.ptr, data.len))
         return RT_EINVAL;

@@ -12,7 +12,7 @@
 #define NOOP_INTERVAL \
     100u /* ms between noops while an upgrade is probed: a stalled client must not spin */
 
-static const char TEXT[] = "text/plain; charset=UTF-8";
+static const char TEXT[] = "text/plain; charset=UTF-8", OCTETS[] = "application/octet-stream";
 
 static void answer_later(struct rt_timer *timer);
 
@@ -24,6 +24,7 @@ int rt_eio_poll_new(struct rt_eio_session *s, const struct rt_http_request *req)
     if (!s->poll)
         return RT_ENOMEM;
     s->poll->session = s;
+    s->poll->text_only = rt_eio_wants_text(req);
     uint64_t answered = rt_loop_now(m->loop) + o->config->handshake_delay;
     return rt_eio_quota_take(m, req->remote, rt_eio_session_size(m, req),
                              o->confirm_within ? answered + o->confirm_within : 0, &s->poll->share);
@@ -143,21 +144,31 @@ static struct rt_http_request *take_get(struct rt_eio_poll *p)
     return req;
 }
 
-static void answer_get(struct rt_eio_session *s, struct rt_http_request *req, struct rt_str body)
+/* `packets` as the queue has them, joined by separators: the body is made of them as revision and request want it. */
+static void answer_get(struct rt_eio_session *s, struct rt_http_request *req, struct rt_str packets)
 {
-    struct rt_buf headers = RT_BUF_INIT, digits = RT_BUF_INIT, script = RT_BUF_INIT;
-    if (s->state == EIO_OPEN && body.len > 0 && body.ptr[0] == RT_EIO_OPEN)
+    const struct rt_eio_revision *revision = rt_eio_revision_row(s);
+    struct rt_buf headers = RT_BUF_INIT, digits = RT_BUF_INIT;
+    struct rt_buf body = RT_BUF_INIT, script = RT_BUF_INIT;
+    bool is_script = rt_eio_jsonp_index(req->query, &digits), octets = false;
+    struct rt_str all = packets;
+    if (s->state == EIO_OPEN && packets.len > 0 && packets.ptr[0] == RT_EIO_OPEN)
         rt_eio_add_cookie(s, &headers);
-    if (rt_eio_jsonp_index(req->query, &digits)) {
-        rt_eio_jsonp_wrap(&script, rt_buf_str(&digits), body);
-        body = rt_buf_str(&script);
+    if (revision->body) {
+        octets = revision->body(&body, packets, is_script || s->poll->text_only);
+        all = rt_buf_str(&body);
     }
-    if (rt_buf_ok(&headers) && rt_buf_ok(&digits) && rt_buf_ok(&script))
-        rt_eio_respond_with(s->mount, req, 200, TEXT, rt_buf_str(&headers), body);
+    if (is_script) {
+        rt_eio_jsonp_wrap(&script, rt_buf_str(&digits), all);
+        all = rt_buf_str(&script);
+    }
+    if (rt_buf_ok(&headers) && rt_buf_ok(&digits) && rt_buf_ok(&body) && rt_buf_ok(&script))
+        rt_eio_respond_with(s->mount, req, 200, octets ? OCTETS : TEXT, rt_buf_str(&headers), all);
     else
         rt_http_abort(req);
     rt_buf_deinit(&headers);
     rt_buf_deinit(&digits);
+    rt_buf_deinit(&body);
     rt_buf_deinit(&script);
 }
 
@@ -292,7 +303,7 @@ static void answer_post(struct rt_eio_mount *m, struct rt_http_request *req)
 static bool is_octet_stream(const struct rt_http_request *req)
 {
     struct rt_str rest, type = rt_str_split(rt_http_header(req, "content-type"), ';', &rest);
-    return rt_str_eq_nocase(rt_str_trim(type), RT_STR("application/octet-stream"));
+    return rt_str_eq_nocase(rt_str_trim(type), rt_str_c(OCTETS));
 }
 
 static bool too_large(const struct rt_eio_session *s, const struct rt_http_request *req)
@@ -315,7 +326,7 @@ bool rt_eio_poll_post_head(struct rt_eio_session *s, struct rt_http_request *req
         rt_eio_respond(m, req, 413, NULL, RT_STR_NONE); /* the session goes on */
         return false;
     }
-    if (s->poll->post || is_octet_stream(req)) {
+    if (s->poll->post || (is_octet_stream(req) && !s->eio3)) {
         rt_eio_session_end(s, RT_EIO_TRANSPORT_ERROR);
         rt_eio_error(m, req, EIO_BAD_REQUEST);
         return false;
@@ -327,23 +338,22 @@ bool rt_eio_poll_post_head(struct rt_eio_session *s, struct rt_http_request *req
 }
 
 /* All packets of a payload. A negative code: the session has ended for it. */
-static int take_payload(struct rt_eio_session *s, struct rt_str payload)
+static int take_payload(struct rt_eio_session *s, struct rt_str payload, bool octets)
 {
-    struct rt_str rest = payload.ptr ? payload : RT_STR(""), text;
+    const struct rt_eio_revision *revision = rt_eio_revision_row(s);
+    struct rt_eio_reader reader = {.rest = payload.ptr ? payload : RT_STR(""), .octets = octets};
     struct rt_buf bytes = RT_BUF_INIT;
-    int status = 0;
-    while (status == 0 && rt_eio_payload_next(&rest, &text)) {
-        struct rt_eio_packet packet;
-        status = rt_eio_packet_parse(text, &bytes, &packet);
-        if (status) {
+    struct rt_eio_packet packet;
+    int status, taken = 0;
+    while (taken == 0 && (status = revision->next(&reader, &bytes, &packet)) != 0) {
+        taken = status < 0 ? status : rt_eio_session_packet(s, &packet);
+        if (status < 0) {
             rt_eio_tell_end(s->mount, rt_eio_reason_of_parse(status), "no payload of Engine.IO");
             rt_eio_session_end(s, rt_eio_reason_of_parse(status));
-        } else {
-            status = rt_eio_session_packet(s, &packet);
         }
     }
     rt_buf_deinit(&bytes);
-    return status;
+    return taken;
 }
 
 static int take_body(struct rt_eio_session *s, const struct rt_http_request *req)
@@ -352,11 +362,11 @@ static int take_body(struct rt_eio_session *s, const struct rt_http_request *req
     int status;
     if (rt_eio_jsonp_index(req->query, &digits)) {
         rt_eio_jsonp_unwrap(&payload, req->body);
-        status = rt_buf_ok(&payload) ? take_payload(s, rt_buf_str(&payload)) : RT_ENOMEM;
+        status = rt_buf_ok(&payload) ? take_payload(s, rt_buf_str(&payload), false) : RT_ENOMEM;
         if (!rt_buf_ok(&payload))
             rt_eio_session_end(s, RT_EIO_TRANSPORT_ERROR);
     } else {
-        status = take_payload(s, req->body);
+        status = take_payload(s, req->body, is_octet_stream(req));
     }
     rt_buf_deinit(&digits);
     rt_buf_deinit(&payload);
@@ -431,13 +441,12 @@ static int to_frame(struct rt_eio_session *s, struct rt_str packet, struct rt_bu
         rt_ws_frame(out, RT_WS_TEXT, packet);
         return 0;
     }
-    if (s->text_only) {
-        rt_ws_frame(out, RT_WS_TEXT, packet);
-        return 0;
-    }
     rt_buf_clear(bytes);
     int status = rt_base64_decode(bytes, rt_str_of(packet.ptr + 1, packet.len - 1));
-    rt_ws_frame(out, RT_WS_BINARY, rt_buf_str(bytes));
+    if (s->text_only)
+        rt_eio_encode_base64(out, rt_eio_revision_row(s), rt_buf_str(bytes));
+    else
+        rt_eio_encode(out, rt_eio_form_on(s, RT_EIO_WEBSOCKET), true, rt_buf_str(bytes));
     return status;
 }
 

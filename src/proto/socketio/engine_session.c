@@ -70,10 +70,13 @@ static struct rt_eio_handshake *copy_handshake(const struct rt_http_request *req
 #define SID_CAP 128
 _Static_assert(RT_CONF_NODE_NAME + 1 + RT_ID_LEN < SID_CAP, "a node's name and an id fit");
 
-static size_t make_sid(const struct rt_eio_mount *m, char out[SID_CAP])
+static size_t make_sid(const struct rt_eio_mount *m, bool eio3, char out[SID_CAP])
 {
     char id[RT_ID_LEN + 1];
-    rt_random_id(id);
+    if (eio3 && m->options.make_id)
+        m->options.make_id(id);
+    else
+        rt_random_id(id);
     const char *node = m->options.node;
     bool prefixed = node && node[0] != '\0';
     int len = snprintf(out, SID_CAP, "%s%s%s", prefixed ? node : "", prefixed ? "." : "", id);
@@ -95,21 +98,22 @@ static void free_session(struct rt_eio_session *s)
     rt_free(s);
 }
 
-static int fill(struct rt_eio_session *s, struct rt_http_request *req,
-                enum rt_eio_transport transport)
+static int fill(struct rt_eio_session *s, struct rt_http_request *req)
 {
     if (s->mount->options.keep_handshake && !(s->handshake = copy_handshake(req)))
         return RT_ENOMEM;
-    if (transport == RT_EIO_POLLING && rt_eio_poll_new(s, req))
+    if (s->transport == RT_EIO_POLLING && rt_eio_poll_new(s, req))
         return RT_ENOMEM;
     return rt_map_put(&s->mount->table, s);
 }
 
 int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
-                       enum rt_eio_transport transport, struct rt_eio_session **ret_session)
+                       enum rt_eio_transport transport, unsigned revision,
+                       struct rt_eio_session **ret_session)
 {
     char sid[SID_CAP];
-    size_t len = make_sid(m, sid);
+    bool eio3 = revision == rt_eio_revisions[true].number;
+    size_t len = make_sid(m, eio3, sid);
     size_t offset = user_offset(len);
     struct rt_eio_session *s = rt_calloc(1, offset + m->options.user->size);
     if (!s)
@@ -120,13 +124,15 @@ int rt_eio_session_new(struct rt_eio_mount *m, struct rt_http_request *req,
     memcpy(s->sid, sid, len);
     memcpy((char *)s + offset - sizeof(s), &s, sizeof(s));
     s->transport = (uint8_t)transport;
+    s->eio3 = eio3;
     rt_list_init(&s->all);
     rt_list_init(&s->deferred.link);
-    if (fill(s, req, transport)) {
+    if (fill(s, req)) {
         free_session(s);
         return RT_ENOMEM;
     }
     rt_list_push(&m->sessions, &s->all);
+    m->metrics.opened_eio3.value += eio3;
     *ret_session = s;
     return 0;
 }
@@ -138,7 +144,7 @@ static void beat(struct rt_timer *timer);
 /* The answer is overdue, by the clock. If this turn is late itself the answer may be waiting in the socket: it is read first. */
 static bool read_before_judging(struct rt_eio_session *s, uint64_t now)
 {
-    bool late = now - s->pong_deadline > LATE_TURN && !s->reprieved;
+    bool late = now - s->deadline > LATE_TURN && !s->reprieved;
     s->reprieved = late;
     return late;
 }
@@ -148,12 +154,22 @@ static bool read_before_judging(struct rt_eio_session *s, uint64_t now)
 static void ping_unheard(struct rt_eio_session *s, uint64_t now)
 {
     struct rt_eio_mount *m = s->mount;
-    s->pong_deadline = now + m->options.config->ping_interval;
-    rt_timer_start_at(m->loop, &s->timer, s->pong_deadline, beat);
+    s->deadline = now + m->options.config->ping_interval;
+    rt_timer_start_at(m->loop, &s->timer, s->deadline, beat);
     if (s->pongs_owed == UINT16_MAX)
         return;
     s->pongs_owed++;
     (void)rt_eio_session_send(s, RT_EIO_PING, RT_STR_NONE);
+}
+
+/* The same in revision 3: the peer's ping waits to be read, and the peer for an answer. Any packet will do. */
+static void ping_unread(struct rt_eio_session *s, uint64_t now)
+{
+    struct rt_eio_mount *m = s->mount;
+    uint64_t timeout = m->options.config->ping_timeout;
+    s->deadline = now + timeout;
+    rt_timer_start_at(m->loop, &s->timer, now + (timeout + 1) / 2, beat);
+    (void)rt_eio_session_send(s, RT_EIO_NOOP, RT_STR_NONE);
 }
 
 static void beat(struct rt_timer *timer)
@@ -165,12 +181,17 @@ static void beat(struct rt_timer *timer)
         rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);
         return;
     }
-    if (s->pong_deadline != 0 && s->paused) {
-        ping_unheard(s, now);
+    if (s->deadline != 0 && s->paused) {
+        if (rt_eio_revision_row(s)->client_pings)
+            ping_unread(s, now);
+        else
+            ping_unheard(s, now);
         return;
     }
-    if (s->pong_deadline != 0) {
-        if (read_before_judging(s, now))
+    if (s->deadline != 0) {
+        if (now < s->deadline) /* revision 3 only */
+            rt_timer_start_at(m->loop, &s->timer, s->deadline, beat);
+        else if (read_before_judging(s, now))
             rt_timer_start(m->loop, &s->timer, 1, beat);
         else
             rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);
@@ -180,15 +201,34 @@ static void beat(struct rt_timer *timer)
      * handshake finds them exact. A loop that was away for long still leaves the peer half of the time. */
     uint64_t due = timer->expires + timeout, fair = now + timeout / 2;
     s->ping_sent = now;
-    s->pong_deadline = due > fair ? due : fair;
-    rt_timer_start_at(m->loop, &s->timer, s->pong_deadline, beat);
+    s->deadline = due > fair ? due : fair;
+    rt_timer_start_at(m->loop, &s->timer, s->deadline, beat);
     (void)rt_eio_session_send(s, RT_EIO_PING, RT_STR_NONE);
+}
+
+/* Revision 3: the next ping has to come before its time, and that for the answer, have passed. It is overdue in the middle of the latter: then we look
+ * whether it is us who do not read. */
+static void await_ping(struct rt_eio_session *s)
+{
+    struct rt_eio_mount *m = s->mount;
+    const struct rt_engineio_config *c = m->options.config;
+    s->deadline = rt_loop_now(m->loop) + c->ping_interval + c->ping_timeout;
+    s->reprieved = false;
+    rt_timer_start_at(m->loop, &s->timer, s->deadline - c->ping_timeout / 2, beat);
+}
+
+static void start_heartbeat(struct rt_eio_session *s)
+{
+    if (rt_eio_revision_row(s)->client_pings)
+        await_ping(s);
+    else
+        rt_timer_start(s->mount->loop, &s->timer, s->mount->options.config->ping_interval, beat);
 }
 
 static void pong(struct rt_eio_session *s)
 {
     struct rt_eio_mount *m = s->mount;
-    if (s->pong_deadline == 0)
+    if (s->deadline == 0)
         return; /* unsolicited: ignored, as the reference server does */
     if (s->pongs_owed > 0) {
         s->pongs_owed--;
@@ -196,7 +236,7 @@ static void pong(struct rt_eio_session *s)
     }
     uint64_t now = rt_loop_now(m->loop);
     rt_metrics_observe(&m->metrics.ping_rtt, (double)(now - s->ping_sent) / 1000);
-    s->pong_deadline = 0;
+    s->deadline = 0;
     s->reprieved = false;
     rt_timer_start(m->loop, &s->timer, m->options.config->ping_interval, beat);
     if (s->on_pong)
@@ -208,8 +248,7 @@ static void pong(struct rt_eio_session *s)
 bool rt_eio_session_overdue(struct rt_eio_session *s)
 {
     uint64_t now = rt_loop_now(s->mount->loop);
-    if (s->pong_deadline == 0 || now < s->pong_deadline || s->paused ||
-        now - s->pong_deadline > LATE_TURN)
+    if (s->deadline == 0 || now < s->deadline || s->paused || now - s->deadline > LATE_TURN)
         return false;
     rt_eio_session_end(s, RT_EIO_PING_TIMEOUT);
     return true;
@@ -219,9 +258,9 @@ void rt_eio_session_resumed(struct rt_eio_session *s)
 {
     const struct rt_eio_mount *m = s->mount;
     uint64_t fair = rt_loop_now(m->loop) + m->options.config->ping_timeout / 2;
-    if (s->pong_deadline == 0 || s->pong_deadline >= fair)
+    if (s->deadline == 0 || s->deadline >= fair)
         return;
-    s->pong_deadline = fair;
+    s->deadline = fair;
     rt_timer_start_at(m->loop, &s->timer, fair, beat);
 }
 
@@ -243,7 +282,7 @@ int rt_eio_session_open(struct rt_eio_session *s)
     rt_buf_deinit(&text);
     if (s->state == EIO_OPENING) {
         s->state = EIO_OPEN;
-        rt_timer_start(m->loop, &s->timer, c->ping_interval, beat);
+        start_heartbeat(s);
     }
     if (status == 0) {
         s->user_open = true; /* from here on on_close is owed */
@@ -251,20 +290,50 @@ int rt_eio_session_open(struct rt_eio_session *s)
     }
     if (status)
         rt_eio_session_end(s, status == RT_ENOMEM ? RT_EIO_TRANSPORT_ERROR : RT_EIO_FORCED_CLOSE);
+    else if (s->transport == RT_EIO_WEBSOCKET)
+        rt_eio_session_ready(s);
     return status;
+}
+
+void rt_eio_session_ready(struct rt_eio_session *s)
+{
+    if (s->ready || s->state != EIO_OPEN)
+        return;
+    s->ready = true;
+    if (s->mount->options.user->on_ready)
+        s->mount->options.user->on_ready(s);
+}
+
+/* The half of the heartbeat that is the peer's. */
+static int heard(struct rt_eio_session *s, enum rt_eio_packet_type type)
+{
+    bool pings = rt_eio_revision_row(s)->client_pings;
+    if (pings != (type == RT_EIO_PING))
+        return RT_EINVAL;
+    if (pings) {
+        await_ping(s);
+        (void)rt_eio_session_send(s, RT_EIO_PONG, RT_STR_NONE);
+    } else {
+        pong(s);
+    }
+    return s->state == EIO_OPEN ? 0 : RT_ECLOSED;
 }
 
 int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *packet)
 {
+    int status;
     switch (packet->type) {
     case RT_EIO_MESSAGE:
         /* Text is a slice of a buffer of ours; handlers may change it in place. */
         s->mount->options.user->on_message(
             s, packet->binary, (uint8_t *)(uintptr_t)packet->data.ptr, packet->data.len);
         return s->state == EIO_OPEN ? 0 : RT_ECLOSED;
+    case RT_EIO_PING:
     case RT_EIO_PONG:
-        pong(s);
-        return s->state == EIO_OPEN ? 0 : RT_ECLOSED;
+        status = heard(s, packet->type);
+        if (status != RT_EINVAL)
+            return status;
+        break;
     case RT_EIO_CLOSE:
         rt_eio_session_client_close(s);
         return RT_ECLOSED;
@@ -272,7 +341,6 @@ int rt_eio_session_packet(struct rt_eio_session *s, const struct rt_eio_packet *
     case RT_EIO_NOOP:
         return 0; /* nothing to do outside of a probe */
     case RT_EIO_OPEN:
-    case RT_EIO_PING:
         break; /* the server's alone */
     }
     rt_eio_tell_end(s->mount, RT_EIO_PARSE_ERROR, "a packet that only servers send");
@@ -383,7 +451,7 @@ static void linger(struct rt_eio_session *s, enum rt_eio_reason reason, uint64_t
         rt_eio_link_release(s->link, 0);
         s->link = NULL;
     }
-    s->pong_deadline = 0;
+    s->deadline = 0;
     rt_timer_start(s->mount->loop, &s->timer, ms, beat);
     rt_eio_poll_resume(s); /* nobody is left who could */
     defer_finish(s);

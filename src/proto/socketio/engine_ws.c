@@ -62,7 +62,8 @@ int rt_eio_ws_send(struct rt_eio_link *l, struct rt_bytes *bytes, uint32_t off, 
 }
 
 /* The frame at `data`, binary as text. Returns its length; frames are our own, and whole. */
-static size_t add_as_text(struct rt_buf *out, const uint8_t *data)
+static size_t add_as_text(const struct rt_eio_revision *revision, struct rt_buf *out,
+                          const uint8_t *data)
 {
     size_t head = 2, len = data[1];
     if (len >= 126) {
@@ -71,25 +72,20 @@ static size_t add_as_text(struct rt_buf *out, const uint8_t *data)
         for (size_t i = 0; i < bytes; i++)
             len = len << 8 | data[head++];
     }
-    if ((data[0] & 15) == RT_WS_BINARY) {
-        struct rt_buf text = RT_BUF_INIT;
-        rt_buf_add_byte(&text, 'b');
-        rt_base64_encode(&text, data + head, len);
-        rt_ws_frame(out, RT_WS_TEXT, rt_buf_str(&text));
-        out->failed |= text.failed;
-        rt_buf_deinit(&text);
-    } else {
+    size_t type = revision->binary_type.len;
+    if ((data[0] & 15) == RT_WS_BINARY)
+        rt_eio_encode_base64(out, revision, rt_str_of(data + head + type, len - type));
+    else
         rt_buf_add(out, data, head + len);
-    }
     return head + len;
 }
 
-int rt_eio_ws_send_as_text(struct rt_eio_link *l, struct rt_str frames)
+int rt_eio_ws_send_as_text(struct rt_eio_session *s, struct rt_str frames)
 {
     struct rt_buf out = RT_BUF_INIT;
     for (size_t at = 0; at < frames.len;)
-        at += add_as_text(&out, (const uint8_t *)frames.ptr + at);
-    int status = rt_buf_ok(&out) ? rt_eio_ws_send_copy(l, rt_buf_str(&out)) : RT_ENOMEM;
+        at += add_as_text(rt_eio_revision_row(s), &out, (const uint8_t *)frames.ptr + at);
+    int status = rt_buf_ok(&out) ? rt_eio_ws_send_copy(s->link, rt_buf_str(&out)) : RT_ENOMEM;
     rt_buf_deinit(&out);
     return status;
 }
@@ -183,10 +179,9 @@ static void open_if_new(struct rt_eio_session *s)
 static void on_message(struct rt_ws *ws, bool text, uint8_t *data, size_t len)
 {
     struct rt_eio_link *l = RT_CONTAINER(ws, struct rt_eio_link, ws);
-    struct rt_eio_packet packet = {
-        .type = RT_EIO_MESSAGE, .binary = !text, .data = rt_str_of(data, len)};
+    struct rt_str message = rt_str_of(data, len);
     if (l->probing && text) {
-        on_probe(l, packet.data);
+        on_probe(l, message);
         return;
     }
     if (!l->session || l->probing) {
@@ -196,8 +191,11 @@ static void on_message(struct rt_ws *ws, bool text, uint8_t *data, size_t len)
     open_if_new(l->session); /* the peer did not wait for the open packet */
     if (!l->session)
         return;
+    const struct rt_eio_revision *revision = rt_eio_revision_row(l->session);
+    struct rt_eio_packet packet;
     struct rt_buf bytes = RT_BUF_INIT;
-    int status = text ? rt_eio_packet_parse(packet.data, &bytes, &packet) : 0;
+    int status = text ? revision->parse_text(message, &bytes, &packet)
+                      : revision->parse_bytes(message, &packet);
     if (status) {
         rt_eio_tell_end(l->mount, rt_eio_reason_of_parse(status), "no packet of Engine.IO");
         rt_eio_session_end(l->session, rt_eio_reason_of_parse(status));
@@ -272,8 +270,7 @@ static void accept_link(struct rt_eio_mount *m, struct rt_http_request *req, str
     rt_conn_set_queue_limit(l->ws.conn, m->options.send_queue);
 }
 
-/* b64=1 of this request: what the handshake of a polling session said about it is about polling. */
-static bool wants_text(const struct rt_http_request *req)
+bool rt_eio_wants_text(const struct rt_http_request *req)
 {
     struct rt_buf value = RT_BUF_INIT;
     bool wants = rt_http_query(req->query, "b64", &value) && value.len > 0;
@@ -301,19 +298,19 @@ static void open_later(struct rt_timer *timer)
     open_if_new(s);
 }
 
-void rt_eio_ws_handshake(struct rt_eio_mount *m, struct rt_http_request *req)
+void rt_eio_ws_handshake(struct rt_eio_mount *m, struct rt_http_request *req, unsigned revision)
 {
     struct rt_eio_session *s = NULL;
     struct rt_buf headers = RT_BUF_INIT;
     if (refuse_bad_upgrade(m, req))
         return;
     struct rt_eio_link *l = new_link(m, NULL);
-    if (!l || rt_eio_session_new(m, req, RT_EIO_WEBSOCKET, &s)) {
+    if (!l || rt_eio_session_new(m, req, RT_EIO_WEBSOCKET, revision, &s)) {
         rt_free(l);
         rt_http_error(req, 503, "out_of_memory", "out of memory", NULL);
         return;
     }
-    s->text_only = wants_text(req);
+    s->text_only = rt_eio_wants_text(req);
     l->session = s;
     s->link = l;
     rt_eio_add_cookie(s, &headers);
@@ -347,7 +344,8 @@ void rt_eio_ws_upgrade(struct rt_eio_session *s, struct rt_http_request *req)
     l->probing = true;
     if (!refused) {
         s->link = l;
-        s->text_only = wants_text(req);
+        /* What the handshake of a polling session said about it is about polling. */
+        s->text_only = rt_eio_wants_text(req);
     }
     accept_link(m, req, l, RT_STR_NONE);
     if (refused)

@@ -64,19 +64,19 @@ struct rt_socketio {
     struct rt_sio_metrics metrics;
 };
 
-/* How the hub writes messages for one namespace and transport. */
+/* How the hub writes messages for one namespace and form. */
 struct rt_sio_encoding {
     struct rt_encoding base; /* first */
     struct rt_sio_nsp *nsp;
-    enum rt_eio_transport transport;
+    enum rt_eio_form form;
 };
 
 struct rt_sio_nsp {
     struct rt_socketio *owner;
     uint32_t refs;
-    struct rt_list link;                 /* in owner->spare when nobody uses it */
-    struct rt_str name;                  /* owned */
-    struct rt_sio_encoding encodings[2]; /* by enum rt_eio_transport */
+    struct rt_list link; /* in owner->spare when nobody uses it */
+    struct rt_str name;  /* owned */
+    struct rt_sio_encoding encodings[RT_EIO_FORMS];
 };
 
 struct rt_sio_client {
@@ -105,8 +105,9 @@ struct rt_sio_socket {
     uint32_t ack_count;
     uint32_t next_ack;
     uint16_t refs;
-    uint8_t state : 7;   /* enum rt_sio_state */
+    uint8_t state : 6;   /* enum rt_sio_state */
     uint8_t left_id : 1; /* the room of its own id */
+    uint8_t is_old : 1;  /* of an old client: its id stands behind this struct */
     char sid[RT_ID_LEN + 1];
 };
 
@@ -122,6 +123,12 @@ static inline void rt_sio_refused(struct rt_socketio *s, enum rt_refusal why, st
 static inline struct rt_eio_session *rt_sio_session(struct rt_sio_client *client)
 {
     return rt_eio_of_user(client);
+}
+
+/* One of Socket.IO 2 and before (revision 3 of Engine.IO). */
+static inline bool rt_sio_client_is_old(struct rt_sio_client *client)
+{
+    return rt_eio_revision(rt_sio_session(client)) == 3;
 }
 
 #endif

@@ -51,9 +51,9 @@ static void encode(const struct rt_encoding *self, const struct rt_message *m, s
         rt_buf_add_byte(text, '"');
     }
     rt_buf_add_byte(text, ']');
-    rt_eio_encode(out, e->transport, false, rt_buf_str(text));
+    rt_eio_encode(out, e->form, false, rt_buf_str(text));
     for (size_t i = 0; i < count; i++)
-        rt_eio_encode(out, e->transport, true, attachments[i]);
+        rt_eio_encode(out, e->form, true, attachments[i]);
     out->failed |= text->failed;
 }
 
@@ -69,11 +69,13 @@ static struct rt_sio_nsp *take_spare(struct rt_socketio *s)
         return NULL;
     nsp->owner = s;
     rt_list_init(&nsp->link);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < RT_EIO_FORMS; i++)
         nsp->encodings[i] = (struct rt_sio_encoding){
-            .base = {.encode = encode, .ordered = s->recovery != NULL, .once = true},
+            .base = {.encode = encode,
+                     .ordered = s->recovery != NULL && i < RT_EIO_FORM_POLLING3,
+                     .once = true},
             .nsp = nsp,
-            .transport = (enum rt_eio_transport)i};
+            .form = (enum rt_eio_form)i};
     return nsp;
 }
 
@@ -143,6 +145,15 @@ struct rt_str rt_sio_room_of(const struct rt_sio_nsp *nsp, struct rt_str channel
     bool own =
         rt_str_starts(channel, name) && channel.len > name.len && channel.ptr[name.len] == '#';
     return own ? rt_str_of(channel.ptr + name.len + 1, channel.len - name.len - 1) : RT_STR_NONE;
+}
+
+void rt_sio_split_channel(struct rt_str channel, struct rt_str *ret_nsp, struct rt_str *ret_room)
+{
+    const char *mark =
+        rt_str_starts(channel, RT_STR("/")) ? memchr(channel.ptr, '#', channel.len) : NULL;
+    size_t len = mark ? (size_t)(mark - channel.ptr) : 0;
+    *ret_nsp = mark ? rt_str_of(channel.ptr, len) : RT_STR("/");
+    *ret_room = mark ? rt_str_of(mark + 1, channel.len - len - 1) : channel;
 }
 
 bool rt_sio_split_id(struct rt_str channel, struct rt_str *ret_nsp, struct rt_str *ret_id)

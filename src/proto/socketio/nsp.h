@@ -26,6 +26,8 @@ struct rt_str rt_sio_channel_of(const struct rt_sio_nsp *nsp, struct rt_str room
  * namespace. */
 struct rt_str rt_sio_room_of(const struct rt_sio_nsp *nsp, struct rt_str channel);
 
+/* Namespace and room of a channel of Socket.IO. */
+void rt_sio_split_channel(struct rt_str channel, struct rt_str *ret_nsp, struct rt_str *ret_room);
 /* Splits the channel of a room that has the form of a socket id into namespace and id. False: it
  * has not. */
 bool rt_sio_split_id(struct rt_str channel, struct rt_str *ret_nsp, struct rt_str *ret_id);

@@ -34,15 +34,13 @@ static bool publish_elsewhere(struct rt_sio_run *run, const struct job *job, str
                               struct rt_publish_result *result)
 {
     struct rt_socketio *s = run->s;
-    struct rt_str nsp, id;
     struct rt_message m = {.event = job->message.event,
                            .data = job->args.items,
                            .attachments = job->args.attachments,
                            .attachment_count = job->args.attachment_count,
                            .flags = job->message.flags & RT_MESSAGE_VOLATILE};
     const struct rt_channel *c = rt_hub_channel(s->hub, channel, false);
-    if (!s->cluster || (c && rt_channel_subscribers(c) > 0) ||
-        !rt_sio_split_id(channel, &nsp, &id) || !rt_sio_remote_is_id(id))
+    if (!s->cluster || (c && rt_channel_subscribers(c) > 0) || !rt_sio_remote_is_id_room(channel))
         return false;
     if (rt_sio_remote_send(s, channel, &m) != 0)
         *result = (struct rt_publish_result){.status = RT_PUBLISH_RETRY,

@@ -293,26 +293,25 @@ static bool collect(const struct rt_sio_track *t, const struct rt_sio_position *
     return rt_buf_ok(out);
 }
 
-static void encode_kept(const struct rt_sio_kept *k, enum rt_eio_transport transport,
-                        struct rt_buf *out)
+static void encode_kept(const struct rt_sio_kept *k, enum rt_eio_form form, struct rt_buf *out)
 {
     const char *at = (const char *)(k->lens + k->count);
-    rt_eio_encode(out, transport, false, rt_str_of(at, k->text_len));
+    rt_eio_encode(out, form, false, rt_str_of(at, k->text_len));
     at += k->text_len;
     for (uint32_t i = 0; i < k->count; i++) {
-        rt_eio_encode(out, transport, true, rt_str_of(at, k->lens[i]));
+        rt_eio_encode(out, form, true, rt_str_of(at, k->lens[i]));
         at += k->lens[i];
     }
 }
 
 /* Everything in wire form. NULL with `*ret_good`: nothing was missed. */
 static struct rt_bytes *encode_missed(const struct rt_sio_waiting *w, struct rt_buf *items,
-                                      enum rt_eio_transport transport, bool *ret_good)
+                                      enum rt_eio_form form, bool *ret_good)
 {
     struct rt_buf out = RT_BUF_INIT;
     struct rt_bytes *bytes = NULL;
     const struct missed *list = (const struct missed *)(void *)items->data;
-    const struct rt_encoding *encoding = &w->nsp->encodings[transport].base;
+    const struct rt_encoding *encoding = &w->nsp->encodings[form].base;
     size_t count = items->len / sizeof(*list), max = w->nsp->owner->config->limits.send_queue;
     struct rt_sio_once once;
     rt_sio_once_init(&once);
@@ -324,7 +323,7 @@ static struct rt_bytes *encode_missed(const struct rt_sio_waiting *w, struct rt_
         if (list[i].message)
             encoding->encode(encoding, &list[i].message->m, &out);
         else
-            encode_kept(list[i].kept, transport, &out);
+            encode_kept(list[i].kept, form, &out);
     }
     *ret_good = rt_buf_ok(&out) && out.len <= max;
     if (*ret_good && out.len) {
@@ -405,7 +404,7 @@ struct rt_sio_socket *rt_sio_recovery_revive(struct rt_sio_track *t, struct rt_s
     struct rt_sio_position position;
     bool good = read_offset(t, offset, &position) && collect(t, &position, &items);
     if (good)
-        missed = encode_missed(t->waiting, &items, rt_eio_transport(session), &good);
+        missed = encode_missed(t->waiting, &items, rt_eio_form(session), &good);
     if (good)
         socket = revive(t, client);
     rt_buf_deinit(&items);

@@ -445,6 +445,16 @@ bool rt_sio_remote_is_id(struct rt_str id)
     return memcmp(check, id.ptr + ID_FREE, 4) == 0;
 }
 
+bool rt_sio_remote_is_id_room(struct rt_str channel)
+{
+    if (channel.len < RT_ID_LEN)
+        return false;
+    size_t prefix = channel.len - RT_ID_LEN;
+    const char *at = channel.ptr + prefix;
+    bool stands_alone = prefix == 0 || at[-1] == '#' || at[-1] == '.'; /* NODE.ID of old clients */
+    return stands_alone && rt_sio_remote_is_id(rt_str_of(at, RT_ID_LEN));
+}
+
 /* ---- life ---- */
 
 static uint64_t sender_of(void *arg, struct rt_str publisher)

@@ -60,6 +60,8 @@ int rt_sio_state_next(struct rt_str *rooms, struct rt_str *ret_channel,
 /* A new id for a socket, which every node knows for one. */
 void rt_sio_remote_make_id(char out[RT_ID_LEN + 1]);
 bool rt_sio_remote_is_id(struct rt_str id);
+/* The channel is the id room of a socket, here or elsewhere. */
+bool rt_sio_remote_is_id_room(struct rt_str channel);
 /* To the socket of this id room on whichever node it is. RT_EAGAIN: Redis does not take it. */
 int rt_sio_remote_send(struct rt_socketio *s, struct rt_str channel, const struct rt_message *m);
 

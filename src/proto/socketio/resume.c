@@ -185,7 +185,7 @@ static void sort_missed(struct missed *missed, size_t count)
 static bool encode_missed(struct rt_sio_resume *m, struct rt_bytes **ret_missed)
 {
     struct rt_eio_session *session = rt_sio_session(m->client);
-    const struct rt_encoding *encoding = &m->socket->nsp->encodings[rt_eio_transport(session)].base;
+    const struct rt_encoding *encoding = &m->socket->nsp->encodings[rt_eio_form(session)].base;
     struct missed *missed = (struct missed *)(void *)m->missed.data;
     size_t count = m->missed.len / sizeof(*missed), max = m->r->s->config->limits.send_queue;
     struct rt_buf out = RT_BUF_INIT;

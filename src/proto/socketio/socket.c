@@ -41,7 +41,7 @@ static bool writable(struct rt_subscriber *self)
 static const struct rt_subscriber_ops subscriber_ops = {.deliver = deliver, .writable = writable};
 
 /* What is held was written for polling, for a session that has become a WebSocket meanwhile. */
-static void convert_hold(struct rt_buf *hold)
+static void convert_hold(struct rt_buf *hold, enum rt_eio_form form)
 {
     struct rt_buf converted = RT_BUF_INIT;
     struct rt_str run = rt_buf_str(hold);
@@ -55,7 +55,7 @@ static void convert_hold(struct rt_buf *hold)
         if (binary && rt_base64_decode(&bytes, payload) == 0)
             payload = rt_buf_str(&bytes);
         converted.failed |= bytes.failed;
-        rt_eio_encode(&converted, RT_EIO_WEBSOCKET, binary, payload);
+        rt_eio_encode(&converted, form, binary, payload);
         rt_buf_deinit(&bytes);
     }
     converted.failed |= hold->failed;
@@ -65,41 +65,63 @@ static void convert_hold(struct rt_buf *hold)
 
 void rt_sio_client_convert(struct rt_sio_client *client, enum rt_eio_transport transport)
 {
+    enum rt_eio_form form = rt_eio_form_on(rt_sio_session(client), transport);
     rt_list_for(node, &client->sockets) {
         struct rt_sio_socket *socket = RT_CONTAINER(node, struct rt_sio_socket, link);
-        struct rt_encoding *encoding = &socket->nsp->encodings[transport].base;
+        struct rt_encoding *encoding = &socket->nsp->encodings[form].base;
         if (rt_hub_set_encoding(rt_sio_socket_endpoint(socket)->hub, &socket->client.subscriber,
                                 encoding) != 0)
             rt_eio_close(rt_sio_session(client), RT_EIO_TRANSPORT_ERROR, 0);
         if (socket->hold)
-            convert_hold(socket->hold);
+            convert_hold(socket->hold, form);
     }
 }
 
 /* ---- life ---- */
 
+/* With the id that an old client has given itself. */
+static struct rt_sio_socket *new_old(struct rt_sio_client *client, const struct rt_sio_nsp *nsp)
+{
+    const char *engine = rt_eio_sid(rt_sio_session(client));
+    int prefix = nsp->name.len > 1 ? (int)nsp->name.len : 0;
+    size_t size = (size_t)prefix + 1 + strlen(engine) + 1;
+    struct rt_sio_socket *socket = rt_calloc(1, sizeof(*socket) + size);
+    if (!socket)
+        return NULL;
+    socket->is_old = true;
+    (void)snprintf((char *)(socket + 1), size, "%.*s%s%s", prefix, nsp->name.ptr,
+                   prefix > 0 ? "#" : "", engine);
+    return socket;
+}
+
+static struct rt_sio_socket *new_with(const char *sid)
+{
+    struct rt_sio_socket *socket = rt_calloc(1, sizeof(*socket));
+    if (socket && sid)
+        memcpy(socket->sid, sid, sizeof(socket->sid));
+    else if (socket)
+        rt_sio_remote_make_id(socket->sid);
+    return socket;
+}
+
 struct rt_sio_socket *rt_sio_socket_new(struct rt_sio_client *client, struct rt_sio_nsp *nsp,
                                         const char *sid, uint64_t id)
 {
     struct rt_socketio *s = nsp->owner;
-    struct rt_sio_socket *socket = rt_calloc(1, sizeof(*socket));
+    struct rt_sio_socket *socket =
+        rt_sio_client_is_old(client) ? new_old(client, nsp) : new_with(sid);
     if (!socket)
         return NULL;
-    if (sid)
-        memcpy(socket->sid, sid, sizeof(socket->sid));
-    else
-        rt_sio_remote_make_id(socket->sid);
     if (rt_map_put(&s->sockets, socket) != 0) {
         rt_free(socket);
         return NULL;
     }
-    enum rt_eio_transport transport = rt_eio_transport(rt_sio_session(client));
     rt_subscriber_init(&socket->client.subscriber, &subscriber_ops,
-                       &nsp->encodings[transport].base);
+                       &nsp->encodings[rt_eio_form(rt_sio_session(client))].base);
     if (id)
         socket->client.subscriber.id = id;
     socket->client.broker = s->broker;
-    socket->client.publisher = socket->sid;
+    socket->client.publisher = rt_sio_socket_sid(socket).ptr;
     socket->client.user = "";
     socket->owner = client;
     socket->nsp = nsp;
@@ -146,7 +168,9 @@ void rt_sio_socket_unref(struct rt_sio_socket *socket)
 struct rt_sio_socket *rt_sio_socket_of_channel(struct rt_socketio *s, struct rt_str channel)
 {
     struct rt_str nsp, id;
-    if (!rt_sio_split_id(channel, &nsp, &id))
+    if (s->config->socketio.engine.allow_eio3)
+        rt_sio_split_channel(channel, &nsp, &id);
+    else if (!rt_sio_split_id(channel, &nsp, &id))
         return NULL;
     struct rt_sio_socket *socket = rt_map_get(&s->sockets, id);
     return socket && !socket->left_id && rt_str_eq(nsp, socket->nsp->name) ? socket : NULL;
@@ -195,10 +219,10 @@ int rt_sio_socket_send(struct rt_sio_socket *socket, const struct rt_sio_outgoin
     if (stamped && !o->is_volatile)
         rt_sio_track_keep(socket->track, rt_buf_str(text), o->attachments, o->attachment_count);
     if (socket->hold) {
-        enum rt_eio_transport transport = rt_eio_transport(session);
-        rt_eio_encode(socket->hold, transport, false, rt_buf_str(text));
+        enum rt_eio_form form = rt_eio_form(session);
+        rt_eio_encode(socket->hold, form, false, rt_buf_str(text));
         for (size_t i = 0; i < o->attachment_count; i++)
-            rt_eio_encode(socket->hold, transport, true, o->attachments[i]);
+            rt_eio_encode(socket->hold, form, true, o->attachments[i]);
         return 0;
     }
     int r = rt_eio_send(session, false, rt_buf_str(text));
@@ -222,6 +246,22 @@ void rt_sio_client_send(struct rt_sio_client *client, enum rt_sio_type type, str
         rt_eio_close(session, RT_EIO_TRANSPORT_ERROR, 0);
 }
 
+/* What JavaScript takes for true. */
+static bool is_truthy(struct rt_str json)
+{
+    return json.ptr && !rt_str_eq(json, RT_STR("null")) && !rt_str_eq(json, RT_STR("false")) &&
+           !rt_str_eq(json, RT_STR("0")) && !rt_str_eq(json, RT_STR("\"\""));
+}
+
+void rt_sio_client_send_error(struct rt_sio_client *client, struct rt_str nsp, struct rt_str json)
+{
+    if (rt_sio_client_is_old(client)) {
+        struct rt_str data = rt_json_get(json, RT_STR("data"));
+        json = is_truthy(data) ? data : rt_json_get(json, RT_STR("message"));
+    }
+    rt_sio_client_send(client, RT_SIO_CONNECT_ERROR, nsp, json);
+}
+
 void rt_sio_client_close(struct rt_sio_client *client, enum rt_eio_reason reason)
 {
     client->closing = true;
@@ -232,16 +272,23 @@ void rt_sio_client_close(struct rt_sio_client *client, enum rt_eio_reason reason
     rt_eio_close(rt_sio_session(client), reason, 0);
 }
 
+/* The reply to CONNECT. An old client has no use for its id. */
+static void reply(struct rt_sio_socket *socket)
+{
+    char json[96] = "";
+    if (socket->track)
+        (void)snprintf(json, sizeof(json), "{\"sid\":\"%s\",\"pid\":\"%s\"}", socket->sid,
+                       rt_sio_track_pid(socket->track));
+    else if (!socket->is_old)
+        (void)snprintf(json, sizeof(json), "{\"sid\":\"%s\"}", socket->sid);
+    rt_sio_client_send(socket->owner, RT_SIO_CONNECT, socket->nsp->name, rt_str_c(json));
+}
+
 int rt_sio_socket_open(struct rt_sio_socket *socket)
 {
     struct rt_eio_session *session = rt_sio_session(socket->owner);
-    char json[96];
-    int len = socket->track ? snprintf(json, sizeof(json), "{\"sid\":\"%s\",\"pid\":\"%s\"}",
-                                       socket->sid, rt_sio_track_pid(socket->track))
-                            : snprintf(json, sizeof(json), "{\"sid\":\"%s\"}", socket->sid);
     rt_hub_catch_up(rt_sio_socket_endpoint(socket)->hub, &socket->client.subscriber);
-    rt_sio_client_send(socket->owner, RT_SIO_CONNECT, socket->nsp->name,
-                       rt_str_of(json, (size_t)len));
+    reply(socket);
     struct rt_buf *hold = socket->hold;
     socket->hold = NULL;
     socket->state = RT_SIO_CONNECTED;

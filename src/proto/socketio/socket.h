@@ -23,9 +23,12 @@ static inline void rt_sio_socket_ref(struct rt_sio_socket *socket)
 void rt_sio_socket_unref(struct rt_sio_socket *socket);
 
 struct rt_socketio *rt_sio_socket_endpoint(const struct rt_sio_socket *socket);
+/* Its id, with a NUL behind it. That of an old client is what the client makes of its connection's:
+ * "[<namespace>#]<Engine.IO's session id>". */
 static inline struct rt_str rt_sio_socket_sid(const struct rt_sio_socket *socket)
 {
-    return rt_str_of(socket->sid, RT_ID_LEN);
+    return socket->is_old ? rt_str_c((const char *)(socket + 1))
+                          : rt_str_of(socket->sid, RT_ID_LEN);
 }
 /* The socket of this id room: a connected socket's own id is a room that only it is in, until it
  * leaves it. NULL: the channel is none. */
@@ -49,6 +52,8 @@ void rt_sio_client_send(struct rt_sio_client *client, enum rt_sio_type type, str
 /* Closes the connection without a DISCONNECT, behind everything that was published and sent: the
  * client takes it for a lost one and comes back. What it still sends is ignored. */
 void rt_sio_client_close(struct rt_sio_client *client, enum rt_eio_reason reason);
+/* A CONNECT_ERROR; old clients get the error's `data`, or else its `message`, alone. */
+void rt_sio_client_send_error(struct rt_sio_client *client, struct rt_str nsp, struct rt_str json);
 /* Connected: sends the reply and what was held. */
 int rt_sio_socket_open(struct rt_sio_socket *socket);
 /* Sends `41` and leaves the namespace; `close`: all namespaces, then the connection. The client

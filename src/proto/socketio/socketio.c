@@ -7,7 +7,9 @@
 #include "proto/socketio/files.h"
 #include "proto/socketio/nsp.h"
 #include "proto/socketio/recovery.h"
+#include "proto/socketio/remote.h"
 #include "proto/socketio/scope.h"
+#include "proto/socketio/socket.h"
 
 /* A binary packet may be this many times as large as a single message. */
 #define BINARY_FACTOR 2u
@@ -138,6 +140,7 @@ static int mount(struct rt_socketio *s, struct rt_http_server *http, struct rt_w
         .section = "protocols.socketio",
         .refusals = rt_broker_refusals(s->broker),
         .file = s->files ? serve_file : NULL,
+        .make_id = rt_sio_remote_make_id,
     };
     return rt_eio_mount(http, s->loop, pool, &options, &s->mount, err);
 }
@@ -181,7 +184,7 @@ static int start_recovery(struct rt_socketio *s, struct rt_err *err)
 
 static struct rt_str sid_of(const void *value)
 {
-    return rt_str_of(((const struct rt_sio_socket *)value)->sid, RT_ID_LEN);
+    return rt_sio_socket_sid(value);
 }
 
 static struct rt_str name_of(const void *value)

@@ -118,6 +118,20 @@ static void test_socketio_checks(void **state)
         "  raw: [{path: /e/, protocol: engineio, cors: {origins: \"*\", credentials: true}}]\n",
         "f.yaml:3:75: protocols.raw[0].cors.credentials: browsers refuse credentials with "
         "the origin *: list the origins\n");
+    assert_warnings(
+        "protocols:\n"
+        "  socketio: {allow_eio3: true, cors: {origins: [\"http://a\"]}}\n"
+        "  raw:\n"
+        "    - {path: /a/, protocol: engineio, allow_eio3: true}\n"
+        "    - {path: /b/, protocol: engineio, allow_eio3: true, transports: [websocket], "
+        "cors: {origins: [\"http://a\"]}}\n"
+        "    - {path: /c/, protocol: engineio, allow_eio3: true, "
+        "cors: {origins: [\"http://a\"], credentials: true}}\n"
+        "    - {path: /d/, allow_eio3: true}\n",
+        "f.yaml:2:26: protocols.socketio.allow_eio3: pages of other origins send credentials with "
+        "these clients, unless they say `withCredentials: false`: list them in cors.origins, and "
+        "set cors.credentials\n"
+        "f.yaml:7:31: protocols.raw[3].allow_eio3: has no effect with protocol websocket\n");
 }
 
 static void test_raw_checks(void **state)

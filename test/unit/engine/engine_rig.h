@@ -22,6 +22,7 @@ static struct {
     int open_status;                /* what on_open returns */
     bool echo;                      /* messages are sent back */
     void (*on_open)(struct rt_eio_session *s);
+    void (*on_ready)(struct rt_eio_session *s);
     void (*on_text)(struct rt_eio_session *s, struct rt_str text);
     void (*on_transport)(struct rt_eio_session *s);
     int opens, closes;
@@ -54,6 +55,14 @@ static int user_open(struct rt_eio_session *s)
     return t.open_status;
 }
 
+static void user_ready(struct rt_eio_session *s)
+{
+    if (rt_eio_revision(s) == 3)
+        rt_buf_add_c(&t.log, "ready\n");
+    if (t.on_ready)
+        t.on_ready(s);
+}
+
 static void user_message(struct rt_eio_session *s, bool binary, uint8_t *data, size_t len)
 {
     struct rt_str message = rt_str_of(data, len);
@@ -82,6 +91,7 @@ static void user_close(struct rt_eio_session *s, enum rt_eio_reason reason)
 
 static const struct rt_eio_user USER = {.size = 48,
                                         .on_open = user_open,
+                                        .on_ready = user_ready,
                                         .on_message = user_message,
                                         .on_transport = user_transport,
                                         .on_close = user_close};

@@ -46,8 +46,8 @@ static void send_all_kinds(void)
         (void)rt_eio_send(t.session, true, RT_STR("bytes"));
     struct rt_buf run = RT_BUF_INIT;
     if (t.session) {
-        rt_eio_encode(&run, rt_eio_transport(t.session), false, RT_STR("x"));
-        rt_eio_encode(&run, rt_eio_transport(t.session), true, RT_STR("y"));
+        rt_eio_encode(&run, rt_eio_form(t.session), false, RT_STR("x"));
+        rt_eio_encode(&run, rt_eio_form(t.session), true, RT_STR("y"));
     }
     struct rt_bytes *bytes = rt_buf_to_bytes(&run);
     if (bytes && t.session)
@@ -127,6 +127,36 @@ static void play_websocket(void)
     pass(5001);
 }
 
+/* Revision 3: both framings, and the upgrade. */
+static void play_revision3(void)
+{
+    static const char octets[] = "\0\6\xff"
+                                 "4whole\1\3\xff\4ab";
+    struct peer *down = new_peer(), *up = new_peer(), *ws = new_peer();
+    char target[256];
+    request(down, "GET", "EIO=3&transport=polling", "Origin: http://a\r\n");
+    if (!opened(down))
+        return;
+    snprintf(target, sizeof(target), "/eio/?EIO=3&transport=polling&sid=%s", sid);
+    request_raw(up, "POST", target, "Content-Type: application/octet-stream\r\n", octets,
+                sizeof(octets) - 1);
+    turn(up);
+    request_raw(up, "POST", target, "", "6:4whole1:2", 11);
+    send_all_kinds();
+    request_raw(down, "GET", target, "", NULL, 0);
+    turn(down);
+    snprintf(target, sizeof(target), "/eio/?EIO=3&transport=websocket&b64=1&sid=%s", sid);
+    request_raw(ws, "GET", target, UPGRADE, NULL, 0);
+    turn(ws);
+    ws_text(ws, "2probe");
+    send_all_kinds();
+    ws_text(ws, "5");
+    ws_text(ws, "b4AQID");
+    send_frame(ws, 0x82, "\4bytes", 6);
+    send_all_kinds();
+    turn(ws);
+}
+
 /* Nobody was told half a message. */
 static void check_log(void)
 {
@@ -152,6 +182,7 @@ static void run(void (*play)(void), uint64_t gap)
         t.config.cookie = "io";
         t.config.packet_gap = gap;
         t.config.cors_origins = (struct rt_strings){origins, 2};
+        t.config.allow_eio3 = true;
         t.echo = true;
         rt_alloc_fail_at(++n, 0);
         if (mount() == 0)
@@ -195,12 +226,18 @@ static void test_paced(void **state)
     run(play_websocket, 3);
 }
 
+static void test_revision3(void **state)
+{
+    (void)state;
+    run(play_revision3, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_polling), cmocka_unit_test(test_jsonp),
         cmocka_unit_test(test_upgrade), cmocka_unit_test(test_websocket),
-        cmocka_unit_test(test_paced),
+        cmocka_unit_test(test_paced),   cmocka_unit_test(test_revision3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ static void test_sixteen(void **state)
         say("x");
     /* A run of the hub, cut wherever a body is full. */
     for (int i = 0; i < 15; i++)
-        rt_eio_encode2(&run, RT_EIO_POLLING, RT_STR("he"), RT_STR("ad"));
+        rt_eio_encode2(&run, RT_EIO_FORM_POLLING, RT_STR("he"), RT_STR("ad"));
     struct rt_bytes *bytes = rt_buf_to_bytes(&run);
     assert_int_equal(rt_eio_send_encoded(t.session, bytes, 0, bytes->len / 3), 0);
     assert_int_equal(rt_eio_send_encoded(t.session, bytes, bytes->len / 3, bytes->len / 3), 0);
@@ -169,7 +169,7 @@ static void test_separator_in_text(void **state)
     struct rt_buf out = RT_BUF_INIT;
     (void)state;
     say("a" SEP "b");
-    rt_eio_encode(&out, RT_EIO_POLLING, false, RT_STR(SEP));
+    rt_eio_encode(&out, RT_EIO_FORM_POLLING, false, RT_STR(SEP));
     struct rt_bytes *bytes = rt_buf_to_bytes(&out);
     assert_int_equal(rt_eio_send_encoded(t.session, bytes, 0, bytes->len), 0);
     rt_bytes_unref(bytes);

@@ -121,9 +121,9 @@ static void test_queue_as_text(void **state)
     /* What the hub has encoded for everybody. */
     static char large[300];
     struct rt_buf run = RT_BUF_INIT;
-    rt_eio_encode(&run, RT_EIO_WEBSOCKET, true, RT_STR("\xff\3"));
-    rt_eio_encode(&run, RT_EIO_WEBSOCKET, false, RT_STR("t"));
-    rt_eio_encode(&run, RT_EIO_WEBSOCKET, true, rt_str_of(large, sizeof(large)));
+    rt_eio_encode(&run, RT_EIO_FORM_WEBSOCKET, true, RT_STR("\xff\3"));
+    rt_eio_encode(&run, RT_EIO_FORM_WEBSOCKET, false, RT_STR("t"));
+    rt_eio_encode(&run, RT_EIO_FORM_WEBSOCKET, true, rt_str_of(large, sizeof(large)));
     struct rt_bytes *bytes = rt_buf_to_bytes(&run);
     assert_int_equal(rt_eio_send_encoded(t.session, bytes, 0, bytes->len), 0);
     rt_bytes_unref(bytes);
@@ -427,8 +427,8 @@ static void test_pause_across(void **state)
 static void send_pending(struct rt_eio_session *s)
 {
     struct rt_buf run = RT_BUF_INIT;
-    rt_eio_encode(&run, RT_EIO_POLLING, false, RT_STR("pending"));
-    rt_eio_encode(&run, RT_EIO_POLLING, true, RT_STR("\1"));
+    rt_eio_encode(&run, RT_EIO_FORM_POLLING, false, RT_STR("pending"));
+    rt_eio_encode(&run, RT_EIO_FORM_POLLING, true, RT_STR("\1"));
     struct rt_bytes *bytes = rt_buf_to_bytes(&run);
     assert_int_equal(rt_eio_send_encoded(s, bytes, 0, bytes->len), 0);
     rt_bytes_unref(bytes);

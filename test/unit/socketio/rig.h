@@ -33,7 +33,8 @@ struct rt_eio_session {
     struct rt_eio_mount *mount;
     enum rt_eio_transport transport;
     struct rt_buf log;
-    bool open, closed, paused, unwritable;
+    bool open, closed, paused, unwritable, eio3;
+    char sid[RT_ID_LEN + 8]; /* of revision 3: "node." and what the user has made */
     enum rt_eio_reason reason;
     const struct rt_eio_handshake *handshake;
     void (*on_pong)(struct rt_eio_session *s);
@@ -97,13 +98,27 @@ void *rt_eio_arg(struct rt_eio_session *s)
 
 const char *rt_eio_sid(const struct rt_eio_session *s)
 {
-    (void)s;
-    return "engine-sid";
+    return s->eio3 ? s->sid : "engine-sid";
 }
 
 enum rt_eio_transport rt_eio_transport(const struct rt_eio_session *s)
 {
     return s->transport;
+}
+
+unsigned rt_eio_revision(const struct rt_eio_session *s)
+{
+    return s->eio3 ? 3 : 4;
+}
+
+enum rt_eio_form rt_eio_form_on(const struct rt_eio_session *s, enum rt_eio_transport transport)
+{
+    return (enum rt_eio_form)((int)transport + (s->eio3 ? (int)RT_EIO_FORM_POLLING3 : 0));
+}
+
+enum rt_eio_form rt_eio_form(const struct rt_eio_session *s)
+{
+    return rt_eio_form_on(s, s->transport);
 }
 
 const struct rt_eio_handshake *rt_eio_handshake(const struct rt_eio_session *s)
@@ -157,10 +172,15 @@ void rt_eio_close(struct rt_eio_session *s, enum rt_eio_reason reason, uint16_t 
 }
 
 /* WebSocket form: 't' or 'b', eight hexadecimal digits of length, the bytes. */
-void rt_eio_encode2(struct rt_buf *out, enum rt_eio_transport transport, struct rt_str head,
+static bool rig_is_websocket(enum rt_eio_form form)
+{
+    return form == RT_EIO_FORM_WEBSOCKET || form == RT_EIO_FORM_WEBSOCKET3;
+}
+
+void rt_eio_encode2(struct rt_buf *out, enum rt_eio_form form, struct rt_str head,
                     struct rt_str tail)
 {
-    if (transport == RT_EIO_WEBSOCKET)
+    if (rig_is_websocket(form))
         rt_buf_printf(out, "t%08zx", head.len + tail.len);
     else
         rt_buf_add_c(out, "\x1e"
@@ -169,12 +189,11 @@ void rt_eio_encode2(struct rt_buf *out, enum rt_eio_transport transport, struct 
     rt_buf_add_str(out, tail);
 }
 
-void rt_eio_encode(struct rt_buf *out, enum rt_eio_transport transport, bool binary,
-                   struct rt_str payload)
+void rt_eio_encode(struct rt_buf *out, enum rt_eio_form form, bool binary, struct rt_str payload)
 {
     if (!binary) {
-        rt_eio_encode2(out, transport, payload, RT_STR_NONE);
-    } else if (transport == RT_EIO_WEBSOCKET) {
+        rt_eio_encode2(out, form, payload, RT_STR_NONE);
+    } else if (rig_is_websocket(form)) {
         rt_buf_printf(out, "b%08zx", payload.len);
         rt_buf_add_str(out, payload);
     } else {
@@ -412,7 +431,8 @@ static inline void rig_turn(struct rig *rig)
     rt_loop_turn(rig->loop, 0);
 }
 
-static inline struct rt_eio_session *rig_open(struct rig *rig, enum rt_eio_transport transport)
+static inline struct rt_eio_session *rig_open_as(struct rig *rig, enum rt_eio_transport transport,
+                                                 bool eio3)
 {
     struct rt_eio_mount *m = rig_mount(rig);
     struct rt_eio_session *s = calloc(1, sizeof(*s));
@@ -420,13 +440,29 @@ static inline struct rt_eio_session *rig_open(struct rig *rig, enum rt_eio_trans
         abort();
     s->mount = m;
     s->transport = transport;
+    s->eio3 = eio3;
+    memcpy(s->sid, "node.", 5);
+    m->options.make_id(s->sid + 5);
     s->part.session = s;
     s->open = true;
     rt_list_push(&m->sessions, &s->link);
     m->count++;
     if (m->options.user->on_open(s) != 0)
         rt_eio_close(s, RT_EIO_FORCED_CLOSE, 0);
+    if (!s->closed)
+        m->options.user->on_ready(s);
     return s;
+}
+
+static inline struct rt_eio_session *rig_open(struct rig *rig, enum rt_eio_transport transport)
+{
+    return rig_open_as(rig, transport, false);
+}
+
+/* A client of Socket.IO 2. */
+static inline struct rt_eio_session *rig_open_old(struct rig *rig, enum rt_eio_transport transport)
+{
+    return rig_open_as(rig, transport, true);
 }
 
 /* The session is over and what it was sent forgotten. */

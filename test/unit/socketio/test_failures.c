@@ -5,7 +5,7 @@
 #include "proto/socketio/recovery.h"
 
 static const char yaml[] =
-    "protocols: {socketio: {recovery: 2m}}\n"
+    "protocols: {socketio: {recovery: 2m, allow_eio3: true}}\n"
     "socketio:\n"
     "  namespaces: [/, '/n*']\n"
     "  on_connect:\n"
@@ -34,6 +34,10 @@ static void scenario(struct rig *rig)
     rig_in(b, "0{\"room\":\"room\"}");
     rig_in(b, "0/n1,{\"room\":\"bad\"}");
     rig_turn(rig);
+    struct rt_eio_session *old = rig_open_old(rig, RT_EIO_POLLING);
+    rig_in(old, "0/n1?room=room"); /* "/" has refused it: there is no room */
+    rig_turn(rig);
+    rig_release(rig, old, RT_EIO_TRANSPORT_CLOSE);
     rig_in(a, "21[\"say\",{\"text\":\"h\\u0069\"}]");
     rig_in(b, "51-2[\"say\",{\"text\":\"x\",\"b\":{\"_placeholder\":true,\"num\":0}}]");
     if (!b->closed)
@@ -90,9 +94,9 @@ static bool run(struct rt_config *config, unsigned long n, int forever, bool del
     if (!failed) { /* the scenario is what it is meant to be */
         assert_int_equal(r, 0);
         assert_int_equal(rig.endpoint->metrics.recovered.value, 1);
-        assert_int_equal(rig.endpoint->metrics.refused.value, 1);
+        assert_int_equal(rig.endpoint->metrics.refused.value, 2);
         assert_int_equal(rig.endpoint->metrics.events.value, 10);
-        assert_int_equal(rig.endpoint->metrics.failed.value, 0);
+        assert_int_equal(rig.endpoint->metrics.failed.value, 1); /* the old one had no room */
         assert_int_equal(rig.endpoint->metrics.answers.value, delayed ? 3 : 4);
     }
     rig_stop(&rig);
