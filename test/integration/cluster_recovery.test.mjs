@@ -6,10 +6,11 @@ import { after, before } from 'node:test';
 import { shareCluster } from './cluster.mjs';
 import { configPath, test, until } from './harness.mjs';
 import { TRANSPORTS, connect, events, fence } from './socketio.mjs';
+import * as old from './socketio2.mjs';
 import { assertRecovered, back, comeBack, goAway, portOf as nodePort, traveller as travel } from './traveller.mjs';
 import { Ws, text } from './wire.mjs';
 
-const holder = shareCluster({ before, after }, { nodes: 3, config: configPath('socketio.yaml'), without: ['nginx', 'postgres'], set: { 'protocols.socketio.ping_interval': '2s' } });
+const holder = shareCluster({ before, after }, { nodes: 3, config: configPath('socketio.yaml'), without: ['nginx', 'postgres'], set: { 'protocols.socketio.ping_interval': '2s', 'protocols.socketio.allow_eio3': 'true' } });
 const ask = (socket, event, ...args) => socket.timeout(10_000).emitWithAck(event, ...args);
 const numbers = (n, from = 0) => [...Array(n).keys()].map((i) => i + from);
 const portOf = (name) => nodePort(holder.cluster, name);
@@ -146,6 +147,16 @@ test('a message to the id of a socket on another node, and of one that is away',
   await events(socket, 'said', 6, 20_000);
   assert.deepEqual(socket.of('said').flat(), numbers(6));
   assertRecovered(socket);
+});
+
+test('a message to the id of a client of Socket.IO 2 on another node', async (t) => {
+  for (const nsp of ['', '/quiet'])
+    for (const transports of [['polling'], ['websocket']]) {
+      const socket = await old.connected(old.client(t, holder.cluster.nodeUrl('n1') + nsp, { transports }));
+      const publisher = await connect(t, holder.cluster.nodeUrl('n2') + nsp);
+      for (const i of numbers(3)) await ask(publisher, 'say', socket.id, i);
+      assert.deepEqual(await events(socket, 'said', 3, 20_000), numbers(3).map((i) => [i]));
+    }
 });
 
 for (const [action, what] of [['stop', 'a node that stops in good order'], ['kill', 'kill -9 of the node']]) test(`${what}, under load`, async (t) => {

@@ -3,7 +3,7 @@
 // Environment: CHROMIUM names another binary; SCREENSHOTS a directory that gets pictures to look at.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { accessSync, constants, readFileSync, readdirSync, statSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { after, before } from 'node:test';
@@ -11,25 +11,16 @@ import { promisify } from 'node:util';
 
 import { chromium } from 'playwright-core';
 
-import { BINARY, HERE, ROOT, shareBroker, startBroker, tempFile, test as plainTest, until } from './harness.mjs';
+import { BINARY, CHROMIUM, HERE, ROOT, noChromium, shareBroker, startBroker, tempFile, test as plainTest, until } from './harness.mjs';
 
 const run = promisify(execFile);
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const FILES = path.join(ROOT, 'src', 'admin', 'web', 'demo');
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const BUDGET = 100 * 1024; // bytes of all files of the page
 const DESKTOP = { width: 1280, height: 860 };
 const PHONE = { width: 390, height: 844 };
 
-function missing() {
-  try {
-    accessSync(CHROMIUM, constants.X_OK);
-    return false;
-  } catch {
-    return `there is no ${CHROMIUM}`;
-  }
-}
-const skip = missing();
+const skip = noChromium();
 const test = (name, fn) => plainTest(name, { skip }, fn);
 
 let browser;

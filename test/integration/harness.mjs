@@ -5,7 +5,7 @@
 // sanitizer build says that there was no leak either, and that no connection was forgotten.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test as nodeTest } from 'node:test';
@@ -104,6 +104,17 @@ export async function assertByTime(asks) {
 
 // Why a test with assertMetrics() is skipped; false: it is not. Debian's package is of 100 MB, so that nothing here installs it.
 export const noPromtool = () => spawnSync('promtool', ['--version']).status !== 0 && 'promtool is not installed (package prometheus)';
+
+// The browser of the tests; why those with it are skipped, false: they are not.
+export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+export function noChromium() {
+  try {
+    accessSync(CHROMIUM, constants.X_OK);
+    return false;
+  } catch {
+    return `there is no ${CHROMIUM}`;
+  }
+}
 
 export function assertMetrics(text) {
   const result = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });

@@ -56,6 +56,7 @@ function socketio() {
     pingInterval: ms(set['protocols.socketio.ping_interval'], 25_000),
     pingTimeout: ms(set['protocols.socketio.ping_timeout'], 20_000),
     connectTimeout: ms(set['protocols.socketio.connect_timeout'], 45_000),
+    allowEIO3: set['protocols.socketio.allow_eio3'] === 'true',
     connectionStateRecovery: recovery ? { maxDisconnectionDuration: recovery } : undefined,
   });
   const nsps = [io.of('/'), io.of('/custom'), io.of('/quiet'), io.of(/^\/dyn-.*$/)];
