@@ -526,7 +526,8 @@ static int find_kafka(struct rt_app *app, struct rt_kafka_found *ret_found, stru
                                       .topic = config->kafka.topic,
                                       .conf = &config->kafka.conf,
                                       .partitions = config->kafka.partitions,
-                                      .require_safe_topic = config->kafka.require_safe_topic};
+                                      .require_safe_topic = config->kafka.require_safe_topic,
+                                      .message = config->limits.message};
     if (!options.brokers)
         return rt_err_nomem(err);
     struct rt_find *find = NULL;

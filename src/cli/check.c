@@ -70,12 +70,24 @@ static int check_settings(const struct rt_check *c, const struct rt_strings *bas
     return err.code == RT_ENOMEM ? RT_ENOMEM : 0;
 }
 
+static int check_kafka_size(const struct rt_check *c)
+{
+    struct rt_err err = {0};
+    const struct rt_config *config = c->config;
+    if (rt_kafka_check_size(&config->kafka.conf, config->limits.message, &err) == 0)
+        return 0;
+    const struct rt_mark *mark = rt_check_place(c, "limits.message");
+    return refuse(c, mark ? mark : rt_check_place(c, "kafka.conf"), "", &err);
+}
+
 static int check_kafka(const struct rt_check *c)
 {
     const struct rt_config *config = c->config;
     int status = 0;
     if (config->kafka.brokers.count > 0)
         status = check_settings(c, NULL, &config->kafka.conf, false, "kafka.conf");
+    if (status == 0 && config->kafka.brokers.count > 0)
+        status = check_kafka_size(c);
     for (size_t i = 0; status == 0 && i < config->kafka.consume_count; i++) {
         const struct rt_consume_config *consume = &config->kafka.consume[i];
         char path[64];

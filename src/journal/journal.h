@@ -5,7 +5,8 @@
  *
  * Append: `done` is called on the loop, in the order of commit, exactly once, never from inside rt_journal_append(); except that an implementation that
  * stores at once returns RT_OK with the result filled and calls nothing (RT_PENDING otherwise).
- * Results: RT_OK with a position; RT_EAGAIN certainly not stored ("retry"); RT_EUNKNOWN may be stored ("unknown").
+ * Results: RT_OK with a position; RT_EAGAIN certainly not stored ("retry"); RT_EUNKNOWN may be stored ("unknown"); RT_ERANGE not stored, and
+ * never will be: it is larger than this log takes ("refused").
  * Dedupe: an append with a key that the same publisher used on that channel within the window is answered RT_OK with the first one's position and duplicate = true.
  * A failed append of a channel fails the later ones in flight of that channel too (order): those that were handed in before `done` told of the failure.
  * The caller puts the position into the message and the channel. (The memory journal counts on it: the message has reached the hub before the next append.)

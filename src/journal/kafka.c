@@ -20,8 +20,9 @@
 #define TICK_MS        200u
 #define REPORTS_A_TURN 10000u
 #define CLOSE_MS       10000u
-#define FREE_TRIES     500 /* of 10 ms */
-#define BARE_RECORDS   64u /* of this node that do not tell the ticks, at most */
+#define RENEW_MS       5000u /* for what a producer has that is replaced without need */
+#define FREE_TRIES     500   /* of 10 ms */
+#define BARE_RECORDS   64u   /* of this node that do not tell the ticks, at most */
 
 /* ---- records in flight -------------------------------------------------------------------------------------- */
 
@@ -143,13 +144,18 @@ static void check_age(struct rt_kafka *k)
 
 /* ---- appending ---------------------------------------------------------------------------------------------- */
 
+static bool can_produce(const struct rt_kafka *k)
+{
+    return k->producer && !k->fatal && !k->renewing;
+}
+
 /* Why nothing can be appended now; NULL: it can. */
 static const char *refusal(struct rt_kafka *k, const struct rt_kafka_part *part, size_t cost)
 {
     const char *view = rt_kafka_view_refusal(k);
     if (!k->ready)
         return view ? view : reading_text;
-    if (!k->producer || k->fatal)
+    if (!can_produce(k))
         return "Kafka's producer is being replaced";
     if (k->down)
         return k->text[0] ? k->text : "Kafka does not answer";
@@ -235,7 +241,9 @@ static int kafka_append(struct rt_journal *j, struct rt_append *a)
     if (code < 0) {
         if (indexed == 0)
             rt_map_remove(&k->by_id, id_of(a));
-        return rt_journal_refuse(&k->meter, a, code == RT_EINVAL ? RT_EINVAL : RT_EAGAIN, err.text);
+        if (code == RT_ERANGE)
+            rt_kafka_tell_too_large(k, a);
+        return rt_journal_refuse(&k->meter, a, code == RT_ERANGE ? code : RT_EAGAIN, err.text);
     }
     put_in_flight(k, a);
     return RT_PENDING;
@@ -244,7 +252,7 @@ static int kafka_append(struct rt_journal *j, struct rt_append *a)
 int rt_kafka_append_marker(struct rt_kafka *k, const struct rt_kafka_marker *marker)
 {
     char evidence[RT_EVIDENCE_TEXT + 1], ticks[RT_TICKS_TEXT + 1];
-    if (!k->producer || k->fatal || k->closing)
+    if (!can_produce(k) || k->closing)
         return RT_EAGAIN;
     bool begins = strcmp(marker->name->text, k->parts[marker->partition].name.text) != 0;
     size_t len = rt_epoch_evidence(marker->name, marker->known, begins, evidence);
@@ -404,9 +412,13 @@ static void settle(struct rt_kafka *k, struct rt_append *a, const struct rt_repo
             k, a, r->position); /* while it is indexed: the tail's copy gives way to it */
         a->status = RT_OK;      /* not before: in what is delivered this means that it is held */
         come_up(k);
+    } else if (r->status == RT_ERANGE) {
+        fail(a, r->status, r->text); /* for good: those behind it in its channel are in order */
+        rt_kafka_tell_too_large(k, a);
     } else {
         fail(a, r->status, r->text);
         rt_marks_add(&k->marks, a->channel_name);
+        k->refused += r->batch_too_large ? a->task.bytes : 0;
     }
     if (r->status == RT_OK && rt_marks_hit(&k->marks, a->channel_name, a->failures)) {
         fail(a, RT_EUNKNOWN, "stored, but a message of the channel before it was not");
@@ -494,7 +506,7 @@ static void take_made(struct rt_kafka *k)
     if (!made)
         return;
     k->producer = made;
-    k->fatal = false;
+    k->fatal = k->renewing = false;
     k->text[0] = '\0';
     k->restarts.value++;
     rt_log(RT_LOG_INFO, "kafka", "another producer has taken over");
@@ -563,10 +575,12 @@ static void on_wake(void *arg)
     rt_kafka_take_batches(k);
     answer_resolved(k);
     relieve(k);
+    if (k->refused > 0 && can_produce(k) && !k->retire)
+        rt_kafka_shrink_batches(k);
     if (k->retire)
         go_on_retiring(k);
-    else if (k->fatal && !k->closing)
-        start_retiring(k, 0, true);
+    else if ((k->fatal || k->renewing) && !k->closing)
+        start_retiring(k, k->fatal ? 0 : RENEW_MS, true);
     k->meter.up.value = able(k);
     if (k->closing)
         go_on_closing(k);
@@ -682,6 +696,7 @@ static int open_producer(struct rt_kafka *k, struct rt_err *err)
         .conf = {.brokers = o->brokers, .conf = o->conf, .queue_bytes = o->journal.queue_bytes},
         .topic = o->topic,
         .warn = true,
+        .batch_bytes = (size_t)o->found.max_batch,
         .wake = rt_waker_wake,
         .arg = k->waker,
     };

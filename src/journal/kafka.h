@@ -62,6 +62,8 @@ int rt_journal_kafka(const struct rt_kafka_options *options, struct rt_journal *
  * refuse. `*ret_index` is then the setting that is wrong, `conf->count` when they do not go together. `base` (may be NULL): set before them, right themselves. Blocks. */
 int rt_kafka_check(const struct rt_strings *base, const struct rt_strings *conf, bool member,
                    size_t *ret_index, struct rt_err *err);
+/* Does Kafka's producer, with these settings, take what has up to `message` bytes (limits.message)? RT_EINVAL with text. The topic's own limit shows at start (journal/kafka_find.h). */
+int rt_kafka_check_size(const struct rt_strings *conf, uint64_t message, struct rt_err *err);
 /* A record that came early from another node (Redis), with the epoch that it said: dropped when it is not ours. Takes over the reference. */
 void rt_journal_kafka_early(struct rt_journal *j, struct rt_str epoch,
                             const struct rt_record *record);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "journal/kafka.h"
+#include "journal/record.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -282,4 +283,23 @@ uint64_t rt_kafka_conf_number(const rd_kafka_conf_t *conf, const char *name, uin
         rt_str_to_u64(rt_str_c(text), &value) < 0)
         return fallback;
     return value;
+}
+
+int rt_kafka_check_size(const struct rt_strings *conf, uint64_t message, struct rt_err *err)
+{
+    const struct rt_kafka_conf c = {.conf = conf};
+    rd_kafka_conf_t *made = NULL;
+    int code = rt_kafka_conf_make(&c, RT_KAFKA_PRODUCER, false, &made, err);
+    if (code < 0)
+        return code == RT_ENOMEM ? code : 0; /* rt_kafka_check() tells */
+    uint64_t most = rt_kafka_conf_number(made, "message.max.bytes", 0);
+    rd_kafka_conf_destroy(made);
+    if (most >= message + RT_RECORD_NAMES)
+        return 0;
+    return rt_err_set(err, RT_EINVAL,
+                      "limits.message is %llu, with Kafka allowed are %llu: kafka.conf has "
+                      "message.max.bytes %llu, of which %u are for names and headers",
+                      (unsigned long long)message,
+                      (unsigned long long)(most > RT_RECORD_NAMES ? most - RT_RECORD_NAMES : 0),
+                      (unsigned long long)most, RT_RECORD_NAMES);
 }

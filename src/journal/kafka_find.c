@@ -58,6 +58,7 @@ static int ask(rd_kafka_t *rk, const struct rt_find_options *o, struct rt_find *
                                          .brokers = o->brokers,
                                          .partitions = o->partitions,
                                          .require_safe = o->require_safe_topic,
+                                         .message = o->message,
                                          .timeout_ms = f ? RT_KAFKA_FOR_EVER : o->timeout_ms,
                                          .own_handle = true,
                                          .stopped = f ? &f->stopped : NULL,
@@ -65,7 +66,7 @@ static int ask(rd_kafka_t *rk, const struct rt_find_options *o, struct rt_find *
                                          .arg = f};
     int code = rt_kafka_topic_check(rk, &topic, &answer, err);
     if (code == RT_OK)
-        *ret_found = (struct rt_kafka_found){answer.partitions, answer.asked_at};
+        *ret_found = (struct rt_kafka_found){answer.partitions, answer.asked_at, answer.max_batch};
     return code;
 }
 

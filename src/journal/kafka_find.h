@@ -22,11 +22,14 @@ struct rt_find_options {
     uint32_t partitions;           /* of a topic that has to be made (0: 16) */
     bool require_safe_topic; /* refuse a topic on which promises cannot rest instead of warn */
     uint32_t timeout_ms;     /* of rt_kafka_find(); 0: 10 s */
+    uint64_t
+        message; /* limits.message: refuse a topic that does not take it; 0: whatever it takes */
 };
 
 struct rt_kafka_found {
     uint32_t partitions;
-    uint64_t asked_at; /* monotonic ms: what was found was true then or later */
+    uint64_t asked_at;  /* monotonic ms: what was found was true then or later */
+    uint64_t max_batch; /* the topic's max.message.bytes; 0 not known */
 };
 
 /* RT_EIO: the cluster does not answer in time; RT_EINVAL: the topic or a setting does not fit; RT_EPERM: the cluster does not make the topic. */

@@ -76,11 +76,14 @@ struct rt_kafka {
     struct rt_marks marks;
     bool congested;
     bool ready;
-    bool down;         /* the oldest record was too old, nothing has been stored since */
-    bool fatal;        /* the producer has to be replaced */
-    bool suspect;      /* brokers seem to be gone: worth a probe */
-    uint64_t probe_at; /* monotonic ns when a probe was handed in; 0: none in flight */
-    char text[120];    /* what is wrong, "" nothing */
+    bool down;      /* the oldest record was too old, nothing has been stored since */
+    bool fatal;     /* the producer has to be replaced */
+    bool renewing;  /* the same, but what it has is stored before */
+    size_t refused; /* bytes in batches that were too large for the topic, not looked at yet */
+    uint64_t too_large_told_at; /* monotonic ms */
+    bool suspect;               /* brokers seem to be gone: worth a probe */
+    uint64_t probe_at;          /* monotonic ns when a probe was handed in; 0: none in flight */
+    char text[120];             /* what is wrong, "" nothing */
 
     struct rt_list misplaced_list; /* kafka_misplaced.c */
     uint32_t copies, copying;      /* of it: all, and those in flight */
@@ -93,7 +96,7 @@ struct rt_kafka {
 
     struct rt_journal_meter meter;
     struct rt_metric produce, tailed, skipped, epochs, restarts, early, waiting, overflowed, moves,
-        partition_count, misplaced, misplaced_lost, stuck_count, stuck_age;
+        partition_count, misplaced, misplaced_lost, stuck_count, stuck_age, too_large;
     uint64_t overflowed_before; /* by sequencers of former views */
 };
 
@@ -155,6 +158,11 @@ void rt_kafka_own_record(struct rt_kafka *k, struct rt_append *append, uint64_t 
 
 /* kafka.c: answers what waits for the view to be confirmed, as far as it can be said now. */
 void rt_kafka_answer_unsure(struct rt_kafka *k);
+
+/* kafka_size.c. Kafka has refused the append for its size: counts, and says so. */
+void rt_kafka_tell_too_large(struct rt_kafka *k, const struct rt_append *a);
+/* Batches were too large: the producer has to be replaced by one that makes smaller ones. */
+void rt_kafka_shrink_batches(struct rt_kafka *k);
 
 /* kafka_misplaced.c. A message in another partition than its channel's; those that wait are appended by tick(); deinit() after the last report. */
 void rt_kafka_take_misplaced(struct rt_kafka *k, const struct rt_tail_entry *e);

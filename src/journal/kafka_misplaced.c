@@ -48,6 +48,24 @@ static void drop(struct copy *c)
     rt_free(c);
 }
 
+/* It will not be found: who comes back to the channel is told. */
+static void tell_lost(struct rt_kafka *k, uint32_t home)
+{
+    k->misplaced_lost.value++;
+    if (k->ready && k->options.gap)
+        k->options.gap(k->options.arg, home);
+}
+
+/* Kafka takes no record of its size. */
+static void give_up(struct copy *c)
+{
+    struct rt_kafka *k = c->kafka;
+    rt_log(RT_LOG_ERROR, "kafka", "a record cannot be appended to its channel's partition",
+           rt_kv_str("channel", c->append.channel_name), rt_kv_c("text", c->append.text));
+    tell_lost(k, rt_partition_of(c->append.channel_name, k->partitions));
+    drop(c);
+}
+
 static void on_done(struct rt_append *append)
 {
     struct copy *c = (struct copy *)append;
@@ -55,6 +73,8 @@ static void on_done(struct rt_append *append)
     set_state(c, WAITING);
     if (append->status == RT_OK || k->closing)
         drop(c);
+    else if (append->status == RT_ERANGE)
+        give_up(c);
     else
         k->copies_at = rt_mono_ms() + PAUSE_MS;
 }
@@ -70,16 +90,13 @@ static bool append_copy(struct rt_kafka *k, struct copy *c)
     if (code == RT_PENDING)
         return true;
     set_state(c, WAITING);
-    if (code == RT_EINVAL)
-        rt_log(RT_LOG_ERROR, "kafka", "a record cannot be appended to its channel's partition",
-               rt_kv_str("channel", rt_str_of(c + 1, c->name_len)),
-               rt_kv_c("text", c->append.text));
-    k->misplaced_lost.value += code == RT_EINVAL;
-    if (code != RT_EAGAIN && code != RT_ECLOSED)
+    if (code == RT_ERANGE)
+        give_up(c);
+    else if (code != RT_EAGAIN && code != RT_ECLOSED)
         drop(c); /* another node has done it, or nobody can */
     else
         k->copies_at = rt_mono_ms() + PAUSE_MS;
-    return code == RT_OK || code == RT_EINVAL;
+    return code == RT_OK || code == RT_ERANGE;
 }
 
 void rt_kafka_misplaced_tick(struct rt_kafka *k)
@@ -112,16 +129,13 @@ static void tell(struct rt_kafka *k, const struct rt_tail_entry *e, uint32_t hom
            rt_kv_u64("channels_partition", home), rt_kv_u64("so_far", k->misplaced.value));
 }
 
-/* It will not be found: who comes back to the channel is told. */
 static void lose(struct rt_kafka *k, const struct rt_tail_entry *e, uint32_t home, const char *why)
 {
-    k->misplaced_lost.value++;
     rt_log(RT_LOG_ERROR, "kafka",
            "a record in another partition than its channel's is not appended there",
            rt_kv_str("channel", e->channel), rt_kv_u64("partition", e->partition),
            rt_kv_u64("position", e->position), rt_kv_c("text", why));
-    if (k->ready && k->options.gap)
-        k->options.gap(k->options.arg, home);
+    tell_lost(k, home);
 }
 
 static struct copy *copy_new(struct rt_kafka *k, const struct rt_tail_entry *e)

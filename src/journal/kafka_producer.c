@@ -1,5 +1,7 @@
 #include "journal/kafka_producer.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/map.h"
@@ -10,7 +12,7 @@ struct rt_producer {
     rd_kafka_t *rk;
     rd_kafka_topic_t *topic;
     rd_kafka_queue_t *queue;
-    size_t max_bytes;
+    size_t max_bytes, batch_bytes;
     uint32_t max_records;
     void (*wake)(void *arg);
     void *arg;
@@ -25,6 +27,17 @@ static void on_events(rd_kafka_t *rk, void *opaque)
 
 /* ---- life -------------------------------------------------------------------------------------------------- */
 
+static void cap_batch(struct rt_producer *p, rd_kafka_conf_t *conf, size_t most)
+{
+    char text[24];
+    p->batch_bytes = (size_t)rt_kafka_conf_number(conf, "batch.size", 1000000);
+    if (most == 0 || most >= p->batch_bytes)
+        return;
+    p->batch_bytes = most;
+    snprintf(text, sizeof(text), "%zu", most);
+    (void)rd_kafka_conf_set(conf, "batch.size", text, NULL, 0);
+}
+
 static int open_handle(struct rt_producer *p, const struct rt_producer_options *options,
                        struct rt_err *err)
 {
@@ -37,6 +50,7 @@ static int open_handle(struct rt_producer *p, const struct rt_producer_options *
     p->max_records = (uint32_t)rt_kafka_conf_number(conf, "queue.buffering.max.messages", 50000);
     if (p->max_records == 0) /* librdkafka's "no limit" */
         p->max_records = UINT32_MAX;
+    cap_batch(p, conf, options->batch_bytes);
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
     p->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (p->rk)
@@ -98,6 +112,11 @@ uint32_t rt_producer_max_records(const struct rt_producer *p)
     return p->max_records;
 }
 
+size_t rt_producer_batch_bytes(const struct rt_producer *p)
+{
+    return p->batch_bytes;
+}
+
 void rt_producer_flush(struct rt_producer *p, uint32_t timeout_ms)
 {
     if (rd_kafka_flush(p->rk, (int)timeout_ms) == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -147,7 +166,7 @@ static int refuse(rd_kafka_resp_err_t e, struct rt_err *err)
     if (e == RD_KAFKA_RESP_ERR__QUEUE_FULL)
         return rt_err_set(err, RT_EAGAIN, "too much is waiting to be stored: slow down");
     if (e == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-        return rt_err_set(err, RT_EINVAL,
+        return rt_err_set(err, RT_ERANGE,
                           "the message is larger than Kafka takes (kafka.conf: message.max.bytes)");
     return rt_err_set(err, RT_EIO, "Kafka's producer refuses: %s", rd_kafka_err2str(e));
 }
@@ -184,13 +203,19 @@ static int status_of(const rd_kafka_message_t *message)
     return RT_EUNKNOWN;
 }
 
-static void report(const rd_kafka_message_t *message, const struct rt_producer_events *events)
+/* `alone`: it was a batch by itself. Kafka refuses a batch that is too large as a whole; only what was alone is surely too large itself. */
+static void report(const rd_kafka_message_t *message, bool alone,
+                   const struct rt_producer_events *events)
 {
-    int status = status_of(message);
+    bool too_large = message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    int status = too_large && alone ? RT_ERANGE : status_of(message);
     struct rt_report r = {.opaque = message->_private,
                           .status = status,
+                          .batch_too_large = too_large && !alone,
                           .partition = (uint32_t)message->partition,
                           .text = status == RT_OK ? "" : rd_kafka_err2str(message->err)};
+    if (status == RT_ERANGE)
+        r.text = "the message is larger than the topic takes (its max.message.bytes)";
     /* A repeated request whose first answer was lost is known to be stored, but not where. */
     if (status == RT_OK && message->offset >= 0)
         r.position = (uint64_t)message->offset + 1;
@@ -200,9 +225,10 @@ static void report(const rd_kafka_message_t *message, const struct rt_producer_e
 static size_t report_all(rd_kafka_event_t *event, const struct rt_producer_events *events)
 {
     size_t count = 0;
+    bool alone = rd_kafka_event_message_count(event) == 1; /* an event is the end of one batch */
     const rd_kafka_message_t *message;
     while ((message = rd_kafka_event_message_next(event))) {
-        report(message, events);
+        report(message, alone, events);
         count++;
     }
     return count;

@@ -14,7 +14,8 @@ struct rt_producer;
 struct rt_producer_options {
     struct rt_kafka_conf conf;
     const char *topic;
-    bool warn; /* about settings that are not taken */
+    bool warn;          /* about settings that are not taken */
+    size_t batch_bytes; /* cap of a batch of several records; 0: as set */
     void (*wake)(void *arg);
     void *arg;
 };
@@ -28,6 +29,7 @@ uint64_t rt_producer_log_identity(const struct rt_producer *p);
 /* Caps of what waits, as set. */
 size_t rt_producer_max_bytes(const struct rt_producer *p);
 uint32_t rt_producer_max_records(const struct rt_producer *p);
+size_t rt_producer_batch_bytes(const struct rt_producer *p);
 
 struct rt_produce {
     uint32_t partition;
@@ -37,12 +39,14 @@ struct rt_produce {
     uint64_t time; /* ms */
     void *opaque;  /* comes back with the report; NULL: nobody waits for it */
 };
-/* RT_EAGAIN: full; RT_EINVAL: larger than a record may be; RT_EIO: fatal, or refused otherwise; RT_ENOMEM. Text in err. */
+/* RT_EAGAIN: full; RT_ERANGE: larger than a record may be; RT_EIO: fatal, or refused otherwise; RT_ENOMEM. Text in err. */
 int rt_producer_produce(struct rt_producer *p, const struct rt_produce *record, struct rt_err *err);
 
 struct rt_report {
     void *opaque;
-    int status; /* RT_OK, RT_EAGAIN certainly not stored, RT_EUNKNOWN */
+    int status; /* RT_OK, RT_EAGAIN certainly not stored, RT_ERANGE likewise, and never will be: too large; RT_EUNKNOWN */
+    bool
+        batch_too_large; /* EAGAIN: it stood in a batch of several that is larger than the topic takes */
     uint32_t partition;
     uint64_t position; /* Kafka's offset + 1; 0 unknown though stored */
     const char *text;  /* why not */

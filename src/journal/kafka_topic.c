@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "journal/record.h"
 
 #define TIMEOUT_MS    10000u
 #define TRY_MS        1000
@@ -25,6 +26,7 @@ struct checking {
     int brokers, partitions, replicas;
     bool silent;   /* the cluster did not answer when it was asked for settings */
     uint32_t weak; /* weaknesses found */
+    uint64_t max_batch;
     struct rt_err first;
 };
 
@@ -247,7 +249,25 @@ static void check_config(struct checking *c, const char *name, const char *value
     } else if (strcmp(name, "cleanup.policy") == 0 && strstr(value, "compact")) {
         weak(c, "cleanup.policy has compact: of each channel only the last message would stay",
              "a gap is never silent");
+    } else if (strcmp(name, "max.message.bytes") == 0 &&
+               rt_str_to_u64(rt_str_c(value), &number) == 0) {
+        c->max_batch = number;
     }
+}
+
+/* What is published is answered before a broker could refuse it for its size. */
+static int check_size(const struct checking *c, struct rt_err *err)
+{
+    uint64_t needed = c->topic->message + RT_RECORD_NAMES;
+    if (c->topic->message == 0 || c->max_batch == 0 || c->max_batch >= needed)
+        return 0;
+    return rt_err_set(err, RT_EINVAL,
+                      "topic \"%s\": max.message.bytes is %llu, but limits.message is %llu, which "
+                      "needs %llu or more (%u for names and headers): raise the one or lower the "
+                      "other",
+                      c->topic->name, (unsigned long long)c->max_batch,
+                      (unsigned long long)c->topic->message, (unsigned long long)needed,
+                      RT_RECORD_NAMES);
 }
 
 static void read_configs(struct checking *c, rd_kafka_event_t *event)
@@ -350,6 +370,9 @@ int rt_kafka_topic_check(rd_kafka_t *rk, const struct rt_kafka_topic *topic,
     }
     if (c.silent)
         return tell_silence(&c, err);
+    if ((code = check_size(&c, err)) < 0)
+        return code;
+    ret_answer->max_batch = c.max_batch;
     ret_answer->partitions = (uint32_t)c.partitions;
     ret_answer->asked_at = c.asked_at;
     return 0;

@@ -21,6 +21,7 @@ struct rt_kafka_topic {
     const char *brokers; /* for texts */
     uint32_t partitions; /* when it has to be made; 0: 16 */
     bool require_safe;
+    uint64_t message;           /* limits.message, which has to fit; 0: it need not */
     uint32_t timeout_ms;        /* for all of it; 0: 10 s; RT_KAFKA_FOR_EVER */
     bool own_handle;            /* nobody else takes its events: errors among them go into texts */
     const atomic_bool *stopped; /* set by another thread: gives up within a second; may be NULL */
@@ -31,7 +32,8 @@ struct rt_kafka_topic {
 
 struct rt_kafka_topic_answer {
     uint32_t partitions;
-    uint64_t asked_at; /* monotonic ms */
+    uint64_t asked_at;  /* monotonic ms */
+    uint64_t max_batch; /* max.message.bytes; 0: the cluster does not tell */
 };
 
 /* RT_EIO: the cluster does not answer; RT_EPERM: it does not make the topic; RT_EINVAL: the topic does not fit. */

@@ -15,6 +15,7 @@ void rt_journal_meter_init(struct rt_journal_meter *m, struct rt_metrics *metric
     m->ok = appends("result=\"ok\"");
     m->retry = appends("result=\"retry\"");
     m->unknown = appends("result=\"unknown\"");
+    m->refused = appends("result=\"refused\"");
     m->duplicates = (struct rt_metric){.name = "journal_duplicates_total",
                                        .help = "Appends answered from their idempotency key.",
                                        .type = RT_COUNTER};
@@ -25,7 +26,7 @@ void rt_journal_meter_init(struct rt_journal_meter *m, struct rt_metrics *metric
                                .help = "1 while the log is able to store.",
                                .type = RT_GAUGE,
                                .value = 1};
-    struct rt_metric *all[] = {&m->ok,         &m->retry,       &m->unknown,
+    struct rt_metric *all[] = {&m->ok,         &m->retry,       &m->unknown, &m->refused,
                                &m->duplicates, &m->queue_bytes, &m->up};
     for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
         rt_metrics_register(metrics, all[i]);
@@ -37,6 +38,8 @@ void rt_journal_meter_count(struct rt_journal_meter *m, const struct rt_append *
         m->ok.value++;
     else if (append->status == RT_EUNKNOWN)
         m->unknown.value++;
+    else if (append->status == RT_EINVAL || append->status == RT_ERANGE)
+        m->refused.value++;
     else
         m->retry.value++;
     if (append->duplicate)

@@ -8,7 +8,7 @@
 #include "journal/journal.h"
 
 struct rt_journal_meter {
-    struct rt_metric ok, retry, unknown, duplicates, queue_bytes, up;
+    struct rt_metric ok, retry, unknown, refused, duplicates, queue_bytes, up;
 };
 
 /* `metrics` may be NULL. */

@@ -23,8 +23,9 @@ struct rt_record_header {
 #define RT_RECORD_HEADERS (11 + RT_MAX_ATTACHMENTS)
 #define RT_HEADER_EPOCH   "rt-epoch"
 #define RT_HEADER_MARKER  "rt-marker"
-#define RT_RECORD_CHANNEL 4096 /* most bytes of a channel's name */
-#define RT_RECORD_KEY     64   /* most bytes of an idempotency key */
+#define RT_RECORD_CHANNEL 4096   /* most bytes of a channel's name */
+#define RT_RECORD_KEY     64     /* most bytes of an idempotency key */
+#define RT_RECORD_NAMES   16384u /* that a record has, at most, besides what limits.message counts */
 
 /* Fills up to RT_RECORD_HEADERS headers, without rt-epoch and rt-ticks; text that has to be made is put into `scratch` (cleared first; it must stay as it is
  * as long as the headers are used). Returns their number, 0 when out of memory. */

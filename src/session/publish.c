@@ -156,8 +156,9 @@ static void result_of(const struct rt_append *a, struct rt_publish_result *r)
     r->logged = false;
     r->code = a->status;
     r->why = RT_REFUSED_MESSAGE; /* the log refuses what is too large for it alone */
+    bool refused = a->status == RT_EINVAL || a->status == RT_ERANGE;
     r->status = a->status == RT_EUNKNOWN ? RT_PUBLISH_UNKNOWN
-                : a->status == RT_EINVAL ? RT_PUBLISH_REFUSED
+                : refused                ? RT_PUBLISH_REFUSED
                                          : RT_PUBLISH_RETRY;
     set_text(r, a->text[0] ? a->text : rt_err_name(a->status));
 }

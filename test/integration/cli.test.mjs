@@ -146,6 +146,8 @@ const unusable = [
   ['kafka: {brokers: ["h:1"], conf: {linger.ms: 5, no.such: 1}}', '1:48', /kafka\.conf: No such configuration property: "no\.such"/],
   ['kafka: {brokers: ["h:1"], conf: {linger.ms: soon}}', '1:34', /kafka\.conf: .*\(setting linger\.ms\)/],
   ['kafka: {brokers: ["h:1"], conf: {security.protocol: ssl, ssl.ca.location: /does/not/exist}}', '1:33', /kafka\.conf: ssl\.ca\.location failed/],
+  ['kafka: {brokers: ["h:1"]}\nlimits: {send_queue: 4MiB, message: 1100000}', '2:37', /limits\.message is 1100000, with Kafka allowed are 1023616: kafka\.conf has message\.max\.bytes 1040000/],
+  ['kafka: {brokers: ["h:1"], conf: {message.max.bytes: 1010000}}', '1:33', /limits\.message is 1000000, with Kafka allowed are 993616/],
   ['kafka: {brokers: ["h:1"], topic: "a b"}', '1:34', /kafka\.topic: got "a b"/],
   ['kafka: {consume: [{topics: [t], brokers: ["h:1"], conf: {no.such: 1}}]}', '1:58', /kafka\.conf: No such/],
   ['kafka: {brokers: ["h:1"]}\npostgres: {url: "postgres://:hunter2@h?nonsense=1"}', '2:17', /postgres\.url: .*nonsense/],

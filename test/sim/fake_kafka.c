@@ -228,6 +228,12 @@ size_t rt_producer_max_bytes(const struct rt_producer *p)
     return MAX_BYTES;
 }
 
+size_t rt_producer_batch_bytes(const struct rt_producer *p)
+{
+    (void)p;
+    return MAX_BYTES; /* no batch is refused */
+}
+
 uint32_t rt_producer_max_records(const struct rt_producer *p)
 {
     (void)p;
@@ -387,7 +393,7 @@ int rt_kafka_find(const struct rt_find_options *options, struct rt_kafka_found *
     (void)options;
     if (fake_log.down || fake_log.gone)
         return rt_err_set(err, RT_EIO, "no broker answers");
-    *ret_found = (struct rt_kafka_found){SIM_PARTS, rt_mono_ms()};
+    *ret_found = (struct rt_kafka_found){.partitions = SIM_PARTS, .asked_at = rt_mono_ms()};
     return 0;
 }
 

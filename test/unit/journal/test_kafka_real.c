@@ -337,6 +337,132 @@ static void test_misplaced_and_lost(void **state)
     node_deinit(&n);
 }
 
+/* ---- records that are too large ---------------------------------------------------------------------------------- */
+
+static void set_max_message(rd_kafka_t *rk, const char *topic, const char *bytes)
+{
+    rd_kafka_ConfigResource_t *resource =
+        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+    assert_int_equal(rd_kafka_ConfigResource_set_config(resource, "max.message.bytes", bytes), 0);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_AlterConfigs(rk, &resource, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 20000);
+    assert_non_null(event);
+    assert_int_equal(rd_kafka_event_error(event), 0);
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_ConfigResource_destroy(resource);
+}
+
+/* Bytes that do not compress. */
+static void append_bytes(struct node *n, struct pub *p, const char *channel, size_t size)
+{
+    uint8_t *data = malloc(size);
+    assert_non_null(data);
+    rt_random(data, size);
+    struct rt_message m = {.kind = RT_KIND_BYTES, .data = rt_str_of(data, size)};
+    append_message(n, p, channel, &m);
+    free(data);
+}
+
+/* At once, 4,000 bytes each; how many were stored. */
+static int append_many(struct node *n, struct pub *pubs, int count)
+{
+    int stored = 0;
+    for (int i = 0; i < count; i++)
+        append_bytes(n, &pubs[i], "c", 4000);
+    for (int i = 0; i < count; i++) {
+        if (pubs[i].returned == RT_PENDING)
+            await(&pubs[i]);
+        stored += pubs[i].append.status == RT_OK;
+        release(&pubs[i]);
+    }
+    return stored;
+}
+
+/* The producer may just be replaced. */
+static void store_soon(struct node *n, const char *channel, const char *data)
+{
+    struct pub p;
+    WAIT(n, (append_text(n, &p, channel, data), p.returned == RT_PENDING) || (release(&p), false));
+    await(&p);
+    assert_int_equal(p.append.status, RT_OK);
+    release(&p);
+}
+
+/* The operator lowers the topic's limit while a node runs. What is too large is refused for good; all else is stored, in order, also what shared its batch with it. */
+static void test_too_large(void **state)
+{
+    (void)state;
+    REQUIRE_KAFKA();
+    enum { ROUNDS = 20, SMALL = 40 };
+    struct node n;
+    struct pub large, small[SMALL];
+    open_on(&n, "large", 1);
+    rd_kafka_t *rk = client_new();
+    append_bytes(&n, &large, "c", 300000);
+    await(&large);
+    assert_int_equal(large.append.status, RT_OK);
+    release(&large);
+    set_max_message(rk, "large", "100000");
+    /* The broker learns it in its own time. */
+    do {
+        append_bytes(&n, &large, "c", 300000);
+        if (large.returned == RT_PENDING)
+            await(&large);
+        release(&large);
+    } while (large.append.status == RT_OK);
+    assert_int_equal(large.append.status, RT_ERANGE);
+    assert_non_null(strstr(large.append.text, "max.message.bytes"));
+    store(&n, "c", "after");
+    assert_true(healthy(&n));
+    /* In the middle of others: these get `ok`, or `retry` for all of a batch, which makes some behind them `unknown`. */
+    bool refused = false;
+    for (int round = 0; round < ROUNDS || !refused; round++) {
+        assert_true(round < 1000);
+        rt_loop_turn(n.loop, 10); /* the producer may just be replaced */
+        for (int i = 0; i < SMALL; i++) {
+            if (i == SMALL / 2)
+                append_bytes(&n, &large, "d", 150000);
+            append_bytes(&n, &small[i], "c", 4000);
+        }
+        for (int i = 0; i < SMALL; i++) {
+            if (small[i].returned == RT_PENDING)
+                await(&small[i]);
+            assert_true(small[i].append.status == RT_OK || small[i].append.status == RT_EAGAIN ||
+                        strstr(small[i].append.text, "before it was not"));
+            release(&small[i]);
+        }
+        if (large.returned == RT_PENDING)
+            await(&large);
+        assert_true(large.append.status == RT_ERANGE || large.append.status == RT_EAGAIN);
+        refused = large.append.status == RT_ERANGE;
+        release(&large);
+    }
+    /* Soon batches fit: who sends again is not refused for ever because others do. */
+    for (int round = 0, fitting = 0; fitting < 5; round++) {
+        assert_true(round < 20);
+        store_soon(&n, "e", "ready");
+        fitting = append_many(&n, small, SMALL) == SMALL ? fitting + 1 : 0;
+    }
+    assert_true(sample(&n, "rtbroker_kafka_too_large_total") >= 2);
+    assert_true(sample(&n, "rtbroker_journal_appends_total{result=\"refused\"}") ==
+                sample(&n, "rtbroker_kafka_too_large_total"));
+    store(&n, "c", "last");
+    WAIT(&n, has(&n, "last"));
+    expect_order(&n);
+    /* What cannot fit is refused at start. */
+    close_node(&n);
+    n.find.message = 90000;
+    assert_int_equal(try_open(&n), RT_EINVAL);
+    assert_non_null(strstr(n.error, "max.message.bytes is 100000, but limits.message is 90000"));
+    n.find.message = 80000;
+    open_node(&n);
+    assert_int_equal(append_many(&n, small, SMALL), SMALL); /* it knows from the start */
+    rd_kafka_destroy(rk);
+    node_deinit(&n);
+}
+
 /* SIGKILL under load: "retry" after 5 s, healed after the restart, everything acknowledged is there, once. */
 static void test_broker_killed(void **state)
 {
@@ -778,6 +904,7 @@ int main(void)
         cmocka_unit_test(test_other_producers),
         cmocka_unit_test(test_misplaced),
         cmocka_unit_test(test_misplaced_and_lost),
+        cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_broker_killed),
         cmocka_unit_test(test_broker_frozen),
         cmocka_unit_test(test_topic_made_anew),

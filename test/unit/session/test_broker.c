@@ -191,6 +191,9 @@ static void test_at_once(void **state)
     fake.refuse = RT_EINVAL;
     assert_false(publish(a, "log:x", "three"));
     expect_answers("three refused -2 the log said -2\n");
+    fake.refuse = RT_ERANGE;
+    assert_false(publish(a, "log:x", "three"));
+    expect_answers("three refused -3 the log said -3\n");
     fake.refuse = RT_EUNKNOWN;
     assert_false(publish(a, "log:x", "four"));
     expect_answers("four unknown -10 the log said -10\n");
