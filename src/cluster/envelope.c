@@ -3,10 +3,11 @@
 
 #include "cluster/wire.h"
 
-#define MAGIC    "RT2"
-#define FLAG_MAC 1u
-#define ID_LEN   16u
-#define HEAD_LEN 21u /* up to the first text */
+#define MAGIC       "RT2"
+#define FLAG_MAC    1u
+#define FLAG_EXCEPT 2u
+#define ID_LEN      16u
+#define HEAD_LEN    21u /* up to the first text */
 
 /* ---- writing ---- */
 
@@ -23,6 +24,8 @@ static void add_message(struct rt_buf *out, const struct rt_message *m)
     rt_buf_add_byte(out, m->attachment_count);
     for (uint8_t i = 0; i < m->attachment_count; i++)
         rt_wire_add_text(out, m->attachments[i]);
+    if (m->except_in.len)
+        rt_wire_add_text(out, m->except_in);
 }
 
 void rt_parcel_encode(struct rt_buf *out, const struct rt_parcel_keys *keys, struct rt_str place,
@@ -31,7 +34,8 @@ void rt_parcel_encode(struct rt_buf *out, const struct rt_parcel_keys *keys, str
     size_t start = out->len;
     uint8_t code[RT_MAC_LEN];
     rt_buf_add_c(out, MAGIC);
-    rt_buf_add_byte(out, keys->mac ? FLAG_MAC : 0);
+    rt_buf_add_byte(
+        out, (uint8_t)((keys->mac ? FLAG_MAC : 0) | (p->message.except_in.len ? FLAG_EXCEPT : 0)));
     rt_buf_add_byte(out, (uint8_t)p->purpose);
     rt_wire_add_u64(out, p->instance);
     rt_wire_add_u64(out, p->sequence);
@@ -136,7 +140,8 @@ int rt_parcel_decode(struct rt_str bytes, const struct rt_parcel_keys *keys, str
     int status = check_mac(&bytes, keys, place, err);
     if (status)
         return status;
-    if ((uint8_t)bytes.ptr[3] & ~FLAG_MAC)
+    uint8_t flags = (uint8_t)bytes.ptr[3];
+    if (flags & ~(FLAG_MAC | FLAG_EXCEPT))
         return rt_err_set(err, RT_ENOENT, "an envelope with flags of another version");
     struct rt_wire r = rt_wire_of(bytes);
     struct rt_parcel p = {.partition = 0};
@@ -147,6 +152,8 @@ int rt_parcel_decode(struct rt_str bytes, const struct rt_parcel_keys *keys, str
         p.epoch = rt_wire_read_text(&r);
     }
     read_message(&r, attachments, &p.message);
+    if (flags & FLAG_EXCEPT)
+        p.message.except_in = rt_wire_read_text(&r);
     if (r.bad || r.left > 0 || p.instance == 0)
         return rt_err_set(err, RT_EINVAL, "the envelope is malformed");
     *ret_parcel = p;

@@ -1,14 +1,16 @@
 /* What nodes send each other through Redis, and what they keep there.
  *
  * Layout (integers in network byte order; text and bytes are length (u32) and content):
- *   "RT2"  flags u8 (1: has a MAC)  purpose u8  instance u64  sequence u64  cluster  node  channel
+ *   "RT2"  flags u8 (1: has a MAC, 2: has exceptions)  purpose u8  instance u64  sequence u64  cluster  node  channel
  *   a record: partition u32  offset u64  epoch
  *   id 16 bytes  time u64  kind u8  message flags u8
  *   event  publisher  key  data  attachment count u8  attachments
+ *   with exceptions: except_in
  *   with a MAC: HMAC-SHA256 (32 bytes) over everything before it and, behind that, the Redis channel or key ("place") that it is for
  * Whoever can write to Redis could otherwise speak to every client: with a secret an envelope without a right MAC is refused. The purpose and the place
  * are under the MAC, so that no envelope passes for another kind, on another channel, or as what another key holds. An envelope ends where its own lengths say: place
  * and content cannot be shifted against each other. `instance` is the sending process, `sequence` rises with each of its envelopes (cluster/members.h).
+ * Flags that a node does not know make an envelope one of another version: it is not delivered, so that nobody gets what it would leave out of account.
  * Thread: any, but for that of the keys. */
 #ifndef RT_CLUSTER_ENVELOPE_H
 #define RT_CLUSTER_ENVELOPE_H

@@ -34,6 +34,7 @@ struct rt_channel *rt_channel_new(struct rt_hub *hub, struct rt_str name)
 static void free_group(struct rt_group *g)
 {
     rt_bytes_unref(g->run);
+    rt_group_drop_marks(g);
     rt_free(g->members);
     rt_free(g->marks);
     rt_free(g);

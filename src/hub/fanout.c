@@ -18,7 +18,8 @@ static void deliver_marked(struct rt_group *g, struct rt_subscriber *s, uint32_t
         if (m->off < from || m->off >= to)
             continue;
         if (m->except != s->id && !(m->is_volatile && !s->ops->writable(s)) &&
-            !(m->copies && rt_copies_had(m->copies, m->stamp, s)))
+            !(m->copies && rt_copies_had(m->copies, m->stamp, s)) &&
+            !(m->excepted && rt_excepted_has(m->excepted, m->stamp, s)))
             continue;
         if (m->off > from)
             s->ops->deliver(s, g->run, from, m->off - from);
@@ -29,11 +30,22 @@ static void deliver_marked(struct rt_group *g, struct rt_subscriber *s, uint32_t
 }
 
 /* Before a walk: nothing is published during it. */
-static void find_copies(const struct rt_hub *hub, struct rt_group *g)
+static void prepare_marks(const struct rt_hub *hub, struct rt_group *g)
+{
+    for (uint32_t i = 0; i < g->mark_count; i++) {
+        struct rt_mark *m = &g->marks[i];
+        if (m->is_copy)
+            m->copies = rt_hub_find_copies(hub, m->copy_id);
+        if (m->excepted)
+            rt_excepted_find(m->excepted, hub);
+    }
+}
+
+void rt_group_drop_marks(struct rt_group *g)
 {
     for (uint32_t i = 0; i < g->mark_count; i++)
-        if (g->marks[i].is_copy)
-            g->marks[i].copies = rt_hub_find_copies(hub, g->marks[i].copy_id);
+        rt_free(g->marks[i].excepted);
+    g->mark_count = 0;
 }
 
 static void close_holes(struct rt_group *g)
@@ -59,7 +71,7 @@ static void flush_group(struct rt_hub *hub, struct rt_group *g)
     if (!run)
         return;
     uint32_t to = run->len, count = g->count;
-    find_copies(hub, g);
+    prepare_marks(hub, g);
     g->walking = hub->walking = true;
     for (uint32_t i = 0; i < count; i++) {
         if (i + PREFETCH < count)
@@ -83,7 +95,7 @@ static void flush_group(struct rt_hub *hub, struct rt_group *g)
     g->hint = to;
     g->run = NULL;
     g->messages = 0;
-    g->mark_count = 0;
+    rt_group_drop_marks(g);
     rt_bytes_unref(run);
 }
 
@@ -128,7 +140,7 @@ void rt_hub_catch_up(struct rt_hub *hub, struct rt_subscriber *s)
             m->from = g->run->len;
             if (from >= m->from)
                 continue;
-            find_copies(hub, g);
+            prepare_marks(hub, g);
             deliver_marked(g, s, from, m->from);
         }
     }
@@ -162,13 +174,18 @@ static int mark(struct rt_group *g, const struct rt_message *m, uint32_t len, bo
         g->marks = marks;
         g->mark_cap = cap;
     }
+    bool leaves_out = m->except_in.len > 0 && g->encoding->rooms;
+    struct rt_excepted *excepted = leaves_out ? rt_excepted_new(m) : NULL;
+    if (leaves_out && !excepted)
+        return RT_ENOMEM;
     struct rt_mark *mark = &g->marks[g->mark_count++];
     *mark = (struct rt_mark){.off = g->run->len,
                              .len = len,
                              .except = m->except,
                              .is_volatile = (m->flags & RT_MESSAGE_VOLATILE) != 0,
                              .is_copy = is_copy,
-                             .stamp = m->stamp};
+                             .stamp = m->stamp,
+                             .excepted = excepted};
     memcpy(mark->copy_id, m->id, sizeof(mark->copy_id));
     return 0;
 }
@@ -184,9 +201,10 @@ static int append_to_group(struct rt_channel *c, struct rt_group *g, const struc
         return 0;
     if (reserve_run(c, g, scratch->len))
         return RT_ENOMEM;
-    bool is_copy = (m->flags & RT_MESSAGE_COPY) && g->encoding->once &&
+    bool is_copy = (m->flags & RT_MESSAGE_COPY) && g->encoding->rooms &&
                    rt_hub_find_copies(c->hub, m->id) != NULL;
-    bool special = is_copy || m->except != 0 || (m->flags & RT_MESSAGE_VOLATILE);
+    bool special =
+        is_copy || m->except != 0 || m->except_in.len > 0 || (m->flags & RT_MESSAGE_VOLATILE);
     if (special && mark(g, m, (uint32_t)scratch->len, is_copy))
         return RT_ENOMEM;
     memcpy(g->run->data + g->run->len, scratch->data, scratch->len);

@@ -10,8 +10,11 @@
  * so protocols call rt_hub_catch_up() first. Subscribers that are `ordered` (recoverable sessions) also get messages of different channels in the order of their
  * stamps: at most one channel with ordered subscribers is dirty at a time, the former is flushed first.
  *
- * Copies. A message for several channels is published to each, with ids that differ in the last byte (RT_MESSAGE_COPY). A subscriber whose encoding says `once` gets the
+ * Copies. A message for several channels is published to each, with ids that differ in the last byte (RT_MESSAGE_COPY). A subscriber whose encoding says `rooms` gets the
  * first copy that comes to a channel while it is in it. One that leaves the channel between two copies may get both; none gets no copy.
+ *
+ * Exceptions. A message may leave out the subscribers of other channels (rt_message.except_in). What counts is who is in them when it is published; a subscriber that leaves
+ * one has been handed before what was published until then.
  *
  * Recent history. Messages with an offset are kept per channel within the rule's size and ttl, or as long as `recovery` says where ordered subscribers may come back
  * for them; all channels together within `memory`: the oldest message goes first. Every channel remembers the highest stamp and offset that it
@@ -43,7 +46,9 @@ struct rt_encoding {
     void (*encode)(const struct rt_encoding *self, const struct rt_message *message,
                    struct rt_buf *out);
     bool ordered; /* subscribers of this encoding are ordered by stamp across channels */
-    bool once; /* of copies of one message (RT_MESSAGE_COPY) they get one, whichever comes first */
+    /* Its channels are the rooms of one client: of copies of one message (RT_MESSAGE_COPY) it gets one, whichever comes first, and none of what leaves
+     * out a channel that it is in (rt_message.except_in). */
+    bool rooms;
 };
 
 /* Options of the channels that one rule matches. */
@@ -93,6 +98,9 @@ struct rt_hub_options {
     struct rt_hub_rule *(*rule_of)(void *arg, struct rt_str channel);
     /* The channel got its first subscriber, or lost its last one. May not change subscriptions. NULL: nobody asks. */
     void (*occupied)(void *arg, struct rt_channel *channel, bool occupied);
+    /* Whose own room has this channel's name: the id of a subscriber that is not subscribed to it; 0: nobody's. Asked for excepted channels alone. NULL: nobody
+     * has one. */
+    uint64_t (*member_of)(void *arg, struct rt_str channel);
     void *arg;
     struct rt_metrics *metrics; /* NULL: none */
 };

@@ -21,6 +21,7 @@ struct rt_mark {
     uint8_t copy_id[RT_MESSAGE_COPY_ID];
     uint64_t stamp;
     const struct rt_copies *copies; /* during a walk; NULL: none are known any more */
+    struct rt_excepted *excepted;   /* owned; NULL: no channel is left out */
 };
 
 /* The subscribers of a channel that share an encoding, and what is pending for them. */
@@ -148,7 +149,18 @@ void rt_hub_note_copy(struct rt_hub *hub, struct rt_channel *c, const struct rt_
 void rt_hub_expire_copies(struct rt_hub *hub);
 void rt_hub_free_copies(struct rt_hub *hub);
 
+/* except.c: the channels that one message leaves out */
+struct rt_excepted;
+/* NULL: out of memory, or more than RT_MAX_EXCEPTED names. */
+struct rt_excepted *rt_excepted_new(const struct rt_message *m);
+/* Before a walk: finds the channels, and the subscribers whose own rooms they are. */
+void rt_excepted_find(struct rt_excepted *e, const struct rt_hub *hub);
+/* During it: was the subscriber in one of them when the message with this stamp was published, a moment ago? */
+bool rt_excepted_has(const struct rt_excepted *e, uint64_t stamp, const struct rt_subscriber *s);
+
 /* fanout.c */
+/* Forgets the marks of a run that is delivered, or that nobody will get. */
+void rt_group_drop_marks(struct rt_group *g);
 void rt_channel_flush(struct rt_channel *c);
 
 #endif

@@ -19,7 +19,7 @@ struct rt_stored *rt_stored_new(const struct rt_message *view)
         return NULL;
     size_t table = view->attachment_count * sizeof(struct rt_str);
     size_t size = sizeof(struct rt_stored) + table + view->event.len + view->data.len +
-                  view->publisher.len + view->key.len;
+                  view->publisher.len + view->key.len + view->except_in.len;
     for (uint8_t i = 0; i < view->attachment_count; i++)
         size += view->attachments[i].len;
     if (size > UINT32_MAX)
@@ -40,10 +40,20 @@ struct rt_stored *rt_stored_new(const struct rt_message *view)
     s->m.data = place(&at, view->data);
     s->m.publisher = place(&at, view->publisher);
     s->m.key = place(&at, view->key);
+    s->m.except_in = place(&at, view->except_in);
     for (uint8_t i = 0; i < view->attachment_count; i++)
         attachments[i] = place(&at, view->attachments[i]);
     s->m.attachments = view->attachment_count > 0 ? attachments : NULL;
     return s;
+}
+
+bool rt_message_excepts(const struct rt_message *m, struct rt_str channel)
+{
+    struct rt_str list = m->except_in;
+    for (struct rt_str name = rt_excepted_next(&list); name.ptr; name = rt_excepted_next(&list))
+        if (rt_str_eq(name, channel))
+            return true;
+    return false;
 }
 
 void rt_stored_free_last(struct rt_stored *s)

@@ -23,11 +23,12 @@ enum rt_message_flags {
      * is of this process. With a key the publisher's name is another one, and nobody is meant. */
     RT_MESSAGE_NOT_SENDER = 4,
     /* One of the copies of a message that went to several channels at once; their ids are the same but for the last byte. Who is in several of the
-     * channels gets one of them, where its protocol says so (rt_encoding.once). */
+     * channels gets one of them, where its protocol says so (rt_encoding.rooms). */
     RT_MESSAGE_COPY = 8,
 };
 #define RT_MESSAGE_COPY_ID 15  /* bytes of the id that all copies share */
 #define RT_MAX_COPIES      256 /* channels that one message may go to so */
+#define RT_MAX_EXCEPTED    64  /* channels whose subscribers one message leaves out */
 
 /* Binary parts of one message: what every log, the envelope and the rows can hold and give back. */
 #define RT_MAX_ATTACHMENTS 64
@@ -48,7 +49,18 @@ struct rt_message {
     uint64_t except; /* id of a subscriber that does not get it; 0: none. Not stored in the log */
     struct rt_str publisher; /* who: "api:NAME", a client id; none: unknown */
     struct rt_str key;       /* idempotency key; none */
+    /* Channels whose subscribers do not get it, where their protocol says so (rt_encoding.rooms): names in order of mention, joined by line feeds, which no
+     * name has. A channel may be the own room of one subscriber (rt_hub_options.member_of). None: it is for all. Stored with the message. */
+    struct rt_str except_in;
 };
+
+/* Takes the first name off the list; RT_STR_NONE at its end. */
+static inline struct rt_str rt_excepted_next(struct rt_str *list)
+{
+    return list->len ? rt_str_split(*list, '\n', list) : RT_STR_NONE;
+}
+/* Is the channel one of those that the message leaves out? */
+bool rt_message_excepts(const struct rt_message *m, struct rt_str channel);
 
 struct rt_stored {
     struct rt_message m; /* slices point behind this struct */

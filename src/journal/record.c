@@ -8,6 +8,9 @@
 static const char *const kinds[] = {
     [RT_KIND_JSON] = "json", [RT_KIND_TEXT] = "text", [RT_KIND_BYTES] = "bytes"};
 #define KINDS ((int)(sizeof(kinds) / sizeof(kinds[0])))
+static const char *const excepting_kinds[KINDS] = {[RT_KIND_JSON] = "json; except",
+                                                   [RT_KIND_TEXT] = "text; except",
+                                                   [RT_KIND_BYTES] = "bytes; except"};
 
 /* Not tighter than what any publisher may have been allowed; the size is limited by Kafka. */
 static const struct rt_json_limits limits = {1024, 0};
@@ -41,12 +44,15 @@ size_t rt_record_headers(const struct rt_message *m, struct rt_buf *scratch,
     add(headers, &count, "rt-id", rt_str_of(scratch->data, RT_UUID_LEN));
     add(headers, &count, "rt-time",
         rt_str_of(scratch->data + RT_UUID_LEN, scratch->len - RT_UUID_LEN));
-    add(headers, &count, "rt-kind", rt_str_c(kinds[m->kind]));
+    add(headers, &count, "rt-kind",
+        rt_str_c(m->except_in.len ? excepting_kinds[m->kind] : kinds[m->kind]));
     add_present(headers, &count, "rt-event", m->event);
     if (m->flags & RT_MESSAGE_ARGS)
         add(headers, &count, "rt-args", RT_STR("1"));
     if (m->flags & RT_MESSAGE_NOT_SENDER)
         add(headers, &count, "rt-except", RT_STR("1"));
+    if (m->except_in.len)
+        add(headers, &count, "rt-except-in", m->except_in);
     if (m->flags & RT_MESSAGE_COPY)
         add(headers, &count, "rt-copy", RT_STR("1"));
     add_present(headers, &count, "rt-publisher", m->publisher);
@@ -113,7 +119,7 @@ static void make_id(uint64_t timestamp, uint64_t offset, struct rt_str value, ui
 struct reading {
     struct rt_message m;
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
-    bool has_id, has_time, has_kind, marker;
+    bool has_id, has_time, has_kind, excepts, marker;
 };
 
 static int wrong(struct rt_err *err, const char *name, struct rt_str value, const char *allowed)
@@ -126,10 +132,12 @@ static int wrong(struct rt_err *err, const char *name, struct rt_str value, cons
 static int read_kind(struct reading *r, struct rt_str value, struct rt_err *err)
 {
     for (int i = 0; i < KINDS; i++) {
-        if (!rt_str_eq(value, rt_str_c(kinds[i])))
+        bool excepts = rt_str_eq(value, rt_str_c(excepting_kinds[i]));
+        if (!excepts && !rt_str_eq(value, rt_str_c(kinds[i])))
             continue;
         r->m.kind = (uint8_t)i;
         r->has_kind = true;
+        r->excepts = excepts;
         return 0;
     }
     return wrong(err, "rt-kind", value, "json, text or bytes");
@@ -143,6 +151,17 @@ static int read_text(struct rt_str *to, const struct rt_record_header *h, size_t
                           h->value.len);
     *to = h->value.ptr ? h->value : RT_STR("");
     return 0;
+}
+
+static int read_except(struct reading *r, const struct rt_record_header *h, struct rt_err *err)
+{
+    struct rt_str list = h->value;
+    size_t count = 0;
+    for (struct rt_str name = rt_excepted_next(&list); name.ptr; name = rt_excepted_next(&list))
+        if (++count > RT_MAX_EXCEPTED)
+            return rt_err_set(err, RT_EINVAL, "header rt-except-in has more than %d names",
+                              RT_MAX_EXCEPTED);
+    return read_text(&r->m.except_in, h, SIZE_MAX, err);
 }
 
 static int read_attachment(struct reading *r, struct rt_str value, struct rt_err *err)
@@ -175,6 +194,8 @@ static int read_header(struct reading *r, const struct rt_record_header *h, stru
         return read_text(&r->m.publisher, h, SIZE_MAX, err);
     if (rt_str_eq(name, RT_STR("rt-key")))
         return read_text(&r->m.key, h, RT_RECORD_KEY, err);
+    if (rt_str_eq(name, RT_STR("rt-except-in")))
+        return read_except(r, h, err);
     if (rt_str_eq(name, RT_STR("rt-attachment")))
         return read_attachment(r, h->value, err);
     if (rt_str_eq(name, RT_STR("rt-args")))
@@ -207,6 +228,8 @@ static int check_value(struct reading *r, struct rt_str value, struct rt_err *er
         return rt_err_wrap(err, "rt-kind is json, but the value is not"), RT_EINVAL;
     else if (r->m.kind == RT_KIND_TEXT && !rt_utf8_valid(value.ptr, value.len))
         return rt_err_set(err, RT_EINVAL, "rt-kind is text, but the value is not UTF-8");
+    if (r->excepts && r->m.except_in.len == 0)
+        return rt_err_set(err, RT_EINVAL, "rt-kind says except, but there is no rt-except-in");
     bool json = r->m.kind == RT_KIND_JSON;
     if ((r->m.flags & RT_MESSAGE_ARGS) && (!json || rt_json_kind(r->m.data) != RT_JSON_ARRAY))
         return rt_err_set(err, RT_EINVAL, "rt-args is set, but the value is not a JSON array");
@@ -221,7 +244,7 @@ int rt_record_read(struct rt_str value, const struct rt_record_header *headers, 
 {
     struct reading r;
     memset(&r.m, 0, sizeof(r.m));
-    r.has_id = r.has_time = r.has_kind = r.marker = false;
+    r.has_id = r.has_time = r.has_kind = r.excepts = r.marker = false;
     for (size_t i = 0; i < count; i++) {
         int code = read_header(&r, &headers[i], err);
         if (code < 0)

@@ -1,9 +1,11 @@
 /* A message as a Kafka record, and back.
  *
  * key: the channel's name. value: `data` as it is (JSON text, text, or bytes), so that consumers written by others read it without us. Headers: `rt-id` (UUID
- * text), `rt-time` (decimal ms), `rt-kind` (json|text|bytes), and where present `rt-event`, `rt-args` ("1"), `rt-except` ("1": not for its publisher), `rt-copy` ("1": of one message in several channels), `rt-publisher`,
+ * text), `rt-time` (decimal ms), `rt-kind` (json|text|bytes, with "; except" behind it where there is rt-except-in), and where present `rt-event`, `rt-args` ("1"), `rt-except` ("1": not for its publisher), `rt-except-in` (the text `except_in`), `rt-copy` ("1": of one message in several channels), `rt-publisher`,
  * `rt-key`, `rt-attachment` (one for each, in order). `except`, `offset` and `stamp` are not stored. Besides, every record of ours has `rt-epoch` (journal/kafka_epoch.h), and a record with
  * `rt-marker` holds no message; `rt-tick` and `rt-ticks` are the log's clock (journal/kafka_ticks.h).
+ * What a reader has to know to deliver a record rightly stands in rt-kind as well, so that one of an older version, which does not know it, finds no message there instead of giving it
+ * to those whom it is not for.
  * Records of other producers: each of the headers may be missing, others are ignored. Without rt-kind the value is JSON when it is one JSON value, else text
  * when it is UTF-8, else bytes (a record without a value: empty text). Without rt-id an id is made of timestamp, offset and value, the same on every node; without
  * rt-time the record's timestamp counts.
@@ -20,7 +22,7 @@ struct rt_record_header {
     struct rt_str value;
 };
 
-#define RT_RECORD_HEADERS (11 + RT_MAX_ATTACHMENTS)
+#define RT_RECORD_HEADERS (12 + RT_MAX_ATTACHMENTS)
 #define RT_HEADER_EPOCH   "rt-epoch"
 #define RT_HEADER_MARKER  "rt-marker"
 #define RT_RECORD_CHANNEL 4096   /* most bytes of a channel's name */

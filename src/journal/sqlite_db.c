@@ -40,6 +40,7 @@ static const char *const migrations[] = {
     "INSERT INTO meta(name, value) SELECT 'purged', coalesce(min(seq), 1) - 1 FROM message;"
     "DELETE FROM meta WHERE name IN ('epoch', 'created', 'unsynced');",
     ADD_SUMS,
+    "ALTER TABLE message ADD COLUMN except_in TEXT;",
 };
 #define SCHEMA_VERSION ((int64_t)(sizeof(migrations) / sizeof(migrations[0])))
 

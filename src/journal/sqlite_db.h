@@ -1,12 +1,12 @@
 /* The database file of the SQLite journal: opening, schema, settings, and what an error of SQLite means to us.
  *
- * Schema (PRAGMA user_version 3, application_id "rtbr"):
+ * Schema (PRAGMA user_version 4, application_id "rtbr"):
  *     meta(name, value)            floor, purged (see sqlite_upkeep.h), unsummed (see sqlite_page.h), clock; set_back: the seq from which on times of
  *                                  messages are behind those before it, the last such one, set_back_by: by how many ms at most, all in all
  *     epoch(id, name, started, first)
  *                                  runs of the broker that wrote (see sqlite_epoch.h)
  *     channel(id, name, top)       top: highest offset given
- *     message(seq, channel_id, offset, time, id, kind, flags, event, data, attachments, publisher, key, sum)
+ *     message(seq, channel_id, offset, time, id, kind, flags, event, data, attachments, publisher, key, sum, except_in)
  *                                  unique index (channel_id, offset); data is TEXT for JSON and text, BLOB for bytes
  *     recent_key(seq, channel, publisher, key, offset, time)
  *                                  idempotency keys of the window; unique index (channel, publisher, key)

@@ -16,6 +16,7 @@ enum {
     KEY,
     SUM,
     SEQ,
+    EXCEPT_IN,
 };
 
 static struct rt_str column(sqlite3_stmt *row, int index)
@@ -46,6 +47,7 @@ static bool read_fields(sqlite3_stmt *row, struct rt_message *ret_m)
         .data = column(row, DATA),
         .publisher = column(row, PUBLISHER),
         .key = column(row, KEY),
+        .except_in = column(row, EXCEPT_IN),
     };
     memcpy(ret_m->id, id.ptr, sizeof(ret_m->id));
     return true;

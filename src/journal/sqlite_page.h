@@ -12,7 +12,7 @@
 
 /* What a statement selects for rt_page_add() and rt_page_row_is_good(). */
 #define RT_PAGE_COLUMNS \
-    "offset, time, id, kind, flags, event, data, attachments, publisher, key, sum, seq"
+    "offset, time, id, kind, flags, event, data, attachments, publisher, key, sum, seq, except_in"
 
 struct rt_page {
     struct rt_read *read;

@@ -15,7 +15,8 @@ static const char *const statements[RT_ROWS_STATEMENTS] = {
     [RT_ROWS_ADD_CHANNEL] = "INSERT INTO channel(name, top) VALUES(?1, ?2)",
     [RT_ROWS_ADD_MESSAGE] =
         "INSERT INTO message(channel_id, offset, time, id, kind, flags, event, data, attachments,"
-        " publisher, key, seq, sum) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        " publisher, key, seq, sum, except_in)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     [RT_ROWS_SET_TOP] = "UPDATE channel SET top=?2 WHERE id=?1",
     [RT_ROWS_NEWEST] = "SELECT time FROM message ORDER BY seq DESC LIMIT 1",
     [RT_ROWS_SET_BACK] = "INSERT OR REPLACE INTO meta(name, value) VALUES('set_back', ?1)",
@@ -299,7 +300,8 @@ int64_t rt_rows_sum(int64_t channel, int64_t offset, const struct rt_message *m,
     sum = sum_field(sum, m->data.ptr ? m->data : RT_STR(""));
     sum = sum_field(sum, attachments);
     sum = sum_field(sum, m->publisher);
-    return (int64_t)sum_field(sum, m->key);
+    sum = sum_field(sum, m->key);
+    return (int64_t)(m->except_in.len ? sum_field(sum, m->except_in) : sum);
 }
 
 static int bind_message(struct rt_rows *rows, sqlite3_stmt *add, const struct rt_message *m)
@@ -314,6 +316,7 @@ static int bind_message(struct rt_rows *rows, sqlite3_stmt *add, const struct rt
         bind_attachments(rows, add, 9, m),
         rt_db_bind_text(add, 10, m->publisher),
         rt_db_bind_text(add, 11, m->key),
+        rt_db_bind_text(add, 14, m->except_in),
     };
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
         if (codes[i] != SQLITE_OK)

@@ -44,6 +44,12 @@ static void on_occupied(void *arg, struct rt_channel *c, bool occupied)
         b->relay.occupied(b->relay.arg, rt_channel_name(c), occupied);
 }
 
+static uint64_t hub_member_of(void *arg, struct rt_str channel)
+{
+    const struct rt_broker *b = arg;
+    return b->member_of ? b->member_of(b->member_arg, channel) : 0;
+}
+
 static int make_rules(struct rt_broker *b)
 {
     size_t count = b->config->channel_count;
@@ -157,6 +163,7 @@ int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct r
                                      .channels = config->limits.channels,
                                      .rule_of = hub_rule_of,
                                      .occupied = on_occupied,
+                                     .member_of = hub_member_of,
                                      .arg = b,
                                      .metrics = metrics};
     if (make_rules(b) || rt_hub_new(&options, &b->hub))
@@ -189,6 +196,13 @@ void rt_broker_set_sender_of(struct rt_broker *b,
 {
     b->sender_of = fn;
     b->sender_arg = arg;
+}
+
+void rt_broker_set_member_of(struct rt_broker *b, uint64_t (*fn)(void *arg, struct rt_str channel),
+                             void *arg)
+{
+    b->member_of = fn;
+    b->member_arg = arg;
 }
 
 void rt_broker_find_sender(const struct rt_broker *b, struct rt_message *m)

@@ -65,6 +65,9 @@ void rt_broker_set_reader(struct rt_broker *b, int (*read)(void *arg, struct rt_
  * Asked for what other nodes have published. */
 void rt_broker_set_sender_of(struct rt_broker *b,
                              uint64_t (*fn)(void *arg, struct rt_str publisher), void *arg);
+/* Channels that are the own room of one client, without a subscription: as rt_hub_options.member_of. */
+void rt_broker_set_member_of(struct rt_broker *b, uint64_t (*fn)(void *arg, struct rt_str channel),
+                             void *arg);
 /* For a journal that delivers: the next message of the log on this channel, in order. On channels that no rule logs here (counted) subscribers get it without a position. */
 void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *epoch,
                        struct rt_stored *message);

@@ -24,6 +24,9 @@ struct rt_broker {
     void *read_arg;
     uint64_t (*sender_of)(void *arg, struct rt_str publisher); /* NULL: nobody knows */
     void *sender_arg;
+    uint64_t (*member_of)(void *arg,
+                          struct rt_str channel); /* NULL: nobody has a room of its own */
+    void *member_arg;
     struct rt_list readings;      /* reading.link: history that is being read */
     struct rt_broker_rule *rules; /* config->channel_count, then the one for unmatched channels */
     struct rt_list relief;        /* rt_relief.link: who waits for the journal's queue to empty */

@@ -76,7 +76,7 @@ static int check_key(const struct rt_message *m, struct rt_err *err)
 
 static int check_size(const struct rt_broker *b, const struct rt_message *m, struct rt_err *err)
 {
-    uint64_t size = m->data.len + m->event.len;
+    uint64_t size = m->data.len + m->event.len + m->except_in.len;
     for (uint8_t i = 0; i < m->attachment_count; i++)
         size += m->attachments[i].len;
     uint64_t max = b->config->limits.message;

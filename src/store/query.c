@@ -23,6 +23,7 @@ enum {
     ATTACHMENTS,
     PUBLISHER,
     KEY,
+    EXCEPT_IN,
     SIZE,
     FIRST, /* by time */
     BEFORE,
@@ -55,17 +56,17 @@ enum {
     " place AS MATERIALIZED (SELECT at, coalesce((SELECT \"offset\" FROM {schema}.message"   \
     " WHERE channel = $4 AND epoch = $3 AND \"offset\" < coalesce(at, 9223372036854775807)"  \
     " ORDER BY \"offset\" DESC LIMIT 1), 0) AS before FROM first) "
-#define PAGE(since, until, order)                                                                 \
-    "SELECT * FROM (SELECT *, sum(size) OVER (ORDER BY \"offset\"" order                          \
-    " ROWS UNBOUNDED PRECEDING) - size AS ahead FROM ("                                           \
-    "SELECT \"offset\", time, id, kind, flags, event, data, attachments, publisher, key,"         \
-    " (octet_length(data) + 256 + coalesce((SELECT sum(octet_length(a)) FROM unnest(attachments)" \
-    " AS a), 0))::int8 AS size FROM {schema}.message WHERE channel = $4 AND epoch = $3"           \
-    " AND \"offset\" " since " AND \"offset\" " until " $6::int8"                                 \
+#define PAGE(since, until, order)                                                                            \
+    "SELECT * FROM (SELECT *, sum(size) OVER (ORDER BY \"offset\"" order                                     \
+    " ROWS UNBOUNDED PRECEDING) - size AS ahead FROM ("                                                      \
+    "SELECT \"offset\", time, id, kind, flags, event, data, attachments, publisher, key,"                    \
+    " except_in, (octet_length(data) + 256 + coalesce((SELECT sum(octet_length(a)) FROM unnest(attachments)" \
+    " AS a), 0))::int8 AS size FROM {schema}.message WHERE channel = $4 AND epoch = $3"                      \
+    " AND \"offset\" " since " AND \"offset\" " until " $6::int8"                                            \
     " ORDER BY \"offset\"" order " LIMIT $7::int8) AS x) AS y WHERE ahead < $8::int8"
 #define READ(since, until, order, place)                                                       \
     "SELECT s.complete, s.floor, s.top, m.\"offset\", m.time, m.id, m.kind, m.flags, m.event," \
-    " m.data, m.attachments, m.publisher, m.key, m.size, " place " FROM (" STATE               \
+    " m.data, m.attachments, m.publisher, m.key, m.except_in, m.size, " place " FROM (" STATE  \
     ") AS s LEFT JOIN (" PAGE(since, until, order) ") AS m ON true ORDER BY m.\"offset\"" order
 
 #define PLACED "(SELECT at FROM place), (SELECT before FROM place)"
@@ -170,6 +171,7 @@ static int message_of(const PGresult *rows, int row, const struct rt_query *q,
         .attachment_count = (uint8_t)count,
         .publisher = rt_pg_str(rows, row, PUBLISHER),
         .key = rt_pg_str(rows, row, KEY),
+        .except_in = rt_pg_str(rows, row, EXCEPT_IN),
     };
     memcpy(m.id, id.ptr, sizeof(m.id));
     *ret_message = rt_stored_new(&m);

@@ -117,6 +117,9 @@ static const char *const migrations[] = {
     /* 2 */
     "    ALTER TABLE {schema}.progress ADD COLUMN ticks text COLLATE \"C\" NOT NULL DEFAULT '';\n"
     "    COMMENT ON COLUMN {schema}.progress.ticks IS 'Where the window of idempotency keys begins: epoch, and the ticks of the log''s clock';\n",
+    /* 3 */
+    "    ALTER TABLE {schema}.message ADD COLUMN except_in text;\n"
+    "    COMMENT ON COLUMN {schema}.message.except_in IS 'Channels whose members did not get it, one a line';\n",
 };
 
 _Static_assert(sizeof(migrations) / sizeof(migrations[0]) == RT_SCHEMA_VERSION,

@@ -19,7 +19,7 @@
 
 #include "store/pg.h"
 
-#define RT_SCHEMA_VERSION 2
+#define RT_SCHEMA_VERSION 3
 #define RT_SCHEMA_NAME    63 /* longest name of a schema in PostgreSQL, bytes */
 
 /* Can `schema` be a name of ours? RT_EINVAL with text. */

@@ -81,7 +81,7 @@ void rt_sink_entry_row(struct rt_sink_entry *e, struct rt_stored *message)
 {
     const struct rt_message *m = &message->m;
     e->message = message;
-    if (has_nul(m->event) || has_nul(m->publisher) || has_nul(m->key))
+    if (has_nul(m->event) || has_nul(m->publisher) || has_nul(m->key) || has_nul(m->except_in))
         rt_sink_entry_dead(e, "22021", "a header's text has a NUL, which PostgreSQL cannot store");
     else if (m->time > RT_SINK_TIME_MAX)
         rt_sink_entry_dead(e, "22008", "its time is beyond what PostgreSQL can store");

@@ -9,7 +9,7 @@
 /* ---- the statements ------------------------------------------------------------------------------------------ */
 
 /* Parameters in their order: the topic, what moves, the rows, and (of the full statement) repetitions and dead letters. */
-enum { TOPIC = 1, MOVES = 2, ROWS = 10, REPEATS = 22, DEAD = 30, PARAMS = 38 };
+enum { TOPIC = 1, MOVES = 2, ROWS = 10, REPEATS = 23, DEAD = 31, PARAMS = 39 };
 _Static_assert(RT_PG_PARAMS >= PARAMS, "all parameters of the full statement");
 
 struct column {
@@ -36,6 +36,7 @@ static const struct column rows[] = {
     {"attachments", "text", RT_PG_TEXT},
     {"publisher", "text", RT_PG_TEXT},
     {"key", "text", RT_PG_TEXT},
+    {"except_in", "text", RT_PG_TEXT},
 };
 
 static const struct column repeats[] = {
@@ -196,6 +197,7 @@ static void add_row(struct rt_pg_array *a, const struct rt_sink_entry *e, struct
     add_attachments(&a[9], m, text);
     rt_pg_array_add(&a[10], m->publisher);
     rt_pg_array_add(&a[11], m->key);
+    rt_pg_array_add(&a[12], m->except_in);
 }
 
 static void add_repeat(struct rt_pg_array *a, const struct rt_sink_entry *e)

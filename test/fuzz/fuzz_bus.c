@@ -78,6 +78,7 @@ static void compare(const struct rt_message *a, const struct rt_message *b)
 {
     MUST(rt_str_eq(a->data, b->data) && rt_str_eq(a->event, b->event));
     MUST(rt_str_eq(a->publisher, b->publisher) && rt_str_eq(a->key, b->key));
+    MUST(rt_str_eq(a->except_in, b->except_in));
     MUST(a->kind == b->kind && a->flags == b->flags && a->time == b->time);
     MUST(memcmp(a->id, b->id, sizeof(a->id)) == 0);
     MUST(a->attachment_count == b->attachment_count);

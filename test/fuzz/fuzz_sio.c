@@ -31,7 +31,7 @@ static const char yaml[] =
     "    - {event: leave, do: [{leave: $1}]}\n"
     "    - {event: leave-all, do: [{leave: {all: true}}]}\n"
     "    - {event: say, do: [{publish: {room: $1, event: '{$2}', data: $3, key: '{$4}'}}]}\n"
-    "    - {event: all, do: [{publish: {channel: $1, args: $args.1, except_sender: true}}]}\n"
+    "    - {event: all, do: [{publish: {channel: $1, args: $args.1, except: ['x{$2}', a], except_sender: true}}]}\n"
     "    - {event: echo, do: [{emit: {args: $args}}, {ack: [$args, {$binary: AAEC}, $auth]}]}\n"
     "    - event: shape\n"
     "      do: [{emit: {event: s, args: [{$json: $1}, {$parse: $2}, {$default: [$3, $1.a.0]}, "

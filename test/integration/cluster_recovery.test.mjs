@@ -71,6 +71,39 @@ test('what was missed while away, without any event before; the sender does not 
   assertRecovered(socket);
 });
 
+test('rooms that are left out, on every node; of what was missed, and of what goes to an id, as well', async (t) => {
+  const [room, loose, out] = [name('room'), name('loose'), name('out')];
+  const socket = await traveller(t, 'n1', '/quiet');
+  const there = await Promise.all(['n1', 'n2', 'n3'].map((node) => connect(t, `${holder.cluster.nodeUrl(node)}/quiet`)));
+  for (const s of [socket, ...there]) for (const r of [room, loose]) await ask(s, 'join', r);
+  for (const s of [socket, there[2]]) await ask(s, 'join', out);
+  const { id } = socket;
+  const say = (...args) => ask(there[1], 'say-except', ...args);
+  const say6 = async (from) => {
+    await say([room, loose], out, '', from); // those of n1 and n2
+    await say([room], [there[0].id, there[2].id], '', from + 1); // n2, and the one that comes back
+    await say([room], [id], '', from + 2); // all but that one
+    await say(id, [out], '', from + 3); // nobody
+    await say([loose], [out, there[1].id], '', from + 4); // n1
+    await say([room], 'nobody', '', from + 5); // all
+  };
+  await say6(0);
+  await Promise.all([socket, there[2]].map((s) => events(s, 'said', 2, 20_000)));
+  await goAway(socket);
+  await say6(10);
+  comeBack(socket, holder.cluster, 'n3');
+  await back(socket, 1);
+  assertRecovered(socket);
+  // Behind everything, on both ways.
+  for (const r of [room, loose]) await ask(there[1], 'say', r, `end of ${r}`);
+  const ends = (s) => until('both ends', () => s.of('said').flat().filter((x) => typeof x === 'string').length === 2, 20_000);
+  await Promise.all([socket, ...there].map(ends));
+  const got = (s) => s.of('said').flat().filter((x) => typeof x === 'number').sort((a, b) => a - b);
+  const both = (...list) => [...list, ...list.map((x) => x + 10)];
+  assert.deepEqual([socket, ...there].map(got), [both(1, 5), both(0, 2, 4, 5), both(0, 1, 2, 5), both(2, 5)]);
+  assertRecovered(socket);
+});
+
 test('half-open: the node that has it still lets it go', async (t) => {
   const room = name('half');
   const socket = await traveller(t, 'n1', '/quiet');

@@ -12,7 +12,7 @@ import { PATIENCE, shareCluster } from './cluster.mjs';
 import { assertByTime, configPath, defer, once, startBroker, tempDir, test, until } from './harness.mjs';
 import { bytesOf, partitionOf, produce } from './producer.mjs';
 import { Proxy } from './proxy.mjs';
-import { events } from './socketio.mjs';
+import { connect, events } from './socketio.mjs';
 import { assertRecovered, back, comeBack, goAway, traveller } from './traveller.mjs';
 
 const MINUTES = { timeout: 300_000 };
@@ -180,6 +180,27 @@ for (const [what, node, killed] of RETURNS)
         assert.deepEqual(history.map((p) => p.offset), history.map((p) => p.offset).sort((a, b) => a - b));
       }
   });
+
+test('a client comes back: what leaves out a room that it is in is left out of what comes from PostgreSQL', MINUTES, async (t) => {
+  const { cluster } = shared;
+  await whole();
+  const [room, out] = [roomName(), roomName()];
+  const socket = await absentee(t, room, out);
+  const publisher = await connect(t, cluster.nodeUrl('n2'));
+  const texts = [0, 1, 2, 3, 4, 5].map((i) => `${room} left out ${i}`);
+  for (const [i, text] of texts.entries()) assert.equal((await ask(publisher, 'say-except', room, i % 2 ? ['elsewhere', out] : ['elsewhere'], text)).ok, true);
+  await publishMuch('chaos:fills-memory');
+  const reads = await cluster.metric('n3', READS);
+  comeBack(socket, cluster, 'n3');
+  await back(socket, 1);
+  assertRecovered(socket);
+  assert.ok((await cluster.metric('n3', READS)) > reads, 'PostgreSQL was asked');
+  await publish(room, 1, 'after');
+  await until('what comes after', () => saidIn(socket, room).includes(`${room} after 0`), PATIENCE);
+  assert.deepEqual(saidIn(socket, room), [...socket.had[room], ...texts.filter((_, i) => i % 2 === 0), `${room} after 0`]);
+  assert.deepEqual((await cluster.wholeHistory('n1', room, {})).map((p) => p.data).filter((x) => x.includes('left out')), texts, 'the history is whole');
+  assertRecovered(socket);
+});
 
 test('PostgreSQL is away when clients come back: who misses what only it has is told so, the others are recovered', MINUTES, async (t) => {
   const { cluster } = shared;

@@ -102,6 +102,31 @@ test('rooms, the own id, and the order between them', async (t) => {
   assert.deepEqual(rooms, [socket.id, 'order-a', 'order-b']);
 });
 
+test('rooms that are left out, of what was missed as well', async (t) => {
+  const socket = await behindProxy(t, shared.broker);
+  const publisher = await connect(t, shared.broker.url);
+  for (const room of ['except-a', 'except-b', 'except-out', 'except-left']) await ask(socket, 'join', room);
+  await ask(socket, 'leave', 'except-left');
+  const { id } = socket;
+  const say = (...args) => ask(publisher, 'say-except', ...args);
+  await say(['except-a'], 'except-left', '', 'before');
+  await events(socket, 'said', 1);
+  socket.proxy.refuse();
+  await until('the client is gone', () => !socket.connected);
+  await say(['except-a', 'except-b'], 'except-out', '', 1);
+  await say(['except-a', 'except-b'], 'except-left', '', 2);
+  await say(['except-a'], id, '', 3);
+  await say([id], ['except-b'], '', 4);
+  await say([id], ['except-left'], '', 5);
+  await say(['except-a'], ['other', publisher.id], '', 6);
+  socket.proxy.refuse(false);
+  await until('the client is back', () => socket.connected);
+  await ask(publisher, 'say', 'except-a', 'after');
+  await events(socket, 'said', 5);
+  assert.deepEqual(socket.of('said').flat(), ['before', 2, 5, 6, 'after']);
+  assertRecovered(socket);
+});
+
 test('what was sent to its id while it was away', async (t) => {
   const socket = await behindProxy(t, shared.broker);
   const publisher = await connect(t, shared.broker.url);

@@ -92,6 +92,12 @@ function onConnection(socket) {
   on('rooms', (_a, ack) => ack([...socket.rooms]));
   on('say', ([room, ...rest], ack) => (socket.nsp.to(room).emit('said', ...rest), ack({ ok: true })));
   on('say-others', ([room, ...rest], ack) => (socket.to(room).emit('said', ...rest), ack({ ok: true })));
+  on('say-except', ([rooms, except, word, value], ack) => (socket.nsp.to(rooms).except([`loose-not-${word}`].concat(except)).emit('said', value), ack({ ok: true })));
+  on('all-except', ([except, value], ack) => (socket.nsp.except(except).emit('said', value), ack({ ok: true })));
+  on('each-except', ([except, value], ack) => {
+    for (const nsp of ['/', '/custom']) socket.nsp.server.of(nsp).except(except).emit('said', value);
+    ack({ ok: true });
+  });
   on('say-all', (a, ack) => (socket.nsp.emit('said', ...a), ack({ ok: true })));
   on('ask-me', ([question]) => {
     socket.timeout(300).emit('question', question, (error, value) => {

@@ -123,6 +123,34 @@ for (const [transport, options] of Object.entries(TRANSPORTS)) {
     assert.deepEqual(c.of('said'), []);
   });
 
+  test(`${transport}: rooms that are left out`, async (t) => {
+    const [a, b, c, d] = await Promise.all([open(t), open(t), open(t), open(t)]);
+    const [x, y, out, loose] = ['x', 'loose-y', 'out', 'word'].map((name) => `${name}-except-${transport}`);
+    for (const socket of [a, b, c]) await ask(socket, 'join', x);
+    for (const socket of [a, b]) await ask(socket, 'join', y);
+    await ask(b, 'join', out);
+    await ask(c, 'join', `loose-not-${loose}`);
+    const say = (...args) => ask(d, 'say-except', ...args);
+    await say([x, y], [], 'nobody', 1); // a, b, c
+    await say([x, y], out, 'nobody', 2); // a, c
+    await say([x, y], [out, 'empty'], loose, 3); // a
+    await say([x, y], [a.id], loose, 4); // b
+    await say([x, a.id], [out], loose, 5); // a
+    await say(a.id, [y], 'nobody', 6); // nobody
+    await say(b.id, [y, a.id], 'nobody', 7); // nobody
+    await say(y, y, 'nobody', 8); // nobody
+    await say([x], ['no\nroom', 'n'.repeat(3000), ''], 'nobody', 9); // a, b, c
+    await ask(b, 'leave', out);
+    await say([x, y], out, 'nobody', 10); // a, b, c
+    // As they stand when it is sent, whatever comes behind.
+    a.emit('join', out);
+    a.emit('say-except', [x], out, 'nobody', 11); // b, c
+    a.emit('leave', out);
+    await ask(a, 'say-except', [x], out, 'nobody', 12); // a, b, c
+    await Promise.all([a, b, c, d].map(fence));
+    assert.deepEqual([a, b, c, d].map((s) => s.of('said').flat()), [[1, 2, 3, 5, 9, 10, 12], [1, 4, 9, 10, 11, 12], [1, 2, 9, 10, 11, 12], []]);
+  });
+
   test(`${transport}: the room of the own id can be left`, async (t) => {
     const [a, b] = await Promise.all([open(t), open(t)]);
     await ask(a, 'leave', a.id);
@@ -230,6 +258,17 @@ test('namespaces share a connection, each with its own id and rooms', async (t) 
   root.emit('kick');
   await once(root, 'disconnect');
   await fence(dynamic);
+});
+
+test('namespaces: rooms that are left out of all of them', async (t) => {
+  const [a, b, c, d] = await Promise.all(['', '', '/custom', '/custom'].map((nsp) => connect(t, url(nsp)).then(settled)));
+  for (const socket of [b, d]) await ask(socket, 'join', 'ns-out');
+  await ask(a, 'all-except', 'ns-out', 'all'); // a
+  await ask(a, 'each-except', 'ns-out', 'each'); // a, c
+  await ask(c, 'all-except', ['ns-out', c.id], 'custom'); // nobody
+  const said = (s) => s.of('said').flat().filter((x) => ['all', 'each', 'custom'].includes(x));
+  await Promise.all([a, b, c, d].map(fence));
+  assert.deepEqual([a, b, c, d].map(said), [['all', 'each'], [], ['each'], []]);
 });
 
 test('namespaces: one that does not exist is refused, the connection stays', async (t) => {

@@ -1,5 +1,6 @@
 #include "proto/socketio/action.h"
 
+#include "proto/socketio/nsp.h"
 #include "proto/socketio/packet.h"
 
 #define EMIT_TIMEOUT 10000u /* ms, when `ack` names none */
@@ -186,12 +187,34 @@ static bool compile_targets(struct rt_sio_compile *c, const struct rt_node *map,
     return false;
 }
 
+/* Rooms whose sockets are left out. */
+static bool compile_except(struct rt_sio_compile *c, const struct rt_node *node,
+                           struct rt_sio_names *ret_except)
+{
+    struct rt_str text;
+    if (!compile_names(c, node, "except", ret_except))
+        return false;
+    if (ret_except->count > RT_MAX_EXCEPTED) {
+        rt_conf_error(c->errors, &node->mark, "`except` has %zu rooms, allowed are %d",
+                      ret_except->count, RT_MAX_EXCEPTED);
+        return false;
+    }
+    for (size_t i = 0; i < ret_except->count; i++) {
+        if (!rt_sio_template_constant(ret_except->items[i], &text) || rt_sio_room_can_be(text))
+            continue;
+        rt_conf_error(c->errors, &node->mark,
+                      "`except` names a room with a control character: no room has one");
+        return false;
+    }
+    return true;
+}
+
 static bool compile_publish(struct rt_sio_compile *c, const struct rt_node *node,
                             struct rt_sio_publish *p)
 {
-    static const char *const keys[] = {"channel", "room",     "rooms", "namespaces",
-                                       "event",   "data",     "args",  "except_sender",
-                                       "key",     "volatile", NULL};
+    static const char *const keys[] = {"channel",       "room", "rooms",    "namespaces",
+                                       "event",         "data", "args",     "except",
+                                       "except_sender", "key",  "volatile", NULL};
     if (!rt_sio_check_keys(c, node, "`publish`", keys))
         return false;
     bool good = compile_targets(c, node, p);
@@ -202,6 +225,9 @@ static bool compile_publish(struct rt_sio_compile *c, const struct rt_node *node
         c->uses |= RT_SIO_USES_KEY;
         good &= (p->key = rt_sio_text_compile(c, key)) != NULL;
     }
+    const struct rt_node *except = rt_node_get(node, "except");
+    if (except)
+        good &= compile_except(c, except, &p->except);
     p->except_sender = rt_sio_flag(c, node, "except_sender", false);
     p->is_volatile = rt_sio_flag(c, node, "volatile", false);
     return good;

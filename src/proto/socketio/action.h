@@ -61,6 +61,7 @@ enum rt_sio_target {
 struct rt_sio_publish {
     struct rt_sio_names targets;
     enum rt_sio_target to;
+    struct rt_sio_names except; /* rooms of the namespace that it goes to; none: count 0 */
     bool except_sender;
     bool is_volatile;
     const struct rt_sio_template *event; /* NULL: the incoming event's name */

@@ -58,6 +58,7 @@ struct rt_socketio {
         struct rt_buf hub;  /* one packet of an encoding */
         struct rt_buf channel;
         struct rt_buf targets;  /* channels of one publish: a length and the name, each */
+        struct rt_buf except;   /* those that it leaves out: rt_message.except_in */
         struct rt_buf incoming; /* name of the event that came in */
         struct rt_buf scope;    /* under whom a key counts */
     } buf;

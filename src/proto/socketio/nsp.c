@@ -73,7 +73,7 @@ static struct rt_sio_nsp *take_spare(struct rt_socketio *s)
         nsp->encodings[i] = (struct rt_sio_encoding){
             .base = {.encode = encode,
                      .ordered = s->recovery != NULL && i < RT_EIO_FORM_POLLING3,
-                     .once = true},
+                     .rooms = true},
             .nsp = nsp,
             .form = (enum rt_eio_form)i};
     return nsp;
@@ -133,6 +133,14 @@ struct rt_str rt_sio_channel_of(const struct rt_sio_nsp *nsp, struct rt_str room
     }
     rt_buf_add_str(out, room);
     return rt_buf_str(out);
+}
+
+bool rt_sio_room_can_be(struct rt_str room)
+{
+    for (size_t i = 0; i < room.len; i++)
+        if ((uint8_t)room.ptr[i] < 0x20 || room.ptr[i] == 0x7f)
+            return false;
+    return true;
 }
 
 struct rt_str rt_sio_room_of(const struct rt_sio_nsp *nsp, struct rt_str channel)

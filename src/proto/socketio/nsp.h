@@ -22,6 +22,8 @@ void rt_sio_nsp_free_all(struct rt_socketio *s);
  * do. */
 struct rt_str rt_sio_channel_of(const struct rt_sio_nsp *nsp, struct rt_str room,
                                 struct rt_buf *out);
+/* Can somebody be in a room of this name? Not with control characters: no channel has them. */
+bool rt_sio_room_can_be(struct rt_str room);
 /* The room whose channel it is; none when it is the namespace's own channel or not of this
  * namespace. */
 struct rt_str rt_sio_room_of(const struct rt_sio_nsp *nsp, struct rt_str channel);

@@ -30,19 +30,14 @@ static size_t size_of(const struct rt_sio_arguments *a)
 }
 
 /* True: the channel is the id of a socket that is not here, on another node perhaps. */
-static bool publish_elsewhere(struct rt_sio_run *run, const struct job *job, struct rt_str channel,
-                              struct rt_publish_result *result)
+static bool publish_elsewhere(struct rt_sio_run *run, struct rt_str channel,
+                              const struct rt_message *m, struct rt_publish_result *result)
 {
     struct rt_socketio *s = run->s;
-    struct rt_message m = {.event = job->message.event,
-                           .data = job->args.items,
-                           .attachments = job->args.attachments,
-                           .attachment_count = job->args.attachment_count,
-                           .flags = job->message.flags & RT_MESSAGE_VOLATILE};
     const struct rt_channel *c = rt_hub_channel(s->hub, channel, false);
     if (!s->cluster || (c && rt_channel_subscribers(c) > 0) || !rt_sio_remote_is_id_room(channel))
         return false;
-    if (rt_sio_remote_send(s, channel, &m) != 0)
+    if (rt_sio_remote_send(s, channel, m) != 0)
         *result = (struct rt_publish_result){.status = RT_PUBLISH_RETRY,
                                              .code = RT_EAGAIN,
                                              .text = "the other nodes cannot be reached"};
@@ -57,23 +52,20 @@ static bool publish_to_socket(struct rt_sio_run *run, const struct job *job, str
     struct rt_socketio *s = run->s;
     const struct rt_sio_arguments *a = &job->args;
     struct rt_sio_socket *socket = rt_sio_socket_of_channel(s, channel);
-    bool is_volatile = job->message.flags & RT_MESSAGE_VOLATILE;
+    struct rt_message m = {.event = job->message.event,
+                           .data = a->items,
+                           .attachments = a->attachments,
+                           .attachment_count = a->attachment_count,
+                           .flags = job->message.flags & RT_MESSAGE_VOLATILE,
+                           .except_in = job->message.except_in};
     *result = (struct rt_publish_result){.status = RT_PUBLISH_OK};
-    if (size_of(a) > s->config->limits.message)
+    if (size_of(a) + m.except_in.len > s->config->limits.message)
         return false; /* the broker says it better */
     if (socket) {
-        struct rt_sio_outgoing o = {.type = RT_SIO_EVENT,
-                                    .event = job->message.event,
-                                    .items = a->items,
-                                    .attachments = a->attachments,
-                                    .attachment_count = a->attachment_count,
-                                    .is_volatile = is_volatile};
         if (socket != run->socket || !job->except_sender)
-            (void)rt_sio_socket_send(socket, &o);
-    } else if (!s->recovery || is_volatile ||
-               !rt_sio_recovery_offline(s->recovery, channel, job->message.event, a->items,
-                                        a->attachments, a->attachment_count)) {
-        return publish_elsewhere(run, job, channel, result);
+            rt_sio_socket_send_message(socket, &m);
+    } else if (!s->recovery || m.flags || !rt_sio_recovery_offline(s->recovery, channel, &m)) {
+        return publish_elsewhere(run, channel, &m, result);
     }
     const struct rt_channel *c = rt_hub_channel(s->hub, channel, false);
     return !c || rt_channel_subscribers(c) == 0;
@@ -123,6 +115,51 @@ static int each_channel(struct rt_sio_run *run, struct rt_str name, void *arg)
         return RT_EINVAL;
     }
     return publish_to(run, job, name);
+}
+
+/* ---- rooms that are left out ---- */
+
+struct excepting {
+    const struct rt_sio_nsp *nsp;
+    struct rt_message list; /* its except_in, as far as it is known */
+    uint32_t count;
+};
+
+/* Adds the room's channel to the list, once. A name that no room can have leaves nobody out. */
+static int each_excepted(struct rt_sio_run *run, struct rt_str room, void *arg)
+{
+    struct excepting *e = arg;
+    struct rt_buf *out = &run->s->buf.except;
+    if (!room.ptr) {
+        rt_sio_run_failed(run, RT_PUBLISH_REFUSED, "the name of a room of `except` is missing");
+        return RT_EINVAL;
+    }
+    struct rt_str channel = rt_sio_channel_of(e->nsp, room, &run->s->buf.channel);
+    e->list.except_in = rt_buf_str(out);
+    if (!rt_sio_room_can_be(room) || channel.len > run->s->config->limits.channel_name ||
+        rt_message_excepts(&e->list, channel))
+        return 0;
+    if (e->count++ == RT_MAX_EXCEPTED) {
+        rt_sio_run_failed(run, RT_PUBLISH_REFUSED, "more than 64 rooms in `except`");
+        return RT_ERANGE;
+    }
+    if (out->len)
+        rt_buf_add_byte(out, '\n');
+    rt_buf_add_str(out, channel);
+    return rt_buf_ok(out) && rt_buf_ok(&run->s->buf.channel) ? 0 : RT_ENOMEM;
+}
+
+_Static_assert(RT_MAX_EXCEPTED == 64, "the texts say so");
+
+/* Nothing is published when it is not known to whom it may not go: RT_ENOMEM, or a code that was told. */
+static int eval_except(struct rt_sio_run *run, struct job *job, const struct rt_sio_nsp *nsp,
+                       const struct rt_sio_names *names)
+{
+    struct excepting e = {.nsp = nsp};
+    rt_buf_clear(&run->s->buf.except);
+    int r = rt_sio_run_names(run, names, each_excepted, &e);
+    job->message.except_in = rt_buf_str(&run->s->buf.except);
+    return r;
 }
 
 /* ---- lists that are known before anything is published ---- */
@@ -218,8 +255,8 @@ static int publish_to_rooms(struct rt_sio_run *run, struct job *job)
 }
 
 /* Those that have sockets here: others nobody knows of. */
-static int publish_to_namespaces(struct rt_sio_run *run, struct job *job,
-                                 const struct rt_sio_names *globs)
+static int find_namespaces(struct rt_sio_run *run, struct job *job,
+                           const struct rt_sio_names *globs)
 {
     struct rt_buf *list = &run->s->buf.targets;
     const struct rt_sio_nsp *nsp;
@@ -246,10 +283,22 @@ static int publish_to_namespaces(struct rt_sio_run *run, struct job *job,
         rt_sio_run_failed(run, RT_PUBLISH_REFUSED, ONE_KEY);
         return RT_EINVAL;
     }
-    pos = 0;
-    for (uint32_t i = 0; i < job->count; i++)
-        (void)publish_to(run, job, next_target(list, &pos));
     return 0;
+}
+
+/* Rooms are those of each namespace. */
+static int publish_to_each(struct rt_sio_run *run, struct job *job, const struct rt_sio_publish *p)
+{
+    const struct rt_buf *list = &run->s->buf.targets;
+    size_t pos = 0;
+    int r = find_namespaces(run, job, &p->targets);
+    for (uint32_t i = 0; r == 0 && i < job->count; i++) {
+        struct rt_str channel = next_target(list, &pos);
+        const struct rt_sio_nsp *nsp = rt_map_get(&run->s->namespaces, channel);
+        if (nsp && (r = eval_except(run, job, nsp, &p->except)) == 0)
+            (void)publish_to(run, job, channel);
+    }
+    return r;
 }
 
 /* The message of the job, from the arguments evaluated. RT_ENOMEM; RT_ERANGE was told. */
@@ -290,18 +339,16 @@ static int eval_key(struct rt_sio_run *run, const struct rt_sio_template *t, str
 
 static int publish_all(struct rt_sio_run *run, struct job *job, const struct rt_sio_publish *p)
 {
-    int r = RT_EINVAL;
     rt_buf_clear(&run->s->buf.targets);
-    switch (p->to) {
-    case RT_SIO_TO_CHANNELS:
+    if (p->to == RT_SIO_TO_NAMESPACES)
+        return publish_to_each(run, job, p);
+    int r = eval_except(run, job, run->socket->nsp, &p->except);
+    if (r != 0)
+        return r;
+    if (p->to == RT_SIO_TO_CHANNELS)
         return rt_sio_run_names(run, &p->targets, each_channel, job);
-    case RT_SIO_TO_ROOMS:
-        r = rt_sio_run_names(run, &p->targets, each_room, job);
-        return r == 0 ? publish_to_rooms(run, job) : r;
-    case RT_SIO_TO_NAMESPACES:
-        r = publish_to_namespaces(run, job, &p->targets);
-    }
-    return r;
+    r = rt_sio_run_names(run, &p->targets, each_room, job);
+    return r == 0 ? publish_to_rooms(run, job) : r;
 }
 
 void rt_sio_run_publish(struct rt_sio_run *run, const struct rt_sio_publish *p)

@@ -136,9 +136,25 @@ void rt_sio_waiting_free(struct rt_sio_waiting *w)
     rt_free(w);
 }
 
-bool rt_sio_recovery_offline(struct rt_sio_recovery *r, struct rt_str channel, struct rt_str event,
-                             struct rt_str items, const struct rt_str *attachments,
-                             size_t attachment_count)
+/* Where it stands in rooms was written down as its connection went. */
+static bool is_excepted(const struct rt_sio_waiting *w, const struct rt_message *m)
+{
+    struct rt_str list = m->except_in, nsp, id;
+    for (struct rt_str name = rt_excepted_next(&list); name.ptr; name = rt_excepted_next(&list)) {
+        bool own = !w->left_id && rt_sio_split_id(name, &nsp, &id) &&
+                   rt_str_eq(id, rt_str_of(w->sid, RT_ID_LEN)) && rt_str_eq(nsp, w->nsp->name);
+        if (own)
+            return true;
+        for (uint32_t i = 0; i < w->room_count; i++)
+            if (rt_str_eq(rt_channel_name(w->rooms[i].channel), name) &&
+                (m->stamp == 0 || w->rooms[i].joined < m->stamp))
+                return true;
+    }
+    return false;
+}
+
+bool rt_sio_recovery_offline(struct rt_sio_recovery *r, struct rt_str channel,
+                             const struct rt_message *m)
 {
     struct rt_str nsp, id;
     if (r->sids.count == 0 || !rt_sio_split_id(channel, &nsp, &id))
@@ -146,18 +162,20 @@ bool rt_sio_recovery_offline(struct rt_sio_recovery *r, struct rt_str channel, s
     const struct rt_sio_waiting *w = rt_map_get(&r->sids, id);
     if (!w || w->left_id || !rt_str_eq(nsp, w->nsp->name))
         return false;
+    if (is_excepted(w, m))
+        return true;
     struct rt_buf *text = &r->s->buf.text;
     rt_buf_clear(text);
-    rt_sio_head(text, RT_SIO_EVENT, attachment_count, w->nsp->name, RT_STR_NONE);
+    rt_sio_head(text, RT_SIO_EVENT, m->attachment_count, w->nsp->name, RT_STR_NONE);
     rt_buf_add_byte(text, '[');
-    rt_json_add_string(text, event);
-    if (items.len)
+    rt_json_add_string(text, m->event);
+    if (m->data.len)
         rt_buf_add_byte(text, ',');
-    rt_buf_add_str(text, items);
+    rt_buf_add_str(text, m->data);
     rt_sio_track_add_token(w->track, true, text);
     rt_buf_add_byte(text, ']');
     if (rt_buf_ok(text))
-        rt_sio_track_keep(w->track, rt_buf_str(text), attachments, attachment_count);
+        rt_sio_track_keep(w->track, rt_buf_str(text), m->attachments, m->attachment_count);
     else
         rt_sio_track_forget(w->track); /* no gap */
     return true;
@@ -253,7 +271,8 @@ static bool collect_room(const struct rt_sio_waiting *w, const struct rt_sio_wai
         bool own = message->m.except == w->subscriber ||
                    ((message->m.flags & RT_MESSAGE_NOT_SENDER) &&
                     rt_str_eq(message->m.publisher, rt_str_of(w->sid, RT_ID_LEN)));
-        if (own || (message->m.flags & RT_MESSAGE_VOLATILE) || has_copy(w, &message->m, position))
+        if (own || (message->m.flags & RT_MESSAGE_VOLATILE) || has_copy(w, &message->m, position) ||
+            is_excepted(w, &message->m))
             continue;
         struct missed item = {.stamp = message->m.stamp, .message = message};
         rt_buf_add(out, &item, sizeof(item));

@@ -60,10 +60,9 @@ struct rt_sio_socket *rt_sio_recover(struct rt_sio_recovery *r, struct rt_sio_cl
                                      struct rt_bytes **ret_missed);
 /* Sessions are shared with other nodes, see remote.h: then resume.h is asked instead. */
 bool rt_sio_recovery_shared(const struct rt_sio_recovery *r);
-/* The channel is the id room of a session that waits: keeps the packet for it. `items` as in
+/* The channel is the id room of a session that waits: keeps the event for it, unless it was in a room that this leaves out. The data of `m` are items as in
  * rt_sio_outgoing. False: it is none. */
-bool rt_sio_recovery_offline(struct rt_sio_recovery *r, struct rt_str channel, struct rt_str event,
-                             struct rt_str items, const struct rt_str *attachments,
-                             size_t attachment_count);
+bool rt_sio_recovery_offline(struct rt_sio_recovery *r, struct rt_str channel,
+                             const struct rt_message *m);
 
 #endif

@@ -371,17 +371,12 @@ static void take_event(struct rt_socketio *s, const struct rt_message *m)
     if (rt_json_check(m->data, (struct rt_json_limits){1024, 0}, &json, NULL) ||
         rt_json_kind(json) != RT_JSON_ARRAY)
         return;
-    struct rt_sio_outgoing o = {.type = RT_SIO_EVENT,
-                                .event = m->event,
-                                .items = rt_sio_items_after(json, 0),
-                                .attachments = m->attachments,
-                                .attachment_count = m->attachment_count,
-                                .is_volatile = (m->flags & RT_MESSAGE_VOLATILE) != 0};
+    struct rt_message event = *m;
+    event.data = rt_sio_items_after(json, 0);
+    bool is_volatile = m->flags & RT_MESSAGE_VOLATILE;
     if (socket)
-        (void)rt_sio_socket_send(socket, &o);
-    else if (!s->recovery || o.is_volatile ||
-             !rt_sio_recovery_offline(s->recovery, m->key, o.event, o.items, o.attachments,
-                                      o.attachment_count))
+        rt_sio_socket_send_message(socket, &event);
+    else if (!s->recovery || is_volatile || !rt_sio_recovery_offline(s->recovery, m->key, &event))
         return;
     s->metrics.mailed_in.value++;
 }

@@ -241,8 +241,9 @@ static bool is_for(const struct rt_sio_resume *m, const struct room *room,
 {
     if (v->offset <= room->from || v->offset > room->until || (v->flags & RT_MESSAGE_VOLATILE))
         return false;
-    return !(v->flags & RT_MESSAGE_NOT_SENDER) ||
-           !rt_str_eq(v->publisher, rt_sio_socket_sid(m->socket));
+    bool own =
+        (v->flags & RT_MESSAGE_NOT_SENDER) && rt_str_eq(v->publisher, rt_sio_socket_sid(m->socket));
+    return !own && !rt_sio_socket_is_excepted(m->socket, v);
 }
 
 static bool take_page(struct rt_sio_resume *m, struct room *room,

@@ -176,6 +176,17 @@ struct rt_sio_socket *rt_sio_socket_of_channel(struct rt_socketio *s, struct rt_
     return socket && !socket->left_id && rt_str_eq(nsp, socket->nsp->name) ? socket : NULL;
 }
 
+bool rt_sio_socket_is_excepted(const struct rt_sio_socket *socket, const struct rt_message *m)
+{
+    struct rt_socketio *s = rt_sio_socket_endpoint(socket);
+    struct rt_str list = m->except_in;
+    for (struct rt_str name = rt_excepted_next(&list); name.ptr; name = rt_excepted_next(&list))
+        if (rt_sio_socket_of_channel(s, name) == socket ||
+            rt_hub_is_subscribed(s->hub, &socket->client.subscriber, name))
+            return true;
+    return false;
+}
+
 /* ---- sending ---- */
 
 static int fail(struct rt_sio_socket *socket)
@@ -229,6 +240,18 @@ int rt_sio_socket_send(struct rt_sio_socket *socket, const struct rt_sio_outgoin
     for (size_t i = 0; r == 0 && i < o->attachment_count; i++)
         r = rt_eio_send(session, true, o->attachments[i]);
     return r;
+}
+
+void rt_sio_socket_send_message(struct rt_sio_socket *socket, const struct rt_message *m)
+{
+    struct rt_sio_outgoing o = {.type = RT_SIO_EVENT,
+                                .event = m->event,
+                                .items = m->data,
+                                .attachments = m->attachments,
+                                .attachment_count = m->attachment_count,
+                                .is_volatile = (m->flags & RT_MESSAGE_VOLATILE) != 0};
+    if (!rt_sio_socket_is_excepted(socket, m))
+        (void)rt_sio_socket_send(socket, &o);
 }
 
 void rt_sio_client_send(struct rt_sio_client *client, enum rt_sio_type type, struct rt_str nsp,

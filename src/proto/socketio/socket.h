@@ -33,6 +33,10 @@ static inline struct rt_str rt_sio_socket_sid(const struct rt_sio_socket *socket
 /* The socket of this id room: a connected socket's own id is a room that only it is in, until it
  * leaves it. NULL: the channel is none. */
 struct rt_sio_socket *rt_sio_socket_of_channel(struct rt_socketio *s, struct rt_str channel);
+/* The event to this socket alone, unless it is in a room that this leaves out. The data are items as in rt_sio_outgoing. */
+void rt_sio_socket_send_message(struct rt_sio_socket *socket, const struct rt_message *m);
+/* Is it in a room that the message leaves out? */
+bool rt_sio_socket_is_excepted(const struct rt_sio_socket *socket, const struct rt_message *m);
 
 /* One packet to this socket. */
 struct rt_sio_outgoing {

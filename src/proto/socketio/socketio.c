@@ -192,6 +192,12 @@ static struct rt_str name_of(const void *value)
     return ((const struct rt_sio_nsp *)value)->name;
 }
 
+static uint64_t member_of(void *arg, struct rt_str channel)
+{
+    const struct rt_sio_socket *socket = rt_sio_socket_of_channel(arg, channel);
+    return socket ? socket->client.subscriber.id : 0;
+}
+
 int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,
                     struct rt_http_server *http, struct rt_ws_pool *pool,
                     struct rt_metrics *metrics, struct rt_socketio **ret_socketio,
@@ -222,6 +228,7 @@ int rt_socketio_new(const struct rt_config *config, struct rt_broker *broker,
         rt_socketio_free(s);
         return r;
     }
+    rt_broker_set_member_of(broker, member_of, s);
     register_metrics(s, metrics);
     *ret_socketio = s;
     return 0;
@@ -244,6 +251,7 @@ void rt_socketio_free(struct rt_socketio *s)
         rt_cluster_on_mail(s->cluster, NULL, NULL);
         rt_broker_set_sender_of(s->broker, NULL, NULL);
     }
+    rt_broker_set_member_of(s->broker, NULL, NULL);
     rt_sio_nsp_free_all(s);
     rt_map_deinit(&s->sockets);
     rt_map_deinit(&s->namespaces);

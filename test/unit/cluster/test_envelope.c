@@ -91,6 +91,27 @@ static void what_was_sent_arrives(void **state)
     }
 }
 
+/* One flag more: a node that does not know it takes the envelope for one of another version, and gives it to nobody. */
+static void who_is_left_out_is_said_by_a_flag(void **state)
+{
+    (void)state;
+    for (int secret = 0; secret < 2; secret++) {
+        struct rt_parcel_keys keys = {.mac = secret ? key_of("secret") : NULL};
+        struct rt_parcel in = sample(), out;
+        struct rt_buf bytes = RT_BUF_INIT;
+        in.message.except_in = RT_STR("room:a\nroom:b");
+        rt_parcel_encode(&bytes, &keys, PLACE, &in);
+        assert_int_equal(bytes.data[3], secret ? 3 : 2);
+        assert_int_equal(decode(&bytes, &keys, PLACE, &out), 0);
+        expect_sample(&out);
+        assert_true(rt_str_eq(out.message.except_in, in.message.except_in));
+        assert_true(rt_message_excepts(&out.message, RT_STR("room:b")));
+        assert_false(rt_message_excepts(&out.message, RT_STR("room:")));
+        rt_buf_deinit(&bytes);
+        rt_mac_free(keys.mac);
+    }
+}
+
 static void an_ephemeral_message_has_no_position(void **state)
 {
     (void)state;
@@ -231,6 +252,7 @@ static void whatever_is_cut_or_longer_is_malformed(void **state)
     struct rt_parcel in = sample(), out;
     struct rt_str attachments[RT_MAX_ATTACHMENTS];
     struct rt_buf bytes = RT_BUF_INIT;
+    in.message.except_in = RT_STR("out");
     rt_parcel_encode(&bytes, &none, PLACE, &in);
     for (size_t len = 0; len < bytes.len; len++) {
         /* A copy of exactly this size, so that a read past it is seen. */
@@ -250,6 +272,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_sent_arrives),
+        cmocka_unit_test(who_is_left_out_is_said_by_a_flag),
         cmocka_unit_test(an_ephemeral_message_has_no_position),
         cmocka_unit_test(the_mac_is_hmac_sha256),
         cmocka_unit_test(a_secret_keeps_strangers_out),

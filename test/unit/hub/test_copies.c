@@ -1,7 +1,7 @@
 /* Messages that go to several channels at once, with a copy for each (RT_MESSAGE_COPY). */
 #include "unit/hub/hub_test.h"
 
-static const struct rt_encoding ONCE = {.encode = encode, .once = true};
+static const struct rt_encoding ONCE = {.encode = encode, .rooms = true};
 
 static void publish_copy(struct rt_hub *hub, const char *channel, const char *text, uint8_t message,
                          uint8_t copy, uint64_t except)

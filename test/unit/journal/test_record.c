@@ -20,6 +20,7 @@ static void expect_same(const struct rt_message *got, const struct rt_message *w
     assert_true(rt_str_eq(got->publisher, want->publisher));
     assert_int_equal(got->publisher.ptr != NULL, want->publisher.ptr != NULL);
     assert_true(rt_str_eq(got->key, want->key));
+    assert_true(rt_str_eq(got->except_in, want->except_in));
     assert_memory_equal(got->id, want->id, 16);
     assert_int_equal(got->time, want->time);
     assert_int_equal(got->kind, want->kind);
@@ -44,12 +45,14 @@ static void test_there_and_back(void **state)
          .time = UINT64_MAX,
          .except = 77,
          .publisher = RT_STR("anna"),
-         .key = RT_STR("k\xc3\xa4y")},
+         .key = RT_STR("k\xc3\xa4y"),
+         .except_in = RT_STR("out")},
         {.kind = RT_KIND_BYTES,
          .data = RT_STR("a\0b\xff"),
          .time = 5,
          .flags = RT_MESSAGE_NOT_SENDER,
-         .publisher = RT_STR("socket")},
+         .publisher = RT_STR("socket"),
+         .except_in = RT_STR("/n#a\nb")},
         {.kind = RT_KIND_TEXT, .data = RT_STR("{\"text\":1}"), .event = RT_STR("")},
         {.kind = RT_KIND_JSON, .data = RT_STR("12345678901234567890.10")},
         {.kind = RT_KIND_TEXT, .data = RT_STR("")},
@@ -101,6 +104,40 @@ static void test_known_headers(void **state)
     assert_true(rt_str_eq(rt_record_header(headers, 6, "rt-key"), RT_STR("k")));
     assert_null(rt_record_header(headers, 6, "rt-none").ptr);
     rt_buf_deinit(&scratch);
+}
+
+/* Whoever knows the three plain kinds alone finds no message in a record that is not for all. */
+static void test_left_out(void **state)
+{
+    (void)state;
+    const struct rt_message m = {
+        .kind = RT_KIND_TEXT, .data = RT_STR("x"), .except_in = RT_STR("a\nb")};
+    struct rt_record_header headers[RT_RECORD_HEADERS];
+    struct rt_buf scratch = RT_BUF_INIT;
+    struct rt_stored *got = NULL;
+    size_t count = rt_record_headers(&m, &scratch, headers);
+    assert_true(rt_str_eq(rt_record_header(headers, count, "rt-kind"), RT_STR("text; except")));
+    assert_true(rt_str_eq(rt_record_header(headers, count, "rt-except-in"), RT_STR("a\nb")));
+    rt_buf_deinit(&scratch);
+
+    struct rt_record_header own[] = {{"rt-kind", RT_STR("json; except")}, {"rt-except-in", {0}}};
+    assert_int_equal(rt_record_read(RT_STR("1"), own, 1, 1, 1, &got, NULL), RT_EINVAL);
+    assert_int_equal(rt_record_read(RT_STR("1"), own, 2, 1, 1, &got, NULL), RT_EINVAL);
+    struct rt_buf names = RT_BUF_INIT;
+    for (int i = 0; i < RT_MAX_EXCEPTED; i++)
+        rt_buf_add_c(&names, i ? "\nab" : "ab");
+    own[1].value = rt_buf_str(&names);
+    assert_int_equal(rt_record_read(RT_STR("1"), own, 2, 1, 1, &got, NULL), 0);
+    assert_true(rt_str_eq(got->m.except_in, rt_buf_str(&names)));
+    rt_stored_unref(got);
+    rt_buf_add_c(&names, "\nab");
+    own[1].value = rt_buf_str(&names);
+    assert_int_equal(rt_record_read(RT_STR("1"), own, 2, 1, 1, &got, NULL), RT_EINVAL);
+    own[1].value = RT_STR("\xff");
+    assert_int_equal(rt_record_read(RT_STR("1"), own, 2, 1, 1, &got, NULL), RT_EINVAL);
+    own[0].value = RT_STR("json; what is yet to come");
+    assert_int_equal(rt_record_read(RT_STR("1"), own, 1, 1, 1, &got, NULL), RT_EINVAL);
+    rt_buf_deinit(&names);
 }
 
 static struct rt_stored *foreign(struct rt_str value, uint64_t offset, uint64_t timestamp)
@@ -256,13 +293,10 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_there_and_back),
-        cmocka_unit_test(test_known_headers),
-        cmocka_unit_test(test_other_producers),
-        cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_marker_and_channel),
-        cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_known_headers),
+        cmocka_unit_test(test_left_out),       cmocka_unit_test(test_other_producers),
+        cmocka_unit_test(test_contradictions), cmocka_unit_test(test_marker_and_channel),
+        cmocka_unit_test(test_out_of_memory),  cmocka_unit_test(test_garbage),
     };
     return cmocka_run_group_tests_name("record", tests, NULL, NULL);
 }

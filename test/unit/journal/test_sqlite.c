@@ -79,7 +79,8 @@ static void test_fields(void **state)
                              .id = {1, 2, 3, 0, 255},
                              .time = 1764000000123,
                              .publisher = RT_STR("anna"),
-                             .key = RT_STR("k\xc3\xa4y")};
+                             .key = RT_STR("k\xc3\xa4y"),
+                             .except_in = RT_STR("b\nc")};
     struct rt_message bytes = {.kind = RT_KIND_BYTES, .data = RT_STR("a\0b\xff"), .time = 5};
     struct rt_message empty = {.kind = RT_KIND_TEXT, .data = RT_STR(""), .event = RT_STR("")};
     const struct rt_message *messages[] = {&all, &bytes, &empty};
@@ -102,6 +103,7 @@ static void test_fields(void **state)
         assert_true(rt_str_eq(got->data, want->data));
         assert_true(rt_str_eq(got->publisher, want->publisher));
         assert_true(rt_str_eq(got->key, want->key));
+        assert_true(rt_str_eq(got->except_in, want->except_in));
         assert_int_equal(got->kind, want->kind);
         assert_int_equal(got->flags, want->flags);
         assert_int_equal(got->time, want->time);

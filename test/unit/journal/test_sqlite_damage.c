@@ -177,6 +177,7 @@ static void test_every_column(void **state)
         "data='x'",
         "data=CAST(data AS BLOB)||x'00'",
         "attachments=x'00'",
+        "except_in='a'",
         "attachments=x'ffffffff00'",
         "publisher='q'",
         "publisher=NULL",
@@ -234,7 +235,8 @@ static void test_rows_without_a_sum(void **state)
     (void)state;
     struct world w;
     make_file(&w);
-    sql(w.path, "ALTER TABLE message DROP COLUMN sum; DELETE FROM meta WHERE name='unsummed';"
+    sql(w.path, "ALTER TABLE message DROP COLUMN except_in;"
+                "ALTER TABLE message DROP COLUMN sum; DELETE FROM meta WHERE name='unsummed';"
                 "PRAGMA user_version=2");
     open_journal(&w);
     assert_int_equal(read_forward(&w, 5), ALL);

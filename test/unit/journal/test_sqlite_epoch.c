@@ -229,6 +229,7 @@ static void test_migration(void **state)
     sql(w.path, "DELETE FROM message WHERE offset<=2; DROP TABLE epoch;"
                 "DELETE FROM meta WHERE name IN ('purged', 'unsummed');"
                 "ALTER TABLE message DROP COLUMN sum;"
+                "ALTER TABLE message DROP COLUMN except_in;"
                 "INSERT INTO meta(name, value) VALUES('epoch', 'old-epoch-01'),"
                 " ('created', '2026-01-01T00:00:00.000Z'), ('unsynced', '');"
                 "PRAGMA user_version=1");
@@ -243,7 +244,7 @@ static void test_migration(void **state)
     assert_int_equal(read_position(&w, "a", "old-epoch-01", 7, false), RT_ERANGE);
     close_journal(&w);
     assert_int_equal(sql(w.path, "SELECT value FROM meta WHERE name='purged'"), 2);
-    assert_int_equal(sql(w.path, "PRAGMA user_version"), 3);
+    assert_int_equal(sql(w.path, "PRAGMA user_version"), 4);
     world_deinit(&w);
 }
 

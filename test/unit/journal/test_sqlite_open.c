@@ -82,10 +82,10 @@ static void test_of_a_newer_version(void **state)
     store(&w, "a", "x");
     close_journal(&w);
     int64_t version = sql(w.path, "PRAGMA user_version");
-    assert_int_equal(version, 3);
+    assert_int_equal(version, 4);
     sql(w.path, "PRAGMA user_version=9");
     expect_refusal(&w, RT_EINVAL, "newer rtbroker (schema 9");
-    sql(w.path, "PRAGMA user_version=3");
+    sql(w.path, "PRAGMA user_version=4");
     open_journal(&w);
     assert_int_equal(top_of(&w, "a"), 1);
     world_deinit(&w);

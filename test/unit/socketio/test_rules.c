@@ -130,23 +130,24 @@ static void test_actions(void **state)
 {
     (void)state;
     struct fixture f;
-    compile(&f,
-            "events:\n"
-            "  - do:\n"
-            "      - join: [a, '{$1}']\n"
-            "      - leave: a\n"
-            "      - leave: {all: true}\n"
-            "      - publish: {channel: [x, y], event: e, data: {a: $1}, volatile: true}\n"
-            "      - publish: {room: x, args: [$1, [2]], except_sender: true}\n"
-            "      - publish: {channel: x, key: $1.id}\n"
-            "      - emit: {event: e, args: $args, volatile: true}\n"
-            "      - emit: {data: $handshake, ack: {timeout: 250ms, do: [{publish: {channel: x, "
-            "event: e}}], on_timeout: [{disconnect: {close: true}}]}}\n"
-            "      - emit: {event: e, args: $1.list, ack: {}}\n"
-            "      - ack: [1, {$binary: AAEC}]\n"
-            "      - when: {if: {value: $1, is: string}, do: [{drop: true}], else: [{ack: "
-            "$args}]}\n"
-            "      - disconnect: true\n");
+    compile(
+        &f,
+        "events:\n"
+        "  - do:\n"
+        "      - join: [a, '{$1}']\n"
+        "      - leave: a\n"
+        "      - leave: {all: true}\n"
+        "      - publish: {channel: [x, y], event: e, data: {a: $1}, volatile: true}\n"
+        "      - publish: {room: x, args: [$1, [2]], except: [a, 'b{$1}'], except_sender: true}\n"
+        "      - publish: {channel: x, key: $1.id}\n"
+        "      - emit: {event: e, args: $args, volatile: true}\n"
+        "      - emit: {data: $handshake, ack: {timeout: 250ms, do: [{publish: {channel: x, "
+        "event: e}}], on_timeout: [{disconnect: {close: true}}]}}\n"
+        "      - emit: {event: e, args: $1.list, ack: {}}\n"
+        "      - ack: [1, {$binary: AAEC}]\n"
+        "      - when: {if: {value: $1, is: string}, do: [{drop: true}], else: [{ack: "
+        "$args}]}\n"
+        "      - disconnect: true\n");
     if (f.status != 0)
         fail_msg("%s", f.errors.items[0].text);
     struct rt_sio_rule_walk walk;
@@ -165,6 +166,8 @@ static void test_actions(void **state)
     assert_true(a[4].publish.to == RT_SIO_TO_ROOMS && a[4].publish.except_sender &&
                 !a[4].publish.event);
     assert_int_equal(a[4].publish.args.count, 2);
+    assert_int_equal(a[4].publish.except.count, 2);
+    assert_int_equal(a[3].publish.except.count, 0);
     assert_int_equal(a[5].publish.args.kind, RT_SIO_ARGS_INCOMING);
     assert_non_null(a[5].publish.key);
     assert_int_equal(a[6].emit.args.kind, RT_SIO_ARGS_INCOMING);
@@ -206,6 +209,10 @@ static void test_errors(void **state)
         {"events: [{do: [{publish: {data: 1}}]}]", "one of `channel`, `room`"},
         {"events: [{do: [{publish: {channel: a, room: b}}]}]", "one of `channel`, `room`"},
         {"events: [{do: [{publish: {namespaces: $1}}]}]", "`namespaces` are globs"},
+        {"events: [{do: [{publish: {room: a, except: []}}]}]", "`except` is a name or a list"},
+        {"events: [{do: [{publish: {except: a}}]}]", "`publish` wants one of"},
+        {"events: [{do: [{publish: {room: a, except: [b, \"c\\n\"]}}]}]", "a control character"},
+        {"events: [{do: [{emit: {event: e, except: a}}]}]", "unknown key \"except\" in `emit`"},
         {"events: [{do: [{publish: {namespaces: [/a, '/{$1}*']}}]}]", "`namespaces` are globs"},
         {"events: [{do: [{publish: {namespaces: x*}}]}]", "begin with /"},
         {"events: [{do: [{publish: {channel: a, data: 1, args: []}}]}]", "exclude each other"},

@@ -309,8 +309,9 @@ static void test_message(void **state)
         conn,
         "INSERT INTO " QUOTED ".message VALUES ('" EPOCH "', 7, '2026-11-24T09:25:45.678Z', 'c', "
         "'01020304-0506-0708-090a-0b0c0d0e0f10', 'ev', 0, 1, '[1,{}]', "
-        "ARRAY['\\x00ff','']::bytea[], 'pub', 'key'),"
-        "('" EPOCH "', 8, '2026-11-24', 'c', gen_random_uuid(), '', 2, 255, '', NULL, NULL, NULL)");
+        "ARRAY['\\x00ff','']::bytea[], 'pub', 'key', E'a\\nb'),"
+        "('" EPOCH
+        "', 8, '2026-11-24', 'c', gen_random_uuid(), '', 2, 255, '', NULL, NULL, NULL, NULL)");
     struct question q = {.read = {.limit = 10}};
     answered(&rig, &q, "c", EPOCH);
     assert_int_equal(q.read.count, 2);
@@ -321,7 +322,9 @@ static void test_message(void **state)
     assert_int_equal(m->attachment_count, 2);
     assert_true(rt_str_eq(m->attachments[0], RT_STR("\0\xff")) && m->attachments[1].len == 0);
     assert_true(rt_str_eq(m->publisher, RT_STR("pub")) && rt_str_eq(m->key, RT_STR("key")));
+    assert_true(rt_str_eq(m->except_in, RT_STR("a\nb")));
     m = &q.read.messages[1]->m;
+    assert_true(!m->except_in.ptr);
     assert_true(m->kind == RT_KIND_BYTES && m->data.len == 0);
     assert_int_equal(m->flags, RT_MESSAGE_ARGS | RT_MESSAGE_NOT_SENDER | RT_MESSAGE_COPY);
     assert_true(m->event.ptr && m->event.len == 0 && !m->publisher.ptr && !m->key.ptr);

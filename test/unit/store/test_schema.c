@@ -12,7 +12,7 @@
 #include "pg_server.h"
 #include "store/schema.h"
 
-#define VERSION "2" /* RT_SCHEMA_VERSION */
+#define VERSION "3" /* RT_SCHEMA_VERSION */
 
 static struct pg_server server;
 static PGconn *conn;

@@ -26,6 +26,10 @@ static void test_rows_are_the_log(void **state)
     send_raw(&w, 0, "room", 4, "not for its publisher", "rt-except", "1", 1);
     AWAIT(&w, caught_up(&w));
     assert_int_equal(number(&w, "SELECT count(*) FROM ~message WHERE flags = 4"), 1);
+    send_raw(&w, 0, "room", 4, "not for those in some rooms", "rt-except-in", "a\nb", 3);
+    AWAIT(&w, caught_up(&w));
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message WHERE except_in = E'a\\nb'"), 1);
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message WHERE except_in <> ''"), 1);
     close_world(&w, &s);
 }
 
