@@ -75,7 +75,8 @@ class Publisher {
 
 class SocketPublisher extends Publisher {
   async open(t, broker) {
-    this.socket = await connect(t, broker.url);
+    // A name of its own, so that a key means the same over the next connection.
+    this.socket = await connect(t, broker.url, { auth: { pid: randomBytes(10).toString('hex') } });
     return this;
   }
 
