@@ -14,6 +14,9 @@
 #include "net/net_internal.h"
 
 #define READ_PER_TURN (4 * RT_READ_BUFFER)
+/* The kernel gives back what it holds for a connection that is closed: up to a millisecond for one whose peer has not read. A
+ * flood makes thousands of them slow at the same moment. */
+#define CLOSES_PER_TURN 64u
 
 const char *rt_close_reason_name(enum rt_close_reason reason)
 {
@@ -255,7 +258,23 @@ void rt_conn_close(struct rt_conn *conn, enum rt_close_reason reason)
     rt_list_remove(&conn->link);
     net->m.queued.value -= conn->out.queued;
     rt_outq_clear(&conn->out);
-    rt_loop_close_handle(net->loop, (uv_handle_t *)&conn->poll, on_poll_closed);
+    if (net->loop->closes++ < CLOSES_PER_TURN) {
+        rt_loop_close_handle(net->loop, (uv_handle_t *)&conn->poll, on_poll_closed);
+        return;
+    }
+    (void)uv_poll_stop(&conn->poll);
+    rt_list_push(&net->loop->closing_late, &conn->link);
+}
+
+void rt_conn_close_late(struct rt_loop *loop, bool all)
+{
+    loop->closes = 0;
+    while (!rt_list_empty(&loop->closing_late) && (all || loop->closes < CLOSES_PER_TURN)) {
+        struct rt_list *node = rt_list_pop(&loop->closing_late);
+        struct rt_conn *conn = RT_CONTAINER(node, struct rt_conn, link);
+        loop->closes++;
+        rt_loop_close_handle(loop, (uv_handle_t *)&conn->poll, on_poll_closed);
+    }
 }
 
 /* ---- finishing ---- */
@@ -291,8 +310,9 @@ static void on_finish_timer(struct rt_timer *timer)
             rt_timer_start_at(net->loop, timer, at, on_finish_timer);
             return;
         }
-        /* A slow peer may read for long before the kernel wants more of us. */
-        if (unacked(conn) < conn->u.finish.unacked)
+        /* A slow peer may read for long before the kernel wants more of us, and in a flood it may
+         * take us long to come to it. */
+        if (conn->dirty != RT_NOT_DIRTY || unacked(conn) < conn->u.finish.unacked)
             rt_conn_extend_deadline(conn);
         else
             rt_conn_close(conn, RT_CLOSE_TIMEOUT);

@@ -4,7 +4,8 @@
  * it, valid during the call only (and not across a turn of the loop). What a user cannot finish it
  * keeps itself. At most 256 KiB are read from one connection a turn.
  * Writing: sends only queue (a reference to shared bytes, or a copy); the flush at the end of the
- * turn writes the whole queue of each dirty connection with one system call. At most one write is
+ * turn, or of a later one when there is much to write, writes the whole queue of each dirty
+ * connection with one system call. At most one write is
  * in flight. What the kernel does not take waits for writability.
  * Backpressure: queued bytes are counted. A range counts its length; when its block differs from
  * that of the range before it, at least a quarter of the block (which it pins) and at least 64
@@ -18,7 +19,8 @@
  * (RT_CLOSE_TIMEOUT) when the peer has taken nothing for 2 s and not ended. Finished in time, the
  * reason is RT_CLOSE_LOCAL. Both are idempotent; close also ends a finish early. `on_closed` is
  * the last callback, exactly once, never from inside another callback of this connection or of a
- * rt_conn_* call: it comes at the end of the turn. After close or finish no other callback comes.
+ * rt_conn_* call: it comes at the end of the turn; when many are closed in one turn, of a later
+ * one. After close or finish no other callback comes.
  * Ownership: the net layer owns the struct and frees it right after on_closed; until then every
  * function here may be called, in any state. Thread: the loop. */
 #ifndef RT_NET_CONN_H
@@ -71,7 +73,7 @@ int rt_conn_send_copy(struct rt_conn *conn, const void *data, size_t len);
 void rt_conn_prefetch(const struct rt_conn *conn);
 /* What the queue counts against its limit; 0 exactly when it is empty. */
 size_t rt_conn_queued(const struct rt_conn *conn);
-/* True when nothing waits from earlier turns: "writable" in the sense of volatile messages. */
+/* True when nothing waits for the peer: "writable" in the sense of volatile messages. */
 bool rt_conn_writable(const struct rt_conn *conn);
 /* Capped at 2 GiB. */
 void rt_conn_set_queue_limit(struct rt_conn *conn, size_t bytes);

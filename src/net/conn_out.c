@@ -190,6 +190,7 @@ static void write_failed(struct rt_conn *conn, ssize_t error)
 void rt_conn_written(struct rt_conn *conn, ssize_t result)
 {
     conn->dirty = RT_NOT_DIRTY;
+    conn->net->loop->written += RT_WRITE_COST;
     if (result <= 0) {
         write_failed(conn, result ? result : -EAGAIN);
         return;
@@ -199,6 +200,7 @@ void rt_conn_written(struct rt_conn *conn, ssize_t result)
     bool whole = rt_outq_consume(&conn->out, (size_t)result);
     net->m.queued.value -= queued - conn->out.queued;
     net->m.sent.value += (uint64_t)result;
+    net->loop->written += (uint64_t)result;
     if (conn->out.count == 0) {
         if (conn->finishing)
             rt_conn_shut_down(conn);

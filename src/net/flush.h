@@ -1,8 +1,8 @@
 /* How dirty connections are written at the end of a turn: one interface, so that an io_uring batch
  * can be a second implementation.
  *
- * The loop collects connections whose queue is not empty and that have no write pending; once a
- * turn it hands the whole array to `submit`. The backend tries to write each queue with one system
+ * The loop collects connections whose queue is not empty and that have no write pending; at each
+ * flush it hands them to `submit`, some at a time, until it has written enough for a turn. The backend tries to write each queue with one system
  * call and reports exactly once for each connection through rt_conn_written(): bytes taken (may be
  * short) or a negative errno, -EAGAIN when nothing was taken. A connection whose write was short
  * is not submitted again until its descriptor is writable (then alone, `count` 1). After `submit`

@@ -67,8 +67,9 @@ static void arm(struct rt_loop *loop, bool at_once)
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct rt_loop *loop = prepare->loop->data;
+    rt_conn_close_late(loop, false);
     bool more = rt_flush_all(loop);
-    arm(loop, more);
+    arm(loop, more || !rt_list_empty(&loop->closing_late));
     if (!loop->meter.running)
         return;
     uint64_t now = rt_mono_ns();
@@ -127,6 +128,7 @@ int rt_loop_new(struct rt_loop **ret_loop, struct rt_err *err)
     loop->armed = RT_WHEEL_NEVER;
     rt_list_init(&loop->signals);
     rt_list_init(&loop->deferred);
+    rt_list_init(&loop->closing_late);
     loop->backend = &rt_flush_send;
     loop->backend_state = loop->backend->open();
     loop->read_buffer = rt_malloc(RT_READ_BUFFER);
@@ -169,7 +171,7 @@ int rt_loop_run(struct rt_loop *loop)
     loop->running = false;
     do {
         run(loop, UV_RUN_NOWAIT);
-    } while (loop->closing > 0);
+    } while (loop->closing > 0 || !rt_list_empty(&loop->closing_late));
     loop->stopped = false;
     return 0;
 }
@@ -234,8 +236,10 @@ void rt_loop_free(struct rt_loop *loop)
 {
     loop->hook_count = 0; /* what they point to may be gone */
     close_own_handles(loop);
-    while (loop->closing > 0)
+    do {
+        rt_conn_close_late(loop, true);
         run(loop, UV_RUN_NOWAIT);
+    } while (loop->closing > 0 || !rt_list_empty(&loop->closing_late));
     rt_flush_deferred(loop);
     bool undead = false;
     uv_walk(&loop->uv, report_undead, &undead);

@@ -6,6 +6,9 @@
  * channel runs into connection queues), then writes each dirty connection once (net/flush.h), then
  * frees what died this turn; again, up to 8 times, while that makes new output. After each 1024
  * callbacks of one poll there is a flush in between. A flush never comes from inside a callback.
+ * One flush writes some 8 MiB, counting 4 KiB for each call. What it does not come to is late: the
+ * next turn follows at once, and half of its flush is for what is new. Of the connections that a turn
+ * closes 64 are closed with it, the others in the turns that follow.
  * Thread: everything here is for the loop thread, except rt_waker_wake(). uv.h stays inside
  * net/. */
 #ifndef RT_NET_LOOP_H
@@ -52,6 +55,9 @@ void rt_timer_start(struct rt_loop *loop, struct rt_timer *timer, uint64_t delay
 void rt_timer_start_at(struct rt_loop *loop, struct rt_timer *timer, uint64_t at_ms,
                        void (*fn)(struct rt_timer *));
 void rt_timer_stop(struct rt_loop *loop, struct rt_timer *timer); /* idempotent */
+
+/* Is there output that the last flush did not come to, since it had enough to write? */
+bool rt_loop_behind(const struct rt_loop *loop);
 
 /* Called at each flush, before connections are written. `fn` stays registered until the loop is
  * freed. */

@@ -14,6 +14,9 @@
 #define RT_READ_BUFFER  65536u
 #define RT_SCRATCH_SIZE 16384u
 
+/* The work of a system call, in bytes that could be copied meanwhile. */
+#define RT_WRITE_COST 4096u
+
 struct rt_flush_hook {
     void (*fn)(void *arg);
     void *arg;
@@ -28,8 +31,10 @@ struct rt_loop {
     uint64_t armed;        /* what `alarm` is set to, RT_WHEEL_NEVER: not set */
     bool running;          /* inside rt_loop_run() */
     bool stopped;
-    size_t closing; /* handles whose close callback is still to come */
-    size_t events;  /* callbacks since the last flush */
+    size_t closing;              /* handles whose close callback is still to come */
+    size_t events;               /* callbacks since the last flush */
+    uint32_t closes;             /* connections that were closed in this turn */
+    struct rt_list closing_late; /* rt_conn.link: those past the turn's share, oldest first */
 
     struct rt_wheel wheel;
     struct rt_meter meter;
@@ -41,14 +46,18 @@ struct rt_loop {
     size_t hook_count;
     struct rt_list deferred;
 
-    /* Connections with output and no write pending. Room for all that exist, so that adding cannot
-     * fail. */
+    /* Connections with output and no write pending, a ring: first those that former flushes did not
+     * come to, at its end `dirty_fresh` that are there since. Room for all that exist, so that
+     * adding cannot fail. */
     struct rt_conn **dirty;
+    uint32_t dirty_head; /* slot of the first */
     uint32_t dirty_count;
-    uint32_t dirty_cap;
-    uint32_t conns;    /* structs alive */
-    bool submitting;   /* inside backend->submit() */
-    bool submit_again; /* a queue had more entries than one call takes */
+    uint32_t dirty_fresh;
+    uint32_t dirty_cap; /* power of two, or 0 */
+    uint64_t written;   /* what the present flush has done, as RT_WRITE_COST says */
+    uint32_t conns;     /* structs alive */
+    bool submitting;    /* inside backend->submit() */
+    bool submit_again;  /* a queue had more entries than one call takes */
     const struct rt_flush_backend *backend;
     void *backend_state;
 
@@ -64,6 +73,9 @@ void rt_loop_enter(struct rt_loop *loop);
 /* Every uv_close() of net/ goes through this; `done` must call rt_loop_closed(). */
 void rt_loop_close_handle(struct rt_loop *loop, uv_handle_t *handle, uv_close_cb done);
 void rt_loop_closed(struct rt_loop *loop);
+
+/* conn.c: closes as many of `closing_late` as a turn may, or all. */
+void rt_conn_close_late(struct rt_loop *loop, bool all);
 
 /* flush.c */
 /* Room in the dirty array for one connection more; RT_ENOMEM. */

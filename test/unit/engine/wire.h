@@ -68,6 +68,12 @@ void rt_loop_defer(struct rt_loop *loop, struct rt_deferred *deferred,
     rt_list_push(&w.deferred, &deferred->link);
 }
 
+bool rt_loop_behind(const struct rt_loop *loop)
+{
+    (void)loop;
+    return false; /* all is written at once here */
+}
+
 int rt_loop_add_flush_hook(struct rt_loop *loop, void (*fn)(void *arg), void *arg)
 {
     (void)loop;
