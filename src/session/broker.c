@@ -29,11 +29,15 @@ static const struct rt_broker_rule *rule_of(const struct rt_channel *c)
     return (const struct rt_broker_rule *)(void *)rt_channel_rule(c);
 }
 
+const struct rt_channel_rule *rt_broker_rule_of(const struct rt_broker *b,
+                                                const struct rt_channel *c, struct rt_str name)
+{
+    return c ? rule_of(c)->conf : match_rule(b, name)->conf;
+}
+
 const struct rt_channel_rule *rt_broker_rule(const struct rt_broker *b, struct rt_str channel)
 {
-    /* A channel that exists remembers its rule. */
-    const struct rt_channel *c = rt_hub_channel(b->hub, channel, false);
-    return c ? rule_of(c)->conf : match_rule(b, channel)->conf;
+    return rt_broker_rule_of(b, rt_hub_channel(b->hub, channel, false), channel);
 }
 
 static void on_occupied(void *arg, struct rt_channel *c, bool occupied)
@@ -74,6 +78,7 @@ static int make_rules(struct rt_broker *b)
 static void flush_hub(void *arg)
 {
     struct rt_broker *b = arg;
+    rt_broker_turn(b);
     rt_hub_set_time(b->hub, rt_loop_now(b->loop));
     rt_hub_flush(b->hub);
 }
@@ -138,8 +143,14 @@ static void register_metrics(struct rt_broker *b, struct rt_metrics *metrics)
         .help = "Times that a client was not read from for a while, since it had sent more than "
                 "limits.commands allows.",
         .type = RT_COUNTER};
+    b->metrics.behind = (struct rt_metric){
+        .name = "publishers_put_behind_total",
+        .help = "Times that a client was not read from until the output of what it had published "
+                "was written.",
+        .type = RT_COUNTER};
     if (metrics) {
         rt_metrics_register(metrics, &b->metrics.throttled);
+        rt_metrics_register(metrics, &b->metrics.behind);
         rt_metrics_register(metrics, &b->metrics.unexpected);
         rt_metrics_register(metrics, &b->metrics.duplicates);
         rt_metrics_register(metrics, &b->metrics.unlogged);
@@ -156,6 +167,8 @@ int rt_broker_new(const struct rt_config *config, struct rt_loop *loop, struct r
     b->loop = loop;
     rt_list_init(&b->relief);
     rt_list_init(&b->slowed);
+    rt_list_init(&b->behind);
+    rt_list_init(&b->held);
     b->commands = rt_bucket_rate(config->limits.commands_rate, config->limits.commands_burst);
     rt_rates_init(&b->rates);
     rt_list_init(&b->readings);
@@ -269,8 +282,10 @@ void rt_broker_forget(struct rt_broker *b, bool (*lost)(void *arg, struct rt_str
 static void journal_closed(void *arg)
 {
     struct rt_broker *b = arg;
+    rt_broker_release(b, true);
     rt_timer_stop(b->loop, &b->expiry);
     rt_timer_stop(b->loop, &b->look);
+    rt_timer_stop(b->loop, &b->again);
     b->closed(b->closed_arg);
 }
 
@@ -289,6 +304,7 @@ void rt_broker_free(struct rt_broker *b)
         return;
     rt_timer_stop(b->loop, &b->expiry);
     rt_timer_stop(b->loop, &b->look);
+    rt_timer_stop(b->loop, &b->again);
     if (b->journal)
         rt_journal_free(b->journal);
     rt_early_deinit(&b->early);

@@ -14,6 +14,8 @@
 struct pending {
     struct rt_append append; /* first */
     struct rt_broker *broker;
+    struct rt_list
+        held; /* in broker->held: it has its answer, and waits for its turn to be delivered */
     void (*done)(void *arg, const struct rt_publish_result *result);
     void *arg;
 };
@@ -139,8 +141,14 @@ static bool within_rate(struct rt_broker *b, const struct rt_publish *p,
     return false;
 }
 
+static uint64_t output_of(const struct rt_channel *c, const struct rt_message *m)
+{
+    return (uint64_t)rt_channel_subscribers(c) * (m->data.len + RT_COPY_OVERHEAD);
+}
+
 static void deliver(struct rt_broker *b, const struct rt_append *a)
 {
+    b->committed += output_of(a->channel, &a->message->m);
     a->message->m.offset = a->position.offset;
     rt_broker_hand_over(b, a->channel, a->channel_name, a->position.epoch, a->message);
 }
@@ -178,15 +186,31 @@ static void complete(struct pending *p, struct rt_publish_result *r)
     rt_free(p);
 }
 
-static void appended(struct rt_append *append)
+static void finish(struct pending *p)
 {
-    struct pending *p = RT_CONTAINER(append, struct pending, append);
     void (*done)(void *, const struct rt_publish_result *) = p->done;
     void *arg = p->arg;
     struct rt_publish_result result;
     complete(p, &result);
     if (done)
         done(arg, &result);
+}
+
+/* A batch of the log may fan out to more than a turn can write. */
+static void appended(struct rt_append *append)
+{
+    struct pending *p = RT_CONTAINER(append, struct pending, append);
+    if (!rt_journal_delivers(p->broker->journal) && rt_broker_is_behind(p->broker))
+        rt_list_push(&p->broker->held, &p->held);
+    else
+        finish(p);
+}
+
+void rt_broker_release(struct rt_broker *b, bool all)
+{
+    struct rt_list *node;
+    while ((all || !rt_broker_has_output(b)) && (node = rt_list_pop(&b->held)))
+        finish(RT_CONTAINER(node, struct pending, held));
 }
 
 static struct pending *prepare(struct rt_broker *b, const struct rt_publish *publish,
@@ -201,6 +225,7 @@ static struct pending *prepare(struct rt_broker *b, const struct rt_publish *pub
         return NULL;
     }
     p->broker = b;
+    rt_list_init(&p->held);
     p->done = publish->done;
     p->arg = publish->arg;
     p->append.done = appended;
@@ -251,12 +276,27 @@ static void publish_ephemeral(struct rt_broker *b, const struct rt_publish *publ
         (void)b->relay.publish(b->relay.arg, publish->channel, publish->message);
 }
 
+/* To the log, or to subscribers. What it fans out to is somebody's share of the turn (relief.c), wherever it goes first. */
+static int hand_on(struct rt_broker *b, const struct rt_publish *publish,
+                   const struct rt_channel *c, struct rt_publish_result *result)
+{
+    const struct rt_channel_rule *rule = rt_broker_rule_of(b, c, publish->channel);
+    if (c && publish->client)
+        b->output += output_of(c, publish->message);
+    if (rule && rule->log)
+        return publish_logged(b, publish, rule, result);
+    publish_ephemeral(b, publish, result);
+    count(b, result);
+    return 0;
+}
+
 int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,
                       struct rt_publish_result *result)
 {
     struct rt_err err = {0};
     enum rt_refusal why;
-    const struct rt_channel_rule *rule = rt_broker_rule(b, publish->channel);
+    const struct rt_channel *c = rt_hub_channel(b->hub, publish->channel, false);
+    const struct rt_channel_rule *rule = rt_broker_rule_of(b, c, publish->channel);
     struct rt_message *m = publish->message;
     m->offset = 0;
     m->time = rt_wall_ms();
@@ -266,12 +306,8 @@ int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,
         retry(result, "the broker is shutting down");
     else if (check(b, publish, rule, &why, &err))
         refuse(result, why, &err);
-    else if (!within_rate(b, publish, rule, result))
-        ; /* the result says why */
-    else if (rule && rule->log)
-        return publish_logged(b, publish, rule, result);
-    else
-        publish_ephemeral(b, publish, result);
+    else if (within_rate(b, publish, rule, result))
+        return hand_on(b, publish, c, result);
     count(b, result);
     return 0;
 }

@@ -83,6 +83,36 @@ test('a peer that sends and never reads is closed, its queue is bounded', async 
   await until('they are gone', async () => (await metric(broker, 'rtbroker_connections')) <= 2);
 });
 
+test('a flood into many that do not read is written in slices: others are answered, its sender waits', { grows: 64 * 1024 }, async (t, broker) => {
+  const READERS = 300;
+  const behind = 'rtbroker_publishers_put_behind_total';
+  const slow = 'rtbroker_slow_consumers_total';
+  const [behind_, slow_] = [await metric(broker, behind), await metric(broker, slow)];
+  const readers = await many(READERS, () => Ws.open(broker.port, '/raw/loose:flood'));
+  for (const ws of readers) ws.tcp.socket.pause();
+  const flooder = await Ws.open(broker.port, '/raw/loose:flood');
+  const block = Buffer.concat(Array(60).fill(text('x'.repeat(1000))));
+  let flooding = true;
+  const flood = (async () => {
+    while (flooding && !flooder.tcp.socket.destroyed) await new Promise((resolve) => flooder.tcp.socket.write(block, resolve));
+  })();
+  flooder.tcp.socket.on('data', () => (flooder.tcp.start = flooder.tcp.end)); // reads, keeps nothing
+  const quiet = await Ws.open(broker.port, '/echo');
+  let answers = 0;
+  const closed = until('all of them are closed', async () => (await metric(broker, slow)) - slow_ >= READERS, 60_000).finally(() => (flooding = false));
+  while (flooding) {
+    quiet.send(text(`${answers}`));
+    assert.equal(await quiet.nextText(5000), `${answers}`);
+    answers++;
+  }
+  await closed;
+  assert.ok(answers >= 20, `${answers} answers`);
+  assert.ok((await metric(broker, behind)) > behind_);
+  for (const ws of [flooder, quiet, ...readers]) ws.destroy();
+  await flood;
+  await until('they are gone', async () => (await metric(broker, 'rtbroker_connections')) <= 2, 10_000);
+});
+
 test('fragments of one byte that never end cost their bytes', { grows: 24 * 1024 }, async (t, broker) => {
   const peers = await many(20, () => Ws.open(broker.port, '/echo'));
   const flood = Buffer.concat([binary('x', { fin: false }), ...Array(50_000).fill(cont('y', { fin: false }))]);

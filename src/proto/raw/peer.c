@@ -137,7 +137,7 @@ static void check_pressure(struct rt_raw_peer *peer, bool logged)
     struct rt_broker *broker = peer->client.broker;
     if (peer->failed || peer->refused)
         return;
-    bool wait = rt_broker_command(broker, &peer->relief);
+    bool wait = rt_broker_handled(broker, &peer->relief);
     if (logged && rt_broker_congested(broker)) {
         rt_broker_on_relief(broker, &peer->relief);
         wait = true;

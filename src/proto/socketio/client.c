@@ -37,7 +37,7 @@ static void check_pressure(struct rt_sio_client *client)
     struct rt_broker *broker = endpoint(client)->broker;
     if (client->closing)
         return;
-    bool wait = rt_broker_command(broker, &client->relief);
+    bool wait = rt_broker_handled(broker, &client->relief);
     if (rt_broker_congested(broker)) {
         rt_broker_on_relief(broker, &client->relief);
         wait = true;

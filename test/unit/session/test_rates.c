@@ -197,7 +197,7 @@ static void test_commands_unlimited(void **state)
     struct reader r;
     init_reader(&r);
     for (int i = 0; i < 1000; i++)
-        assert_false(rt_broker_command(t.broker, &r.relief));
+        assert_false(rt_broker_handled(t.broker, &r.relief));
     assert_int_equal(r.relief.commands.full_at, 0);
 }
 
@@ -209,17 +209,17 @@ static void test_commands(void **state)
     init_reader(&slow);
     init_reader(&quick);
     for (int i = 0; i < 4; i++)
-        assert_false(rt_broker_command(t.broker, &slow.relief));
+        assert_false(rt_broker_handled(t.broker, &slow.relief));
     /* The last token, and what was read with it. */
     for (int i = 0; i < 11; i++)
-        assert_true(rt_broker_command(t.broker, &slow.relief));
+        assert_true(rt_broker_handled(t.broker, &slow.relief));
     assert_int_equal(metric("commands_throttled_total", NULL), 1);
-    assert_false(rt_broker_command(t.broker, &quick.relief));
+    assert_false(rt_broker_handled(t.broker, &quick.relief));
     uint64_t start = rt_mono_ms();
     WAIT_FOR(slow.resumed == 1);
     assert_true(rt_mono_ms() - start >=
                 100); /* 15 - 5 + 1 tokens later, from a time that may be a turn old */
-    assert_false(rt_broker_command(t.broker, &quick.relief));
+    assert_false(rt_broker_handled(t.broker, &quick.relief));
     assert_int_equal(quick.resumed, 0);
 }
 
@@ -233,13 +233,13 @@ static void test_commands_and_log(void **state)
     fake.congested = true;
     rt_broker_on_relief(t.broker, &r.relief);
     for (int i = 0; i < 10; i++)
-        rt_broker_command(t.broker, &r.relief);
+        rt_broker_handled(t.broker, &r.relief);
     fake.congested = false;
     rt_broker_relieved(t.broker);
     assert_int_equal(r.resumed, 0);
     WAIT_FOR(r.resumed == 1);
     /* Waits for tokens, then for the log. */
-    while (!rt_broker_command(t.broker, &r.relief))
+    while (!rt_broker_handled(t.broker, &r.relief))
         ;
     fake.congested = true;
     uint64_t end = rt_mono_ms() + 60;
@@ -259,24 +259,155 @@ static void test_commands_gone(void **state)
     struct reader gone, other;
     init_reader(&gone);
     init_reader(&other);
-    assert_true(rt_broker_command(t.broker, &gone.relief));
-    assert_true(rt_broker_command(t.broker, &other.relief));
+    assert_true(rt_broker_handled(t.broker, &gone.relief));
+    assert_true(rt_broker_handled(t.broker, &other.relief));
     rt_list_remove(&gone.relief.link);
     WAIT_FOR(other.resumed == 1);
     assert_int_equal(gone.resumed, 0);
-    assert_true(rt_broker_command(t.broker, &other.relief)); /* waits when the broker goes */
+    assert_true(rt_broker_handled(t.broker, &other.relief)); /* waits when the broker goes */
     rt_list_remove(&other.relief.link);
+}
+
+/* ---- output ---- */
+
+#define LARGE                                                                                   \
+    "limits: {message: 4MiB, send_queue: 16MiB}\n"                                              \
+    "channels:\n"                                                                               \
+    "  - {match: \"log\", log: true, subscribe: anyone, publish: anyone, history: {size: 1}}\n" \
+    "  - {match: \"*\", subscribe: anyone, publish: anyone}\n"
+
+enum { LARGE_LEN = 2 << 20 }; /* to six subscribers more than a turn's share */
+
+static struct client *start_large(const char *channel)
+{
+    start_with(LARGE);
+    for (int i = 0; i < 6; i++) {
+        struct rt_client *c = new_client("s", "");
+        assert_int_equal(rt_broker_subscribe(c, rt_str_c(channel), false, NULL), 0);
+    }
+    return &t.clients[0];
+}
+
+static char *large_text(char first)
+{
+    char *text = malloc(LARGE_LEN + 1);
+    assert_non_null(text);
+    memset(text, first, LARGE_LEN);
+    text[LARGE_LEN] = '\0';
+    return text;
+}
+
+static void test_share(void **state)
+{
+    (void)state;
+    struct client *s = start_large("room");
+    struct rt_client *a = new_client("a", "");
+    struct reader loud, other, quiet;
+    char *text = large_text('x');
+    init_reader(&loud);
+    init_reader(&other);
+    init_reader(&quiet);
+    publish(a, "room", "small");
+    assert_false(rt_broker_handled(t.broker, &quiet.relief));
+    publish(a, "room", text);
+    assert_true(rt_broker_handled(t.broker, &loud.relief));
+    assert_true(rt_broker_handled(t.broker, &loud.relief)); /* the rest of what was read */
+    publish(a, "empty", text);
+    assert_false(rt_broker_handled(t.broker, &quiet.relief));
+    publish(a, "room", text);
+    assert_true(rt_broker_handled(t.broker, &other.relief));
+    assert_int_equal(metric("publishers_put_behind_total", NULL), 2);
+    WAIT_FOR(loud.resumed == 1 && other.resumed == 1);
+    assert_int_equal(s->log.len, 6 + 2 * (LARGE_LEN + 1));
+    assert_false(rt_broker_handled(t.broker, &loud.relief)); /* in another turn */
+    free(text);
+}
+
+static void test_share_of_api(void **state)
+{
+    (void)state;
+    start_large("room");
+    struct reader quiet;
+    char *text = large_text('x');
+    init_reader(&quiet);
+    publish_as((struct rt_publish){.trusted = true, .api = true}, "room", text);
+    assert_false(rt_broker_handled(t.broker, &quiet.relief)); /* it was not this one */
+    free(text);
+}
+
+/* What the log has stored at once goes out over several turns, in order. */
+static void test_commits_are_spread(void **state)
+{
+    (void)state;
+    struct client *s = start_large("log");
+    struct rt_client *a = new_client("a", "");
+    char *texts[3];
+    for (int i = 0; i < 3; i++) {
+        texts[i] = large_text((char)('a' + i));
+        assert_true(publish(a, "log", texts[i]));
+    }
+    for (int i = 0; i < 3; i++) {
+        fake_store(&fake, fake.appends[i], 0);
+        fake.appends[i]->done(fake.appends[i]);
+    }
+    fake.append_count = 0;
+    rt_hub_flush(rt_broker_hub(t.broker));
+    size_t one = LARGE_LEN + sizeof("@1\n") - 1;
+    assert_int_equal(s->log.len, one); /* the others are held */
+    WAIT_FOR(s->log.len == 3 * one);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(s->log.data[i * one], 'a' + i);
+    assert_int_equal(metric("publishes_total", "\"ok\""), 3);
+    for (int i = 0; i < 3; i++)
+        free(texts[i]);
+}
+
+static void note_closed(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static void test_commits_and_close(void **state)
+{
+    (void)state;
+    start_large("log");
+    struct rt_client *a = new_client("a", "");
+    char *text = large_text('x');
+    bool closed = false;
+    for (int i = 0; i < 3; i++)
+        assert_true(publish(a, "log", text));
+    for (int i = 0; i < 3; i++) {
+        fake_store(&fake, fake.appends[i], 0);
+        fake.appends[i]->done(fake.appends[i]);
+    }
+    fake.append_count = 0;
+    assert_int_equal(metric("publishes_total", "\"ok\""), 1);
+    rt_broker_close(t.broker, note_closed, &closed);
+    fake.closed(fake.closed_arg);
+    assert_true(closed);
+    assert_int_equal(metric("publishes_total", "\"ok\""), 3); /* nobody is left without an answer */
+    free(text);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bucket),      cmocka_unit_test(test_bucket_ends),
-        cmocka_unit_test(test_rates_apart), cmocka_unit_test(test_rates_memory),
-        cmocka_unit_test(test_rates_cap),   rig_test(test_publish_limited),
-        rig_test(test_publish_again),       rig_test(test_publish_no_memory),
-        rig_test(test_commands_unlimited),  rig_test(test_commands),
-        rig_test(test_commands_and_log),    rig_test(test_commands_gone),
+        cmocka_unit_test(test_bucket),
+        cmocka_unit_test(test_bucket_ends),
+        cmocka_unit_test(test_rates_apart),
+        cmocka_unit_test(test_rates_memory),
+        cmocka_unit_test(test_rates_cap),
+        rig_test(test_publish_limited),
+        rig_test(test_publish_again),
+        rig_test(test_publish_no_memory),
+        rig_test(test_commands_unlimited),
+        rig_test(test_commands),
+        rig_test(test_commands_and_log),
+        rig_test(test_commands_gone),
+        rig_test(test_share),
+        rig_test(test_share_of_api),
+        rig_test(test_commits_are_spread),
+        rig_test(test_commits_and_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
