@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# One real Apache Kafka broker in KRaft mode on free ports of 127.0.0.1, for tests and benchmarks.
+# Real Apache Kafka in KRaft mode on free ports of 127.0.0.1, for tests and benchmarks: one broker, or a cluster of some.
 #
 #   kafka.sh start DIR    starts it with its data in DIR, waits until it listens, prints HOST:PORT; in a DIR that has been started before on
 #                         the same port with the same data
+#   kafka.sh configure DIR..   makes the settings of one cluster with a broker for each DIR, which are then started one by one, all at once: a
+#                         broker listens when most of them run
 #   kafka.sh stop DIR     SIGTERM, waits for its end
 #   kafka.sh kill DIR     SIGKILL, likewise
 #   kafka.sh path         the folder with its jars; fetches them when they are not there
@@ -26,7 +28,7 @@ fail() {
     exit 1
 }
 usage() {
-    sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,17s/^# \{0,1\}//p' "$0" >&2
     exit 2
 }
 
@@ -76,12 +78,12 @@ find_jars() {
 
 # ---- the broker ----------------------------------------------------------------------------------------------------
 
-free_port() {
+free_port() { # TAKEN...
     local port
     for _ in $(seq 100); do
         # Below the range from which the kernel takes ports of outgoing connections.
         port=$((10000 + (RANDOM << 15 | RANDOM) % 22000))
-        if [ "$port" != "${1:-}" ] && ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+        if [[ " $* " != *" $port "* ]] && ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
             echo "$port"
             return
         fi
@@ -89,27 +91,36 @@ free_port() {
     fail "no free port"
 }
 
-configure() { # DIR
-    local port controller
-    port=$(free_port)
-    controller=$(free_port "$port")
-    cat >"$1/server.properties" <<PROPERTIES
-node.id=1
+# Topics of Kafka's own have three replicas where there are as many brokers. An id may not begin with a dash: it would be taken for an option.
+configure() { # DIR...
+    local dir ports=() controllers=() voters='' id=0 replicas=1 cluster
+    [ $# -lt 3 ] || replicas=3
+    for dir; do
+        ports+=("$(free_port "${ports[@]}" "${controllers[@]}")")
+        controllers+=("$(free_port "${ports[@]}" "${controllers[@]}")")
+        voters+=,${#ports[@]}@127.0.0.1:${controllers[-1]}
+    done
+    cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=' | sed 's/^-/A/')
+    for dir; do
+        mkdir -p "$dir"
+        dir=$(cd "$dir" && pwd)
+        cat >"$dir/server.properties" <<PROPERTIES
+node.id=$((id + 1))
 process.roles=broker,controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:${ports[id]},CONTROLLER://127.0.0.1:${controllers[id]}
+advertised.listeners=PLAINTEXT://127.0.0.1:${ports[id]}
 controller.listener.names=CONTROLLER
-controller.quorum.voters=1@127.0.0.1:$controller
+controller.quorum.voters=${voters#,}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs=$1/data
+log.dirs=$dir/data
 auto.create.topics.enable=false
 num.network.threads=2
 num.io.threads=4
 log.index.size.max.bytes=1048576
 offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor=$replicas
 transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor=1
+transaction.state.log.replication.factor=$replicas
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
@@ -117,7 +128,7 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 ${KAFKA_PROPERTIES:-}
 PROPERTIES
-    cat >"$1/log4j2.properties" <<'LOG4J'
+        cat >"$dir/log4j2.properties" <<'LOG4J'
 appender.console.type=Console
 appender.console.name=console
 appender.console.layout.type=PatternLayout
@@ -125,8 +136,9 @@ appender.console.layout.pattern=%d %p %c: %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.console.ref=console
 LOG4J
-    # An id may not begin with a dash: it would be taken for an option.
-    head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=' | sed 's/^-/A/' >"$1/cluster.id"
+        echo "$cluster" >"$dir/cluster.id"
+        id=$((id + 1))
+    done
 }
 
 exec_java() { # DIR ARGUMENTS...
@@ -193,6 +205,7 @@ case ${1:-} in
 start) [ $# -eq 2 ] || usage; start "$2" ;;
 stop) [ $# -eq 2 ] || usage; end TERM "$2" ;;
 kill) [ $# -eq 2 ] || usage; end KILL "$2" ;;
+configure) [ $# -ge 2 ] || usage; shift; configure "$@" ;;
 path) [ $# -eq 1 ] || usage; find_jars; echo "$jars" ;;
 *) usage ;;
 esac

@@ -4,6 +4,7 @@
 #
 #   run_cluster.sh [OPTIONS]             starts it, says what runs where, stops it at SIGINT or SIGTERM
 #     --nodes N          nodes n1 to nN; 3
+#     --brokers N        brokers of Kafka: kafka, kafka2 to kafkaN; 1
 #     --config F         their configuration; docs/examples/chat.yaml. Names, addresses, services, secret and API key are set over it
 #     --set PATH=VALUE   one more setting of every node; may be repeated. --set n2:PATH=VALUE: of that node
 #     --without LIST     leaves out some of nginx,redis,kafka,postgres
@@ -12,7 +13,7 @@
 #     --keep             leaves everything running at the end, for `run_cluster.sh down`
 #
 #   run_cluster.sh ACTION NAME           acts on the running cluster whose folder is RT_CLUSTER_DIR (CMD has it)
-#     kill NAME          SIGKILL to all of its processes      NAME: n1, n2, ... redis, kafka, postgres, nginx
+#     kill NAME          SIGKILL to all of its processes      NAME: n1, n2, ... redis, kafka, kafka2, ... postgres, nginx
 #     stop NAME          gracefully; waits for its end
 #     start NAME         again, on the same port with the same data; waits until it is ready (a node: until it lives, while a service is down)
 #     pause NAME         SIGSTOP to all of its processes; resume NAME: SIGCONT
@@ -161,11 +162,21 @@ start_redis() {
     await redis redis_answers
 }
 
-start_kafka() {
+start_kafka() { # NAME
     local status=0
-    "$root/scripts/kafka.sh" start "$dir/kafka" >"$dir/kafka/address.new" || status=$?
+    "$root/scripts/kafka.sh" start "$dir/$1" >"$dir/$1/address.new" || status=$?
     [ $status -eq 0 ] || exit $status
-    mv "$dir/kafka/address.new" "$dir/kafka/address"
+    mv "$dir/$1/address.new" "$dir/$1/address"
+}
+
+kafka_names() {
+    seq -f 'kafka%g' "$brokers" | sed 's/^kafka1$/kafka/'
+}
+
+kafka_brokers() { # as HOST:PORT,...
+    local name list=
+    for name in $(kafka_names); do list+=,$(cat "$dir/$name/address"); done
+    echo "${list#,}"
 }
 
 find_postgres() {
@@ -266,7 +277,7 @@ launch_node() { # NAME
     local args=(--config "$config" --set "node.name=$1" --listen "127.0.0.1:$(port "$1")" --listen "unix:$dir/$1.sock"
         --set "cluster.secret_file=$dir/secret" --set "api.keys=[{name: cluster, key_file: '$dir/key'}]")
     has redis && args+=(--set "redis.url=$(redis_url)")
-    has kafka && args+=(--set "kafka.brokers=$(cat "$dir/kafka/address")" --set "kafka.topic=$TOPIC")
+    has kafka && args+=(--set "kafka.brokers=[$(kafka_brokers)]" --set "kafka.topic=$TOPIC")
     # Rows are made from the log.
     has kafka && has postgres && args+=(--set "postgres.url=$(postgres_url)")
     local setting
@@ -282,9 +293,9 @@ launch_node() { # NAME
 
 services_run() {
     local name
-    for name in redis kafka postgres; do
-        has $name || continue
-        runs $name || return 1
+    for name in redis $(kafka_names) postgres; do
+        has "$name" || continue
+        runs "$name" || return 1
     done
 }
 
@@ -297,7 +308,8 @@ start_node() { # NAME
 
 start_part() { # NAME
     case $1 in
-    redis | kafka | postgres | nginx) "start_$1" ;;
+    redis | postgres | nginx) "start_$1" ;;
+    kafka*) start_kafka "$1" ;;
     *) start_node "$1" ;;
     esac
 }
@@ -364,7 +376,7 @@ stop_all() {
     done
     # Nobody needs their data any more.
     has redis && kill_part redis
-    has kafka && kill_part kafka
+    for name in $(kafka_names); do ! has "$name" || kill_part "$name"; done
     if has postgres; then
         stop_part postgres 10 || kill_part postgres
         forget_postgres
@@ -397,9 +409,11 @@ finish() {
 
 start_services() {
     local name starters=()
-    for name in redis kafka postgres; do
-        has $name || continue
-        start_part $name &
+    # shellcheck disable=SC2046
+    ! has kafka || "$root/scripts/kafka.sh" configure $(kafka_names | sed "s|^|$dir/|")
+    for name in redis $(kafka_names) postgres; do
+        has "$name" || continue
+        start_part "$name" &
         starters+=($!)
     done
     for name in "${starters[@]}"; do wait "$name" || exit $?; done
@@ -423,7 +437,7 @@ write_env() {
         printf "export RT_CLUSTER_DIR='%s' RT_URL='%s' RT_NODES='%s'\n" "$dir" "$url" "${urls[*]}"
         printf "export RT_PIDS='%s' RT_API_KEY='%s'\n" "${pids[*]}" "$(cat "$dir/key")"
         ! has redis || printf "export RT_REDIS_URL='%s'\n" "$(redis_url)"
-        ! has kafka || printf "export RT_KAFKA_BROKERS='%s' RT_KAFKA_TOPIC='%s'\n" "$(cat "$dir/kafka/address")" $TOPIC
+        ! has kafka || printf "export RT_KAFKA_BROKERS='%s' RT_KAFKA_TOPIC='%s'\n" "$(kafka_brokers)" $TOPIC
         ! has postgres || printf "export RT_POSTGRES_URL='%s'\n" "$(postgres_url)"
     } >"$dir/env"
 }
@@ -433,7 +447,7 @@ tell() {
     for name in "${parts[@]}"; do
         case $name in
         redis) what=$(redis_url) ;;
-        kafka) what="$(cat "$dir/kafka/address"), topic $TOPIC" ;;
+        kafka*) what="$(cat "$dir/$name/address"), topic $TOPIC" ;;
         postgres) what=$(postgres_url) ;;
         nginx) what="$(node_url nginx), for clients" ;;
         *) what="$(node_url "$name"), unix:$dir/$name.sock" ;;
@@ -450,7 +464,7 @@ check_machine() {
         case $name in
         redis) needs=redis-server ;;
         nginx) needs=nginx ;;
-        kafka) "$root/scripts/kafka.sh" path >/dev/null || exit $? ;;&
+        kafka*) "$root/scripts/kafka.sh" path >/dev/null || exit $? ;;&
         *) needs=pgrep ;;
         esac
         command -v $needs >/dev/null || missing "no $needs here (scripts/install-deps.sh test installs what is needed)"
@@ -485,7 +499,7 @@ make_dir() {
     done
     random_text >"$dir/secret"
     random_text >"$dir/key"
-    declare -p nodes parts binary config settings own_dir >"$dir/cluster"
+    declare -p nodes brokers parts binary config settings own_dir >"$dir/cluster"
 }
 
 run() {
@@ -515,16 +529,17 @@ run() {
 
 parse() {
     local without='' name cmd=''
-    nodes=3 config=$root/docs/examples/chat.yaml binary=${RTBROKER:-$root/rtbroker} settings=() parts=() keep='' own_dir=''
+    nodes=3 brokers=1 config=$root/docs/examples/chat.yaml binary=${RTBROKER:-$root/rtbroker} settings=() parts=() keep='' own_dir=''
     while [ $# -gt 0 ]; do
         case $1 in
         --help | -h) usage && exit ;;
         --keep) keep=yes && shift && continue ;;
-        --nodes | --config | --set | --without | --dir | --exec) [ $# -ge 2 ] || misused "$1 needs a value" ;;
+        --nodes | --brokers | --config | --set | --without | --dir | --exec) [ $# -ge 2 ] || misused "$1 needs a value" ;;
         *) misused "unknown argument $1" ;;
         esac
         case $1 in
         --nodes) nodes=$2 ;;
+        --brokers) brokers=$2 ;;
         --config) config=$2 ;;
         --set) settings+=("$2") ;;
         --without) without=$without,$2 ;;
@@ -534,11 +549,12 @@ parse() {
         shift 2
     done
     [[ $nodes =~ ^[1-9][0-9]?$ ]] || misused "--nodes $nodes: 1 to 99 are possible"
+    [[ $brokers =~ ^[1-9]$ ]] || misused "--brokers $brokers: 1 to 9 are possible"
     for name in ${without//,/ }; do
         [[ " redis kafka postgres nginx " == *" $name "* ]] || misused "--without $name: nginx, redis, kafka and postgres are possible"
     done
-    for name in redis kafka postgres $(node_names) nginx; do
-        [[ ",$without," == *",$name,"* ]] || parts+=("$name")
+    for name in redis $(kafka_names) postgres $(node_names) nginx; do
+        [[ ",$without," == *",${name/#kafka*/kafka},"* ]] || parts+=("$name")
     done
     config=$(realpath -m "$config") binary=$(realpath -m "$binary")
     run "$cmd"

@@ -62,13 +62,13 @@ function readRecord(line, partitions, changes) {
   return `${channel}\t${partition.fold.epoch(number)}\t${partition.next}\t${headers['rt-id']}\t${headers['rt-key']}\t${hash}\n`;
 }
 
-// Writes `kafka` and `kafka.json`, of channels that begin with `prefix`. Payloads have no line breaks. Returns how many messages there are in all channels, repetitions
-// and all, and the keys of those in other ones.
+// Writes `kafka` and `kafka.json`, of channels that begin with `prefix`; behind what is there, where a topic before this one was collected. Payloads have no line
+// breaks. Returns how many messages there are in all channels, repetitions and all, and the keys of those in other ones.
 export async function collectKafka(dir, { brokers, topic, prefix }) {
   const args = ['-b', brokers, '-t', topic, '-C', '-e', '-q', '-o', 'beginning', '-f', '%p\t%o\t%k\t%h\t%s\n'];
   const child = spawn('kcat', args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exit = once(child, 'close');
-  const out = createWriteStream(path.join(dir, 'kafka'));
+  const out = createWriteStream(path.join(dir, 'kafka'), { flags: 'a' });
   const partitions = new Map();
   const changes = []; // of incarnations, and holes in offsets
   const aside = [];

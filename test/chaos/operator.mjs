@@ -1,6 +1,6 @@
 // An operator's day: what people do to a running system, over and over, while publishers and subscribers go on as in a chaos run. README.md beside has the story.
 //
-//     node test/chaos/operator.mjs [--minutes M] [--acts LIST] [--seed S] [--rate R] [--nodes N] [--channels N] [--subscribers N] [--walkers N] [--size BYTES] [--dir DIR]
+//     node test/chaos/operator.mjs [--minutes M] [--acts LIST] [--seed S] [--rate R] [--nodes N] [--brokers N] [--channels N] [--subscribers N] [--walkers N] [--size BYTES] [--dir DIR]
 //
 // Exit status 0 all was well, 1 it was not, 2 misuse.
 import { execFile, execFileSync, spawn } from 'node:child_process';
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { ROOT, until } from '../integration/harness.mjs';
-import { addPartitions } from '../integration/producer.mjs';
+import { addPartitions, createTopic, deleteTopic } from '../integration/producer.mjs';
 import { random, shuffle } from './faults.mjs';
 import { Chaos, Failed, Worker, misused, perform, readArguments } from './run.mjs';
 
@@ -64,6 +64,19 @@ async function partitions(day) {
   for (const node of day.names) await until(`${node} goes by ${count} partitions`, async () => (await day.cluster.metric(node, 'kafka_partitions')) === count, PATIENCE);
 }
 
+// The topic is deleted and made anew while publishers go on. They are held back only until what they were told is known: the topic's records go with it.
+async function topicAnew(day) {
+  const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = day.cluster.env;
+  const count = await day.cluster.metric('n1', 'kafka_partitions');
+  day.publisher.send({ budget: 0 });
+  await day.quiet();
+  await day.collectTopic();
+  await deleteTopic(brokers, topic);
+  day.publisher.send({ budget: day.publishes });
+  await delay(day.rand.between(0, 5000));
+  await until('the topic can be made again', () => createTopic(brokers, topic, count, Math.min(day.brokers, 3)).then(() => true, () => false), PATIENCE);
+}
+
 // Redis loses what it was told since a snapshot.
 async function redisBack(day) {
   const dump = path.join(day.cluster.dir, 'redis', 'dump.rdb');
@@ -113,14 +126,27 @@ async function rules(day) {
 }
 
 async function kill(day) {
-  const part = day.rand.pick([...day.names, 'redis', 'kafka']);
+  const part = day.rand.pick([...day.names, 'redis', ...day.kafkas]);
   await day.cluster.act('kill', part);
   await delay(day.rand.between(0, 4000));
   await day.restart(part);
 }
 
+// The broker that leads most partitions.
+async function leader(day) {
+  const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = day.cluster.env;
+  const { stdout } = await run('kcat', ['-b', brokers, '-L', '-J', '-t', topic], { timeout: PATIENCE });
+  const leads = new Map();
+  for (const { leader: id } of JSON.parse(stdout).topics[0].partitions) leads.set(id, (leads.get(id) ?? 0) + 1);
+  const [id] = [...leads].reduce((a, b) => (b[1] > a[1] ? b : a));
+  const part = day.kafkas[id - 1];
+  await day.cluster.act('kill', part);
+  await delay(day.rand.between(0, 12_000));
+  await day.restart(part);
+}
+
 async function freeze(day) {
-  const part = day.rand.pick([...day.names, 'redis', 'kafka', 'postgres']);
+  const part = day.rand.pick([...day.names, 'redis', ...day.kafkas, 'postgres']);
   await day.cluster.act('pause', part);
   await delay(day.rand.between(500, 8000));
   await day.cluster.act('resume', part);
@@ -131,12 +157,14 @@ const ACTS = {
   'aborted': (day) => transaction(day, { abort: true }),
   'misplaced': misplaced,
   'partitions': partitions,
+  'topic': topicAnew,
   'redis-back': redisBack,
   'redis-emptied': redisEmptied,
   'postgres-back': postgresBack,
   'clock': clock,
   'rules': rules,
   'kill': kill,
+  'leader': leader,
   'freeze': freeze,
 };
 
@@ -147,6 +175,7 @@ class OperatorDay extends Chaos {
     super({ rate: 200, channels: 32, walkers: 24, minutes: 30, ...options, without: [], operated: true, publishes: 1e9, kills: 0, pauses: 0 });
     this.rand = random(this.seed);
     this.names = Array.from({ length: this.nodes }, (_, i) => `n${i + 1}`);
+    this.kafkas = Array.from({ length: this.brokers }, (_, i) => `kafka${i === 0 ? '' : i + 1}`);
     this.acted = 0;
   }
 
@@ -200,7 +229,7 @@ exec '${binary}' "$@"
   startWalkers() {
     const rooms = Array.from({ length: ROOMS }, (_, i) => `walk:${i}`);
     const { url, nodes, env } = this.cluster;
-    const walkers = new Worker('walkers.mjs', { url, nodes, apiKey: env.RT_API_KEY, rooms, walkers: this.walkers, seed: this.seed, keysBeginAnew: this.acts.includes('partitions') });
+    const walkers = new Worker('walkers.mjs', { url, nodes, apiKey: env.RT_API_KEY, rooms, walkers: this.walkers, seed: this.seed, keysBeginAnew: ['partitions', 'topic'].some((name) => this.acts.includes(name)) });
     this.workers.push(walkers);
     return walkers;
   }
@@ -245,6 +274,13 @@ exec '${binary}' "$@"
     this.workers.forEach((worker) => worker.check());
   }
 
+  // Nobody is told or sent anything any more.
+  async quiet() {
+    const seen = () => `${this.publisher.progress} ${this.received()}`;
+    for (let before = ''; seen() !== before; await delay(QUIET)) before = seen();
+    for (const node of this.names) await until(`${node} has stored all`, async () => (await this.cluster.metric(node, 'journal_queue_bytes')) + (await this.cluster.metric(node, 'sink_lag_records')) === 0, PATIENCE);
+  }
+
   // Subscribers that were told of a gap have not everything: they have what they will get.
   async settle() {
     let before = -1;
@@ -261,7 +297,7 @@ exec '${binary}' "$@"
 }
 
 function readOptions() {
-  const least1 = ['minutes', 'nodes', 'channels', 'subscribers', 'walkers', 'rate'];
+  const least1 = ['minutes', 'nodes', 'brokers', 'channels', 'subscribers', 'walkers', 'rate'];
   const values = readArguments([...least1, 'seed', 'size'], least1, ['acts', 'dir']);
   values.seed ??= Math.floor(Math.random() * 1e9);
   values.acts = values.acts?.split(',') ?? Object.keys(ACTS);

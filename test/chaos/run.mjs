@@ -69,7 +69,7 @@ export class Failed extends Error {}
 export class Chaos {
   // `cluster`: one that runs already, then `prefix` keeps the channels of several runs apart: chaos:NAME- each. `dir`: for the logs.
   constructor(options) {
-    Object.assign(this, DEFAULTS, { without: ['nginx'], seed: 1, prefix: 'chaos:', operated: false, log: () => {} }, options);
+    Object.assign(this, DEFAULTS, { without: ['nginx'], seed: 1, prefix: 'chaos:', brokers: 1, operated: false, log: () => {} }, options);
     this.services = SERVICES.filter((name) => !this.without.includes(name));
     this.groups = plan(this);
     this.workers = [];
@@ -98,7 +98,7 @@ export class Chaos {
 
   start(t) {
     const set = this.services.includes('postgres') ? {} : { channels: '[{match: "chaos:*", log: true, history: {size: 20000}}]' };
-    return startCluster(t, { nodes: this.nodes, config: path.join(HERE, 'chaos.yaml'), without: this.without, set });
+    return startCluster(t, { nodes: this.nodes, brokers: this.brokers, config: path.join(HERE, 'chaos.yaml'), without: this.without, set });
   }
 
   // Where subscribers begin: at the beginning of the log, which only the store can tell from a log that was cut. Without it: where the log is; nodes
@@ -213,13 +213,20 @@ export class Chaos {
   }
 
   async collect({ acked, open }) {
-    const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic, RT_POSTGRES_URL: url } = this.cluster.env;
+    const { RT_POSTGRES_URL: url } = this.cluster.env;
     const postgres = this.services.includes('postgres');
-    const { records, aside } = await collectKafka(this.dir, { brokers, topic, prefix: this.prefix });
-    this.aside = aside;
-    if (postgres) await this.collectStore(url, records);
+    await this.collectTopic();
+    if (postgres) await this.collectStore(url, this.records);
     const run = { acked, open, subscribers: this.readers.map((_, i) => String(i + 1)), postgres, seed: this.seed, operated: this.operated };
     writeFileSync(path.join(this.dir, 'run.json'), JSON.stringify(run));
+  }
+
+  // What the topic has now, behind what was collected before.
+  async collectTopic() {
+    const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = this.cluster.env;
+    const { records, aside } = await collectKafka(this.dir, { brokers, topic, prefix: this.prefix });
+    this.records = (this.records ?? 0) + records;
+    this.aside = [...(this.aside ?? []), ...aside];
   }
 
   // Each record is a row, a repetition or a dead letter.

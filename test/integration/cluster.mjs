@@ -28,8 +28,8 @@ class Cluster {
     this.output = this.errors = '';
   }
 
-  async start({ nodes = 3, config, without = [], set = {} }) {
-    const args = ['--dir', this.dir, '--nodes', String(nodes), '--exec', COMMAND];
+  async start({ nodes = 3, brokers = 1, config, without = [], set = {} }) {
+    const args = ['--dir', this.dir, '--nodes', String(nodes), '--brokers', String(brokers), '--exec', COMMAND];
     if (config) args.push('--config', config);
     if (without.length > 0) args.push('--without', without.join(','));
     for (const [key, value] of Object.entries(set)) args.push('--set', `${key}=${value}`);
@@ -53,7 +53,7 @@ class Cluster {
     return this.act('set', node, setting);
   }
 
-  // kill, stop, start, pause or resume a part: 'n2', 'redis', 'kafka', 'postgres', 'nginx'.
+  // kill, stop, start, pause or resume a part: 'n2', 'redis', 'kafka', 'kafka2', 'postgres', 'nginx'.
   async act(action, part, ...more) {
     const env = { ...process.env, RT_CLUSTER_DIR: this.dir };
     await run(SCRIPT, [action, part, ...more], { env, timeout: ACTION_DEADLINE }).catch((error) => {

@@ -100,6 +100,7 @@ test('run_cluster: --keep leaves it running, down ends it', async (t) => {
 test('run_cluster: what cannot be is said, and nothing is left', async (t) => {
   const rows = [
     [['--nodes', '0'], {}, 2, /--nodes 0: 1 to 99 are possible/],
+    [['--brokers', '10'], {}, 2, /--brokers 10: 1 to 9 are possible/],
     [['--without', 'mysql'], {}, 2, /--without mysql: nginx, redis, kafka and postgres are possible/],
     [['--exec'], {}, 2, /--exec needs a value/],
     [['--what'], {}, 2, /unknown argument --what/],

@@ -6,6 +6,8 @@ import { once, within } from './harness.mjs';
 
 const PRODUCE = { key: 0, version: 7 };
 const CREATE_PARTITIONS = { key: 37, version: 0 };
+const CREATE_TOPICS = { key: 19, version: 2 };
+const DELETE_TOPICS = { key: 20, version: 1 };
 const ACKS_ALL = -1;
 const TIMEOUT = 30_000;
 
@@ -76,7 +78,7 @@ async function answerTo(socket) {
 
 // The answer's body, on a connection of its own.
 async function ask(brokers, { key, version }, body) {
-  const [host, port] = brokers.split(':');
+  const [host, port] = brokers.split(',')[0].split(':');
   const request = Buffer.concat([int16(key), int16(version), int32(1), string('test'), body]);
   const socket = net.connect(Number(port), host);
   try {
@@ -100,10 +102,23 @@ export async function produce(brokers, topic, partition, records, timestamp = Da
   return Number(answer.readBigInt64BE(at + 2));
 }
 
+// The error of the only topic of an answer, behind the throttle and its name.
+function judge(answer, topic, what) {
+  const error = answer.readInt16BE(4 + 4 + 2 + topic.length);
+  if (error !== 0) throw new Error(`Kafka refuses ${what}: error ${error}`);
+}
+
 // The topic has `count` partitions from now on.
 export async function addPartitions(brokers, topic, count) {
   const more = Buffer.concat([string(topic), int32(count), int32(-1)]); // Kafka places them
-  const answer = await ask(brokers, CREATE_PARTITIONS, Buffer.concat([array([more]), int32(TIMEOUT), int8(0)]));
-  const error = answer.readInt16BE(4 + 4 + 2 + topic.length); // behind the throttle, one topic with its name
-  if (error !== 0) throw new Error(`Kafka refuses ${count} partitions: error ${error}`);
+  judge(await ask(brokers, CREATE_PARTITIONS, Buffer.concat([array([more]), int32(TIMEOUT), int8(0)])), topic, `${count} partitions`);
+}
+
+export async function createTopic(brokers, topic, partitions, replicas) {
+  const made = Buffer.concat([string(topic), int32(partitions), int16(replicas), array([]), array([])]);
+  judge(await ask(brokers, CREATE_TOPICS, Buffer.concat([array([made]), int32(TIMEOUT), int8(0)])), topic, `the topic ${topic}`);
+}
+
+export async function deleteTopic(brokers, topic) {
+  judge(await ask(brokers, DELETE_TOPICS, Buffer.concat([array([string(topic)]), int32(TIMEOUT)])), topic, `to delete the topic ${topic}`);
 }
