@@ -17,7 +17,7 @@ import { Chaos, Failed, Worker, misused, perform, readArguments } from './run.mj
 
 const run = promisify(execFile);
 const BETWEEN = 2000; // ms from the end of one act, when all is well, to the next
-const PROGRESS = 60_000; // for publishes to go on after an act
+const PROGRESS = 150_000; // for publishes to go on after an act: an interrupted transaction is open for a minute, and who publishes with a key waits for it
 const PATIENCE = 120_000; // for all to have what they should
 const ROOMS = 8;
 const MOST_PARTITIONS = 64;
@@ -258,6 +258,7 @@ exec '${binary}' "$@"
     this.acted++;
     const before = this.publisher.progress;
     const start = performance.now();
+    this.act = name;
     await ACTS[name](this);
     const over = performance.now();
     await this.recovered();
@@ -270,7 +271,7 @@ exec '${binary}' "$@"
   // Publishes are acknowledged.
   async goesOn() {
     const enough = this.publisher.progress + this.rate;
-    await until(`${enough} publishes are acknowledged`, () => this.publisher.progress >= enough || this.anyFailed(), PROGRESS);
+    await until(`${enough} publishes are acknowledged${this.act ? ` after ${this.act}` : ''}`, () => this.publisher.progress >= enough || this.anyFailed(), PROGRESS);
     this.workers.forEach((worker) => worker.check());
   }
 
