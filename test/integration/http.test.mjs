@@ -388,7 +388,7 @@ test('metrics: the text format', async () => {
   const series = new Set();
   let family;
   for (const line of text.trimEnd().split('\n')) {
-    const [, kind, name, rest] = /^# (HELP|TYPE) ([a-z_]+) (.+)$/.exec(line) ?? [];
+    const [, kind, name, rest] = /^# (HELP|TYPE) ([a-z_][a-z0-9_]*) (.+)$/.exec(line) ?? [];
     if (kind === 'HELP') {
       assert.ok(!families.has(name), `${name} comes twice`);
       families.set(name, (family = { name }));
@@ -398,7 +398,7 @@ test('metrics: the text format', async () => {
       assert.match(rest, /^(counter|gauge|histogram)$/);
       assert.equal(rest === 'counter', name.endsWith('_total'), name);
     } else {
-      const [, sample, labels = '', value] = /^([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+\})? (\S+)$/.exec(line) ?? assert.fail(line);
+      const [, sample, labels = '', value] = /^([a-z_][a-z0-9_]*)(\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+\})? (\S+)$/.exec(line) ?? assert.fail(line);
       assert.ok(sample === family.name || (family.type === 'histogram' && sample.startsWith(family.name)), line);
       assert.ok(Number.isFinite(Number(value)), line);
       assert.ok(!series.has(sample + labels), `${sample}${labels} comes twice`);
