@@ -96,6 +96,11 @@ static void log_has_gap(void *arg, uint32_t partition)
                        offset);
 }
 
+static void log_has_hole(void *arg, struct rt_str channel, const char *epoch, uint64_t offset)
+{
+    rt_broker_skip(((struct rt_app *)arg)->broker, channel, epoch, offset);
+}
+
 /* Who is connected has got all of before, in order, and gets what comes; only what counts partitions has to follow. */
 static void log_moved(void *arg, uint32_t partitions)
 {
@@ -152,6 +157,7 @@ static int open_kafka(struct rt_app *app, const struct rt_kafka_found *found, st
                                        .deliver = log_delivers,
                                        .committed = log_committed,
                                        .gap = log_has_gap,
+                                       .hole = log_has_hole,
                                        .moved = log_moved,
                                        .arg = app};
     int status = rt_journal_kafka(&options, &app->kafka, err);

@@ -78,6 +78,8 @@ const char *rt_err_name(int code)
         return "closed";
     case RT_EUNKNOWN:
         return "outcome unknown";
+    case RT_ENEWER:
+        return "of a newer version";
     default:
         return "unknown error code";
     }

@@ -19,6 +19,7 @@ enum rt_errcode {
     RT_EPERM = -8,     /* not allowed by configuration */
     RT_ECLOSED = -9,   /* the object is closing */
     RT_EUNKNOWN = -10, /* may have happened or not (the "unknown" answer of a publish) */
+    RT_ENEWER = -11,   /* written by a newer version of rtbroker, which this one cannot read */
 };
 
 struct rt_err {

@@ -18,6 +18,7 @@
  * another one, is alarmed in the log, and is read on from what is newer than what was delivered.
  * Records of other programs in another partition than their channel's are not delivered from there: each node appends them to the channel's, under one idempotency key, so that the log has
  * them once. What cannot be appended is counted and told by gap().
+ * Records that are no message are counted and skipped. A message of a newer version (journal/record.h) is told by hole().
  * Number of partitions: asked for again and again; without an answer for 8 s, or with another number, appends are RT_EAGAIN, and what is stored is RT_EUNKNOWN instead of RT_OK unless the
  * number is confirmed in time. Another number is followed without a restart, with new epochs for all partitions (journal/kafka_view.h); moved() tells.
  * Tail: all partitions, from `warm` records before the end, or what the window of keys needs; deliver() gets these too, so that the hub is warm before ready().
@@ -50,6 +51,8 @@ struct rt_kafka_options {
     void (*ready)(void *arg);
     /* Records of the partition were lost to this node (retention overtook it): what the hub keeps of its channels has a hole. May be NULL. */
     void (*gap)(void *arg, uint32_t partition);
+    /* The channel has a message at `offset` that this version cannot read (RT_ENEWER): everything before it has been delivered, it never will be. May be NULL. */
+    void (*hole)(void *arg, struct rt_str channel, const char *epoch, uint64_t offset);
     /* From here on there are `partitions` partitions: channels have other homes, all epochs are new. Everything of before has been delivered. May be NULL. */
     void (*moved)(void *arg, uint32_t partitions);
     void *arg;

@@ -15,13 +15,15 @@
 #define RT_TAIL_BYTES   ((size_t)1 << 20)
 
 enum rt_tail_kind {
-    RT_TAIL_RECORD,    /* `message`, NULL when it holds none (a marker, unreadable) */
-    RT_TAIL_MISPLACED, /* `message` stands in another partition than its channel's */
-    RT_TAIL_START,     /* reading begins at `position`, in the incarnation `name` */
-    RT_TAIL_NAMED,     /* from here on the incarnation is called `name` */
-    RT_TAIL_LOST,      /* the partition cannot be read, or is not what it was: START will follow */
-    RT_TAIL_GONE,      /* the same of all partitions: the topic is not there */
-    RT_TAIL_NAMELESS,  /* a marker is needed: the log was read up to `position` and has no name */
+    RT_TAIL_RECORD,     /* `message`, NULL when it holds none (a marker) */
+    RT_TAIL_UNREADABLE, /* a record that is no message */
+    RT_TAIL_NEWER,      /* a message on `channel` that only a newer version can read */
+    RT_TAIL_MISPLACED,  /* `message` stands in another partition than its channel's */
+    RT_TAIL_START,      /* reading begins at `position`, in the incarnation `name` */
+    RT_TAIL_NAMED,      /* from here on the incarnation is called `name` */
+    RT_TAIL_LOST,       /* the partition cannot be read, or is not what it was: START will follow */
+    RT_TAIL_GONE,       /* the same of all partitions: the topic is not there */
+    RT_TAIL_NAMELESS,   /* a marker is needed: the log was read up to `position` and has no name */
     RT_TAIL_UNSURE, /* a marker with the name that it has would be good: nobody of ours has appended for long */
     RT_TAIL_LEFT, /* up to `position` the log was read, or is not of our number; `name` says which number comes, or is there */
     RT_TAIL_MOVED, /* from here on there are `partition` partitions; START of each will follow */

@@ -140,6 +140,12 @@ enum rt_epoch_change rt_epoch_read(struct rt_epoch_fold *fold, struct rt_str tex
     return ours ? RT_EPOCH_SAME : RT_EPOCH_NAMED;
 }
 
+bool rt_epoch_is_evidence(struct rt_str text)
+{
+    struct evidence e;
+    return read_evidence(text, &e);
+}
+
 bool rt_epoch_is_of_other_number(struct rt_str evidence, uint32_t partitions)
 {
     struct evidence e;

@@ -69,6 +69,8 @@ enum rt_epoch_change rt_epoch_read(struct rt_epoch_fold *fold, struct rt_str evi
                                    uint64_t position);
 /* No record of this log that is read from now on can carry the name; it may be the fold's own, which has none then. */
 void rt_epoch_bar(struct rt_epoch_fold *fold, const struct rt_epoch_name *name);
+/* Only a node writes it. */
+bool rt_epoch_is_evidence(struct rt_str text);
 /* Does the evidence say that its producer went by another number of partitions? */
 bool rt_epoch_is_of_other_number(struct rt_str evidence, uint32_t partitions);
 /* `partition` < RT_EPOCH_COUNT. */

@@ -18,7 +18,7 @@ struct rt_kafka_headers {
 void rt_kafka_headers_read(const rd_kafka_message_t *record, struct rt_kafka_headers *ret_headers);
 /* The evidence of the partition's incarnation (journal/kafka_epoch.h); none when there is none. */
 struct rt_str rt_kafka_evidence(const struct rt_kafka_headers *headers);
-/* A new message, its offset is Kafka's + 1. RT_ENOENT: the record is a marker. RT_EINVAL with text: it is no message, or its key is no channel's name. RT_ENOMEM. */
+/* A new message, its offset is Kafka's + 1. RT_ENOENT: the record is a marker. RT_EINVAL with text: it is no message, or its key is no channel's name. RT_ENEWER: a newer version's, with text. RT_ENOMEM. */
 int rt_kafka_message_read(const rd_kafka_message_t *record, const struct rt_kafka_headers *headers,
                           struct rt_stored **ret_message, struct rt_err *err);
 

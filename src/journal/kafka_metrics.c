@@ -79,6 +79,10 @@ void rt_kafka_init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
         "Records in another partition than their channel's that could not be appended to it.");
     k->too_large = counter("kafka_too_large_total",
                            "Messages refused because the topic takes none of their size.");
+    k->unreadable =
+        counter("kafka_unreadable_total", "Records of the log that are no message, and skipped.");
+    k->newer = counter("kafka_newer_total",
+                       "Messages that a newer version of rtbroker wrote: not delivered here.");
     k->partition_count =
         (struct rt_metric){.name = "kafka_partitions",
                            .help = "Partitions of the topic, as this node goes by.",
@@ -97,9 +101,10 @@ void rt_kafka_init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
                                       .read = read_stuck_age,
                                       .arg = k};
     struct rt_metric *all[] = {
-        &k->waiting,   &k->overflowed,     &k->produce,     &k->tailed,    &k->skipped,
-        &k->epochs,    &k->restarts,       &k->early,       &k->moves,     &k->partition_count,
-        &k->misplaced, &k->misplaced_lost, &k->stuck_count, &k->stuck_age, &k->too_large};
+        &k->waiting,    &k->overflowed,     &k->produce,     &k->tailed,    &k->skipped,
+        &k->epochs,     &k->restarts,       &k->early,       &k->moves,     &k->partition_count,
+        &k->misplaced,  &k->misplaced_lost, &k->stuck_count, &k->stuck_age, &k->too_large,
+        &k->unreadable, &k->newer};
     for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
         rt_metrics_register(metrics, all[i]);
 }

@@ -128,6 +128,15 @@ static void take_record(struct rt_kafka *k, const struct rt_tail_entry *e)
     (void)rt_sequencer_push(k->sequencer, RT_FROM_TAIL, &record);
 }
 
+/* Its position is all that is known: what was before it has been delivered, and its channel has a hole here. */
+static void take_newer(struct rt_kafka *k, const struct rt_tail_entry *e)
+{
+    k->newer.value++;
+    if (k->options.hole)
+        k->options.hole(k->options.arg, e->channel, k->parts[e->partition].epoch, e->position);
+    take_record(k, e);
+}
+
 /* Here it is no more than a position. */
 static void take_misplaced(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
@@ -200,6 +209,13 @@ static int take_entry(struct rt_kafka *k, const struct rt_tail_entry *e)
     switch (e->kind) {
     case RT_TAIL_RECORD:
         take_record(k, e);
+        break;
+    case RT_TAIL_UNREADABLE:
+        k->unreadable.value++;
+        take_record(k, e);
+        break;
+    case RT_TAIL_NEWER:
+        take_newer(k, e);
         break;
     case RT_TAIL_MISPLACED:
         take_misplaced(k, e);

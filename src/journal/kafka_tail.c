@@ -14,6 +14,7 @@
 #define RETRY_MS     500
 #define CHECK_MS     2000
 #define STUCK_MS     250
+#define TELL_MS      10000 /* between lines of one kind */
 #define WINDOW_SLACK 60000 /* ms by which clocks of nodes may differ */
 #define NO_MEMORY_MS 20
 #define MESSAGE_COST 256u /* of an entry besides its bytes */
@@ -67,7 +68,8 @@ struct rt_tail {
     void *arg;
     atomic_bool stopping;
     rd_kafka_message_t *kept; /* could not be handed over yet */
-    uint64_t unreadable;
+    uint64_t unreadable, newer;
+    uint64_t unreadable_told_at, newer_told_at; /* monotonic ms */
     struct rt_stuck *stuck;
     uint64_t check_at, stuck_at;
     uint32_t checked; /* partitions, one after another */
@@ -381,22 +383,51 @@ static void name_anew(struct part *p, int64_t offset)
 
 /* ---- records ------------------------------------------------------------------------------------------------ */
 
+/* Is it time for the next line? */
+static bool may_tell(uint64_t *told_at)
+{
+    uint64_t now = rt_mono_ms();
+    if (*told_at != 0 && now - *told_at < TELL_MS)
+        return false;
+    *told_at = now;
+    return true;
+}
+
 static void tell_unreadable(struct rt_tail *t, const rd_kafka_message_t *m, const char *text)
 {
     t->unreadable++;
-    rt_log(RT_LOG_WARN, "kafka", "a record is no message and is skipped",
-           rt_kv_i64("partition", m->partition), rt_kv_i64("offset", m->offset),
-           rt_kv_c("text", text));
+    if (may_tell(&t->unreadable_told_at))
+        rt_log(RT_LOG_WARN, "kafka", "a record is no message and is skipped",
+               rt_kv_i64("partition", m->partition), rt_kv_i64("offset", m->offset),
+               rt_kv_c("text", text), rt_kv_u64("so_far", t->unreadable));
 }
 
-/* RT_ENOMEM, or 0: `*ret_message` is NULL when the record holds none. */
+static void tell_newer(struct rt_tail *t, const rd_kafka_message_t *m, const char *text)
+{
+    t->newer++;
+    if (may_tell(&t->newer_told_at))
+        rt_log(RT_LOG_ERROR, "kafka",
+               "a record was written by a newer version of rtbroker: clients of this node do not "
+               "get it, and who comes back to its channel is told of a gap",
+               rt_kv_i64("partition", m->partition), rt_kv_i64("offset", m->offset),
+               rt_kv_c("text", text), rt_kv_u64("so_far", t->newer));
+}
+
+/* RT_ENOMEM, or 0: `*ret_message` stays NULL when the record holds none; `*ret_kind` says why. */
 static int make_message(struct rt_tail *t, const rd_kafka_message_t *m,
-                        const struct rt_kafka_headers *h, struct rt_stored **ret_message)
+                        const struct rt_kafka_headers *h, struct rt_stored **ret_message,
+                        enum rt_tail_kind *ret_kind)
 {
     struct rt_err err = {0};
     int code = rt_kafka_message_read(m, h, ret_message, &err);
-    if (code == RT_EINVAL)
+    *ret_kind = RT_TAIL_RECORD;
+    if (code == RT_EINVAL) {
+        *ret_kind = RT_TAIL_UNREADABLE;
         tell_unreadable(t, m, err.text);
+    } else if (code == RT_ENEWER) {
+        *ret_kind = RT_TAIL_NEWER;
+        tell_newer(t, m, err.text);
+    }
     return code == RT_ENOMEM ? code : 0;
 }
 
@@ -409,12 +440,17 @@ static bool is_of_view(const struct rt_tail *t, const rd_kafka_message_t *m,
     return behind_marker && !rt_epoch_is_of_other_number(rt_kafka_evidence(h), t->partitions);
 }
 
-/* A record in another partition than its channel's has no place in the channel's order. */
+/* A record in another partition than its channel's has no place in the channel's order, and makes no hole in it. */
 static enum rt_tail_kind kind_of(const struct rt_tail *t, const rd_kafka_message_t *m,
-                                 const struct rt_kafka_headers *h, struct rt_stored **message)
+                                 const struct rt_kafka_headers *h, enum rt_tail_kind kind,
+                                 struct rt_stored **message)
 {
     struct rt_str channel = rt_str_of(m->key, m->key_len);
-    if (!*message || rt_partition_of(channel, t->partitions) == (uint32_t)m->partition)
+    if (kind == RT_TAIL_UNREADABLE || (kind == RT_TAIL_RECORD && !*message))
+        return kind;
+    if (rt_partition_of(channel, t->partitions) == (uint32_t)m->partition)
+        return kind == RT_TAIL_NEWER && !rt_record_channel_valid(channel) ? RT_TAIL_RECORD : kind;
+    if (kind == RT_TAIL_NEWER)
         return RT_TAIL_RECORD;
     if (is_of_view(t, m, h))
         return RT_TAIL_MISPLACED;
@@ -436,16 +472,18 @@ static int hand_over(struct rt_tail *t, const rd_kafka_message_t *m,
 {
     struct part *p = &t->parts[m->partition];
     struct rt_stored *message = NULL;
-    int code = make_message(t, m, h, &message);
+    enum rt_tail_kind kind;
+    int code = make_message(t, m, h, &message, &kind);
     if (code < 0)
         return code;
-    enum rt_tail_kind kind = kind_of(t, m, h, &message);
-    if (message && rt_batches_add_channel(&t->out, rt_str_of(m->key, m->key_len)) < 0) {
+    kind = kind_of(t, m, h, kind, &message);
+    bool has_channel = message || kind == RT_TAIL_NEWER;
+    if (has_channel && rt_batches_add_channel(&t->out, rt_str_of(m->key, m->key_len)) < 0) {
         rt_stored_unref(message);
         return RT_ENOMEM;
     }
     struct rt_tail_entry *e = add_entry(t, kind, (uint32_t)m->partition, m->offset);
-    e->channel.len = message ? m->key_len : 0;
+    e->channel.len = has_channel ? m->key_len : 0;
     e->message = message;
     if (!message)
         read_tick(m, h, &e->ticks);

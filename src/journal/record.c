@@ -3,6 +3,7 @@
 #include "base/map.h"
 #include "base/rand.h"
 #include "base/utf8.h"
+#include "journal/kafka_epoch.h"
 #include "json/scan.h"
 
 static const char *const kinds[] = {
@@ -129,18 +130,29 @@ static int wrong(struct rt_err *err, const char *name, struct rt_str value, cons
                       value.ptr ? value.ptr : "", allowed);
 }
 
-static int read_kind(struct reading *r, struct rt_str value, struct rt_err *err)
+/* Its number; -1: none that is known. */
+static int kind_of(struct rt_str value, bool *ret_excepts)
 {
     for (int i = 0; i < KINDS; i++) {
         bool excepts = rt_str_eq(value, rt_str_c(excepting_kinds[i]));
         if (!excepts && !rt_str_eq(value, rt_str_c(kinds[i])))
             continue;
-        r->m.kind = (uint8_t)i;
-        r->has_kind = true;
-        r->excepts = excepts;
-        return 0;
+        *ret_excepts = excepts;
+        return i;
     }
-    return wrong(err, "rt-kind", value, "json, text or bytes");
+    return -1;
+}
+
+static int read_kind(struct reading *r, struct rt_str value, struct rt_err *err)
+{
+    bool excepts = false;
+    int kind = kind_of(value, &excepts);
+    if (kind < 0)
+        return wrong(err, "rt-kind", value, "json, text or bytes");
+    r->m.kind = (uint8_t)kind;
+    r->has_kind = true;
+    r->excepts = excepts;
+    return 0;
 }
 
 static int read_text(struct rt_str *to, const struct rt_record_header *h, size_t most,
@@ -238,6 +250,19 @@ static int check_value(struct reading *r, struct rt_str value, struct rt_err *er
     return 0;
 }
 
+/* What cannot be read, or is it only not known yet? */
+static int judge_failure(const struct rt_record_header *headers, size_t count, int code,
+                         struct rt_err *err)
+{
+    bool excepts;
+    struct rt_str kind = rt_record_header(headers, count, "rt-kind");
+    if (code != RT_EINVAL || !kind.ptr || kind_of(kind, &excepts) >= 0 ||
+        !rt_epoch_is_evidence(rt_record_header(headers, count, RT_HEADER_EPOCH)))
+        return code;
+    return rt_err_set(err, RT_ENEWER, "its kind \"%.*s\" is one of a newer version of rtbroker",
+                      kind.len > 60 ? 60 : (int)kind.len, kind.ptr);
+}
+
 int rt_record_read(struct rt_str value, const struct rt_record_header *headers, size_t count,
                    uint64_t offset, uint64_t timestamp, struct rt_stored **ret_message,
                    struct rt_err *err)
@@ -248,7 +273,7 @@ int rt_record_read(struct rt_str value, const struct rt_record_header *headers, 
     for (size_t i = 0; i < count; i++) {
         int code = read_header(&r, &headers[i], err);
         if (code < 0)
-            return code;
+            return judge_failure(headers, count, code, err);
     }
     if (r.marker)
         return RT_ENOENT;

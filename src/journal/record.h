@@ -9,6 +9,8 @@
  * Records of other producers: each of the headers may be missing, others are ignored. Without rt-kind the value is JSON when it is one JSON value, else text
  * when it is UTF-8, else bytes (a record without a value: empty text). Without rt-id an id is made of timestamp, offset and value, the same on every node; without
  * rt-time the record's timestamp counts.
+ * Records of newer versions: one with `rt-epoch` whose rt-kind is not known here is a node's that knows more. Nothing else of it can be judged, and it is no mistake: who stores the log
+ * waits in front of it, who delivers it has a hole in its channel. So whoever gives records a form that this version must not misread gives them a kind of their own.
  * Pure. Thread: any. */
 #ifndef RT_JOURNAL_RECORD_H
 #define RT_JOURNAL_RECORD_H
@@ -34,7 +36,7 @@ struct rt_record_header {
 size_t rt_record_headers(const struct rt_message *m, struct rt_buf *scratch,
                          struct rt_record_header *headers);
 /* A new stored message from value, headers, position (goes to m.offset as it is: Kafka's offset + 1) and timestamp (ms). Names and values need not
- * outlive the call. RT_EINVAL: our own headers contradict the value or themselves. RT_ENOENT: a marker, no message. RT_ENOMEM. */
+ * outlive the call. RT_EINVAL: our own headers contradict the value or themselves. RT_ENOENT: a marker, no message. RT_ENEWER: a newer version's. RT_ENOMEM. */
 int rt_record_read(struct rt_str value, const struct rt_record_header *headers, size_t count,
                    uint64_t offset, uint64_t timestamp, struct rt_stored **ret_message,
                    struct rt_err *err);

@@ -279,6 +279,21 @@ void rt_broker_forget(struct rt_broker *b, bool (*lost)(void *arg, struct rt_str
             forget(b, c);
 }
 
+void rt_broker_skip(struct rt_broker *b, struct rt_str channel, const char *epoch, uint64_t offset)
+{
+    const struct rt_channel_rule *rule = rt_broker_rule(b, channel);
+    if (!rule || !rule->log)
+        return;
+    struct rt_channel *c = rt_hub_channel(b->hub, channel, true);
+    if (!c) {
+        rt_hub_raise_floor(b->hub, epoch, offset);
+        return;
+    }
+    rt_channel_set_epoch(c, epoch);
+    rt_channel_set_top(c, offset);
+    rt_channel_forget(c);
+}
+
 static void journal_closed(void *arg)
 {
     struct rt_broker *b = arg;

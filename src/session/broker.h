@@ -74,6 +74,8 @@ void rt_broker_deliver(struct rt_broker *b, struct rt_str channel, const char *e
 /* For a journal that delivers: messages were lost to this node on all channels for which `lost` says so; what is kept of them has a hole. */
 void rt_broker_forget(struct rt_broker *b, bool (*lost)(void *arg, struct rt_str channel),
                       void *arg);
+/* For a journal that delivers: the channel has a message at this position which this node cannot deliver; all before it have been. */
+void rt_broker_skip(struct rt_broker *b, struct rt_str channel, const char *epoch, uint64_t offset);
 
 /* How channels without a log reach other nodes. */
 struct rt_broker_relay {

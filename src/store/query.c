@@ -154,7 +154,7 @@ static int message_of(const PGresult *rows, int row, const struct rt_query *q,
         count =
             rt_pg_array_items(rt_pg_str(rows, row, ATTACHMENTS), attachments, RT_MAX_ATTACHMENTS);
     if (kind < RT_KIND_JSON || kind > RT_KIND_BYTES)
-        return bad_row(q, offset, "kind", err);
+        return bad_row(q, offset, "its kind is not known, as when a newer version wrote it", err);
     if (count < 0)
         return bad_row(q, offset, "attachments", err);
     if (id.len != 16)

@@ -9,7 +9,21 @@
 
 #define CLOSE_MS 3000u
 
-enum figure { UP, ROWS, BATCHES, DEAD, REPEATS, RETRIES, EPOCHS, FENCED, OWNED, LAG, FIGURES };
+enum figure {
+    UP,
+    ROWS,
+    BATCHES,
+    DEAD,
+    REPEATS,
+    RETRIES,
+    EPOCHS,
+    FENCED,
+    OWNED,
+    LAG,
+    HELD,
+    HELD_TRIES,
+    FIGURES
+};
 
 struct rt_sink {
     struct rt_loop *loop;
@@ -51,6 +65,11 @@ static const struct rt_metric metrics[FIGURES] = {
     [LAG] = {.name = "sink_lag_records",
              .help = "Records of this node's partitions that are not stored yet.",
              .type = RT_GAUGE},
+    [HELD] = {.name = "sink_held_partitions",
+              .help = "Partitions that wait: a newer version of rtbroker wrote their next record.",
+              .type = RT_GAUGE},
+    [HELD_TRIES] = {.name = "sink_held_tries_total",
+                    .help = "Looks at a record that a newer version of rtbroker wrote."},
 };
 
 static void register_metrics(struct rt_sink *s, struct rt_metrics *registry)
@@ -70,7 +89,7 @@ static void take_figures(struct rt_sink *s, const struct rt_sink_notice *n)
         [UP] = n->up,         [ROWS] = f->rows,       [BATCHES] = f->batches,
         [DEAD] = f->dead,     [REPEATS] = f->repeats, [RETRIES] = f->retries,
         [EPOCHS] = f->epochs, [FENCED] = f->fenced,   [OWNED] = f->owned,
-        [LAG] = f->lag,
+        [LAG] = f->lag,       [HELD] = f->held,       [HELD_TRIES] = f->held_tries,
     };
     for (int i = 0; i < FIGURES; i++)
         s->metrics[i].value = values[i];

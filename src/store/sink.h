@@ -5,6 +5,7 @@
  * Each record of the topic becomes exactly one of: a row of message, a row of repeat, a dead letter, or (a marker) nothing, in one transaction with its partition's progress
  * (store/sink_write.h). Which partitions are this node's: store/sink_owner.h. Reading begins where progress says, never where Kafka thinks.
  * A record in another partition than its channel's is a dead letter, too: nodes append it to that one (journal/kafka.h), where it becomes a row.
+ * A record of a newer version of rtbroker (journal/record.h) is not put aside, or its message would never be a row: its partition waits in front of it, the others go on.
  * Failures: a record that cannot be stored is a dead letter. Everything else is an outage: nothing is read meanwhile (Kafka keeps it), tried again after 0.1 to 5 s with jitter. After a lost
  * connection all partitions are given up and taken over anew from progress, which tells how a COMMIT ended whose answer was lost.
  * Retention that overtakes the sink is an alarm in the log, and `purged` moves up. A topic that was made anew or cut: the first record that is not stored at its position is found

@@ -52,6 +52,14 @@ void rt_sink_batch_drop(struct rt_sink_batch *b, uint32_t partition)
         rt_sink_batch_clear(b);
 }
 
+bool rt_sink_batch_has(const struct rt_sink_batch *b, uint32_t partition)
+{
+    for (size_t i = b->done; i < b->count; i++)
+        if (b->entries[i].partition == partition)
+            return true;
+    return false;
+}
+
 struct rt_sink_entry *rt_sink_batch_add(struct rt_sink_batch *b, const struct rt_sink_part *p,
                                         uint64_t position, rd_kafka_message_t *record)
 {

@@ -51,6 +51,8 @@ void rt_sink_batch_deinit(struct rt_sink_batch *b);
 void rt_sink_batch_clear(struct rt_sink_batch *b);
 /* Forgets what is not stored of a partition. */
 void rt_sink_batch_drop(struct rt_sink_batch *b, uint32_t partition);
+/* Is anything of the partition not stored? */
+bool rt_sink_batch_has(const struct rt_sink_batch *b, uint32_t partition);
 /* A new entry, its partition and the partition's state filled; there must be room. Takes over `record` (may be NULL). */
 struct rt_sink_entry *rt_sink_batch_add(struct rt_sink_batch *b, const struct rt_sink_part *p,
                                         uint64_t position, rd_kafka_message_t *record);

@@ -25,7 +25,8 @@ static void forget(struct rt_sink_part *p)
     p->epoch[0] = p->stored_epoch[0] = '\0';
     p->expected = p->frozen = p->begin = p->purged = p->next = 0;
     p->recorded = false;
-    p->retry_at = 0;
+    p->retry_at = p->held_at = 0;
+    p->held_tries = 0;
 }
 
 void rt_sink_part_drop(struct rt_sink_part *p)
@@ -66,8 +67,16 @@ void rt_sink_part_load_nothing(struct rt_sink_part *p)
     p->state = RT_SINK_LOCATE;
 }
 
+static void release(struct rt_sink_part *p)
+{
+    p->held_at = 0;
+    p->held_tries = 0;
+}
+
 void rt_sink_part_read(struct rt_sink_part *p, uint64_t position)
 {
+    if (position > p->held_at)
+        release(p);
     p->expected = position;
     p->state = RT_SINK_READING;
 }
@@ -78,6 +87,7 @@ void rt_sink_part_name(struct rt_sink_part *p, uint64_t position)
     p->fold = (struct rt_epoch_fold){.whole = position == 1};
     if (former.text[0])
         rt_epoch_bar(&p->fold, &former);
+    release(p);
     p->begin = p->expected = position;
     p->state = RT_SINK_NAMING;
 }
@@ -104,10 +114,21 @@ static enum rt_sink_step look_for_name(struct rt_sink_part *p, struct rt_str evi
     return RT_SINK_FOUND;
 }
 
+bool rt_sink_part_hold(struct rt_sink_part *p, uint64_t position)
+{
+    bool first = p->held_at != position;
+    if (first)
+        release(p);
+    p->held_at = p->expected = position;
+    p->held_tries++;
+    p->state = RT_SINK_HELD;
+    return first;
+}
+
 enum rt_sink_step rt_sink_part_look(struct rt_sink_part *p, struct rt_str evidence,
                                     uint64_t position)
 {
-    if (p->state < RT_SINK_NAMING || position < p->expected)
+    if (p->state < RT_SINK_NAMING || p->state == RT_SINK_HELD || position < p->expected)
         return RT_SINK_STALE;
     if (p->state == RT_SINK_NAMING)
         return look_for_name(p, evidence, position);

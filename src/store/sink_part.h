@@ -1,9 +1,11 @@
 /* One partition as the sink sees it: which incarnation its records belong to, which of them come next, which repeat a key.
  *
- *     AWAY -> LOCATE -> [ NAMING -> ] READING
+ *     AWAY -> LOCATE -> [ NAMING -> ] READING -> HELD -> LOCATE
  *
  * NAMING: the incarnation has no name yet, or its old one is void. The log is read for its evidence only, until there is a name; then it is read again from `begin`, and all
  * records from there on go by that name, as with the nodes' tail (journal/kafka_tail.h). Evidence below `frozen` has been looked at by then.
+ * HELD: a newer version of rtbroker wrote the next record, and nothing may be stored in front of which it is not. It is looked at again and again, since retention or a log that was made anew
+ * may have taken it.
  * Positions are ours (Kafka's offset + 1). Pure. Thread: the sink's. */
 #ifndef RT_STORE_SINK_PART_H
 #define RT_STORE_SINK_PART_H
@@ -16,6 +18,7 @@ enum rt_sink_state {
     RT_SINK_LOCATE, /* ours; where to read has to be found out */
     RT_SINK_NAMING,
     RT_SINK_READING,
+    RT_SINK_HELD, /* what stands before the record is still to be stored, and it is tried again then */
 };
 
 enum rt_sink_step {
@@ -29,7 +32,9 @@ enum rt_sink_step {
 struct rt_sink_part {
     uint32_t index;
     enum rt_sink_state state;
-    uint64_t retry_at; /* LOCATE: when, monotonic ms */
+    uint64_t retry_at; /* LOCATE, HELD: when, monotonic ms */
+    uint64_t held_at;  /* position of the record that a newer version wrote; 0 none */
+    uint32_t held_tries;
     struct rt_epoch_fold fold;
     struct rt_epoch_fold changed;  /* after NAMED: the fold to adopt */
     char epoch[RT_EPOCH_TEXT + 1]; /* of the records read now; "" none yet */
@@ -60,6 +65,8 @@ void rt_sink_part_load_nothing(struct rt_sink_part *p);
 void rt_sink_part_read(struct rt_sink_part *p, uint64_t position);
 /* NAMING from `position`; the present name, if there is one, is void. */
 void rt_sink_part_name(struct rt_sink_part *p, uint64_t position);
+/* The record at `position`, which was TAKEN, cannot be read by this version: HELD in front of it. True: it was not held there before. */
+bool rt_sink_part_hold(struct rt_sink_part *p, uint64_t position);
 /* The record that the consumer brings. TAKEN: it counts as read; NAMED and BROKEN: nothing changed but `changed`. */
 enum rt_sink_step rt_sink_part_look(struct rt_sink_part *p, struct rt_str evidence,
                                     uint64_t position);

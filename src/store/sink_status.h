@@ -9,7 +9,8 @@
 
 struct rt_sink_figures {
     uint64_t rows, batches, dead, repeats, retries, epochs, fenced;
-    uint64_t owned, lag;
+    uint64_t held_tries; /* of partitions that a record of a newer version holds */
+    uint64_t owned, lag, held;
 };
 
 struct rt_sink_notice {

@@ -16,6 +16,9 @@
 #define HUNGRY_MS       250u /* between tries to take partitions */
 #define CHECK_MS        2000u
 #define LOCATE_MS       500u
+#define HELD_MS         250u
+#define HELD_MOST_MS    8000u
+#define HELD_LOG_MS     10000u /* between lines */
 #define POLL_MS         100
 #define NO_MEMORY_MS    20
 #define BACKOFF_MS      100u
@@ -191,9 +194,39 @@ static void locate(struct rt_sink_worker *w, struct rt_sink_part *p)
     }
 }
 
+/* Nothing but time makes a difference to who cannot read a record. What is before it has to be stored first: reading begins where that ends. */
+static void try_held(struct rt_sink_worker *w, struct rt_sink_part *p, uint64_t now)
+{
+    if (now < p->retry_at || rt_sink_batch_has(&w->batch, p->index))
+        return;
+    w->figures.held_tries++;
+    p->state = RT_SINK_LOCATE;
+}
+
+static void hold(struct rt_sink_worker *w, struct rt_sink_part *p, uint64_t position,
+                 const char *text)
+{
+    uint64_t now = rt_mono_ms();
+    rt_sink_consumer_stop(w->consumer, p->index);
+    bool first = rt_sink_part_hold(p, position);
+    uint64_t wait = p->held_tries < 6 ? HELD_MS << (p->held_tries - 1) : HELD_MOST_MS;
+    p->retry_at = now + wait;
+    if (!first || (w->held_told_at != 0 && now - w->held_told_at < HELD_LOG_MS))
+        return;
+    w->held_told_at = now;
+    rt_log(
+        RT_LOG_ERROR, "sink",
+        "a record was written by a newer version of rtbroker: its partition is stored no further "
+        "until such a version stores it",
+        rt_kv_u64("partition", p->index), rt_kv_u64("offset", position - 1), rt_kv_c("text", text));
+}
+
 static void locate_due(struct rt_sink_worker *w)
 {
     uint64_t now = rt_mono_ms();
+    for (uint32_t i = 0; i < w->options.partitions; i++)
+        if (w->parts[i].state == RT_SINK_HELD)
+            try_held(w, &w->parts[i], now);
     for (uint32_t i = 0; i < w->options.partitions && w->pg; i++)
         if (w->parts[i].state == RT_SINK_LOCATE && now >= w->parts[i].retry_at &&
             !atomic_load(&w->stopping)) {
@@ -284,10 +317,12 @@ static int give_back(struct rt_sink_worker *w, uint32_t owned, struct rt_err *er
 static void post_figures(struct rt_sink_worker *w)
 {
     w->figures.owned = count_owned(w);
-    w->figures.lag = 0;
+    w->figures.lag = w->figures.held = 0;
     for (uint32_t i = 0; i < w->options.partitions; i++) {
         const struct rt_sink_part *p = &w->parts[i];
-        int64_t end = p->state >= RT_SINK_NAMING ? rt_sink_consumer_end(w->consumer, i) : -1;
+        bool known = p->state >= RT_SINK_NAMING || p->held_at != 0;
+        int64_t end = known ? rt_sink_consumer_end(w->consumer, i) : -1;
+        w->figures.held += p->held_at != 0;
         if (end >= 0 && (uint64_t)end + 1 > p->next)
             w->figures.lag += (uint64_t)end + 1 - (p->next ? p->next : 1);
     }
@@ -445,9 +480,12 @@ static void add_record(struct rt_sink_worker *w, struct rt_sink_part *p, rd_kafk
         code = look_at_message(w, p, channel, &message->m, &first, &err);
     if (code < 0)
         rt_stored_unref(message);
-    if (code == RT_ECLOSED) {
+    if (code == RT_ECLOSED || code == RT_ENEWER) {
         rd_kafka_message_destroy(record);
-        locate_later(w, p, NULL);
+        if (code == RT_ENEWER)
+            hold(w, p, position, err.text);
+        else
+            locate_later(w, p, NULL);
         return;
     }
     if (code == RT_ENOENT)

@@ -29,8 +29,8 @@ struct rt_sink_worker {
     struct rt_sink_writer writer;
     struct rt_sink_owner owner;
     struct rt_sink_loader loader;
-    uint64_t renew_at, check_at, retry_at; /* monotonic ms */
-    uint32_t failures;                     /* in a row */
+    uint64_t renew_at, check_at, retry_at, held_told_at; /* monotonic ms */
+    uint32_t failures;                                   /* in a row */
     uint32_t checked;
     struct rt_sink_figures figures;
     struct rt_sink_figures before; /* of what was there with another number of partitions */

@@ -440,3 +440,44 @@ test('records that PostgreSQL cannot hold are dead letters, each once and with a
     assert.deepEqual(history.map((m) => m.data), ['first', ...good, 'last'], NODES[i]);
   }
 });
+
+// ---- records of a newer version --------------------------------------------------------------------------------------
+
+// The last test of the file: the partition stays as it is.
+test('a message of a newer version: its partition waits in front of it, its channel does not pass for whole, all else goes on', MINUTES, async (t) => {
+  const { cluster } = shared;
+  const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = cluster.env;
+  const channel = `newer:${randomUUID()}`;
+  const sum = async (metric) => (await Promise.all(NODES.map((name) => cluster.metric(name, metric)))).reduce((a, b) => a + b, 0);
+  await whole();
+  const streams = await Promise.all(NODES.map((name) => cluster.listen(t, name, channel)));
+  const first = await cluster.api('n1', 'publish', { channel, data: 'first' });
+  const [name, home, count] = first.epoch.split('.');
+  const other = [...Array(99).keys()].map((i) => `plain:${i}`).find((c) => partitionOf(c, Number(count)) !== Number(home));
+  const headers = [['rt-id', randomUUID()], ['rt-kind', 'cbor'], ['rt-epoch', `${name}@${first.offset}/${count}`]];
+  const at = 1 + (await produce(brokers, topic, Number(home), [{ key: channel, value: Buffer.from([0xa0]), headers }]));
+  const last = await cluster.api('n2', 'publish', { channel, data: 'last' });
+  const elsewhere = await cluster.api('n3', 'publish', { channel: other, data: 'elsewhere' });
+
+  const next = async (part) => Number((await cluster.rows(`SELECT next FROM rtbroker.progress WHERE part = ${part}`))[0][0]);
+  await until('other partitions are stored', async () => (await next(elsewhere.epoch.split('.')[1])) > elsewhere.offset, PATIENCE);
+  await until('the partition is held', async () => {
+    assert.deepEqual(await cluster.rows(`SELECT error FROM rtbroker.dead_letter WHERE "offset" = ${at} AND part = ${home}`), []);
+    return (await sum('sink_held_partitions')) === 1;
+  }, PATIENCE);
+  await until('it is looked at again', async () => (await sum('sink_held_tries_total')) >= 2, PATIENCE);
+  assert.equal(await next(home), at, 'what stands before it is stored');
+  await until('the lag shows', async () => (await sum('sink_lag_records')) >= 2, PATIENCE);
+
+  await Promise.all(streams.map(async (seen, i) => {
+    await until(`${NODES[i]} has delivered the last one`, () => seen.got.some((m) => m.offset === last.offset), PATIENCE);
+    assert.deepEqual(seen.got.map((m) => m.data), ['first', 'last'], NODES[i]);
+    assert.equal(await cluster.metric(NODES[i], 'kafka_newer_total'), 1);
+    assert.equal((await cluster.ready(NODES[i])).status, 200);
+    const ask = async (offset) => cluster.api(NODES[i], 'history', { channel, since: { epoch: first.epoch, offset }, limit: 10 });
+    await assert.rejects(ask(first.offset), /lags behind the log/, 'who has the first one is not told that all is there');
+    const known = await ask(at);
+    assert.deepEqual(known.publications.map((m) => m.data), ['last'], 'who knows of it gets the rest');
+    assert.ok(!known.gap);
+  }));
+});

@@ -47,7 +47,9 @@ struct node {
     struct rt_journal *journal;
     struct got *got;
     size_t count, cap;
-    unsigned answers, ready, relieved, gaps, committed, moves;
+    unsigned answers, ready, relieved, gaps, committed, moves, holes;
+    struct got
+        hole; /* the last one, its offset, channel and epoch; `except` is the count of what was delivered before it */
     bool closed;
     char error[600];
 };
@@ -159,6 +161,14 @@ UNUSED static void on_gap(void *arg, uint32_t partition)
     (void)partition;
     ((struct node *)arg)->gaps++;
 }
+UNUSED static void on_hole(void *arg, struct rt_str channel, const char *epoch, uint64_t offset)
+{
+    struct node *n = arg;
+    n->holes++;
+    n->hole = (struct got){.offset = offset, .except = n->count};
+    copy_text(n->hole.channel, sizeof(n->hole.channel), channel);
+    copy_text(n->hole.epoch, sizeof(n->hole.epoch), rt_str_c(epoch));
+}
 UNUSED static void on_moved(void *arg, uint32_t partitions)
 {
     struct node *n = arg;
@@ -194,6 +204,7 @@ UNUSED static void node_init(struct node *n, const char *brokers)
         .committed = on_committed,
         .ready = on_ready,
         .gap = on_gap,
+        .hole = on_hole,
         .moved = on_moved,
         .arg = n,
     };

@@ -726,6 +726,54 @@ static void test_kept_settings(void **state)
 
 /* ---- evidence of others --------------------------------------------------------------------------------------- */
 
+static void client_kind(rd_kafka_t *rk, const char *key, const char *kind, const char *evidence)
+{
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(2);
+    rd_kafka_header_add(headers, "rt-kind", -1, kind, -1);
+    if (evidence)
+        rd_kafka_header_add(headers, "rt-epoch", -1, evidence, -1);
+    client_produce(rk, key, "1", headers);
+}
+
+/* A message that this version cannot read is told where it stands, while starting too; a stranger's mistake is counted only. */
+static void test_newer_version(void **state)
+{
+    (void)state;
+    char evidence[40];
+    struct mock mock;
+    struct node n;
+    mock_init(&mock, 1);
+    node_init(&n, mock.brokers);
+    open_node(&n);
+    rd_kafka_t *rk = client_new(&mock);
+    uint64_t before = store(&n, "c", "before");
+    snprintf(evidence, sizeof(evidence), "%.10s@1", rt_journal_kafka_epoch(n.journal, 0));
+    client_kind(rk, "c", "xml", NULL);
+    client_kind(rk, "c", "cbor", evidence);
+    client_kind(rk, "c\n", "cbor", evidence);
+    uint64_t after = store(&n, "c", "after");
+    WAIT(&n, has(&n, "after"));
+    assert_int_equal(after, before + 4);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(n.count, 2);
+        assert_int_equal(n.holes, 1);
+        assert_string_equal(n.hole.channel, "c");
+        assert_string_equal(n.hole.epoch, rt_journal_kafka_epoch(n.journal, 0));
+        assert_int_equal(n.hole.offset, before + 2);
+        assert_int_equal(n.hole.except, 1);
+        assert_int_equal(n.gaps, 0);
+        assert_true(sample(&n, "rtbroker_kafka_newer_total") == 1);
+        assert_true(sample(&n, "rtbroker_kafka_unreadable_total") == 1);
+        close_node(&n);
+        n.count = n.holes = 0;
+        open_node(&n);
+        WAIT(&n, has(&n, "after"));
+    }
+    rd_kafka_destroy(rk);
+    node_deinit(&n);
+    mock_deinit(&mock);
+}
+
 /* Evidence that contradicts the log: somebody had read further than it goes. Whoever reads that begins a new epoch; nothing is lost or
  * delivered twice. */
 static void test_broken_evidence(void **state)
@@ -875,6 +923,7 @@ int main(void)
         cmocka_unit_test(test_caps),
         cmocka_unit_test(test_close),
         cmocka_unit_test(test_free_without_close),
+        cmocka_unit_test(test_newer_version),
         cmocka_unit_test(test_broken_evidence),
         cmocka_unit_test(test_other_names),
         cmocka_unit_test(test_memory_out),

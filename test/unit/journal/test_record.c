@@ -237,6 +237,30 @@ static void test_contradictions(void **state)
                      RT_EINVAL);
 }
 
+/* A kind that is not known: of ours it is a newer version's, whatever else it says; of another program it is wrong. */
+static void test_newer_version(void **state)
+{
+    (void)state;
+    char key[RT_RECORD_KEY + 9];
+    memset(key, 'k', sizeof(key));
+    const struct rt_record_header ours[] = {{"rt-key", rt_str_of(key, sizeof(key))},
+                                            {"rt-kind", RT_STR("cbor")},
+                                            {RT_HEADER_EPOCH, RT_STR("AAAAAAAAAA@3/4")}};
+    struct rt_stored *got = NULL;
+    struct rt_err err = {0};
+    assert_int_equal(rt_record_read(RT_STR("\xa0"), ours, 3, 4, 1, &got, &err), RT_ENEWER);
+    assert_int_equal(err.code, RT_ENEWER);
+    assert_non_null(strstr(err.text, "\"cbor\""));
+    assert_null(got);
+    assert_int_equal(rt_record_read(RT_STR("\xa0"), ours, 2, 4, 1, &got, &err), RT_EINVAL);
+    /* Who can read the kind knows what is wrong. */
+    const struct rt_record_header wrong[] = {
+        {"rt-kind", RT_STR("json")}, ours[2], {"rt-time", RT_STR("x")}};
+    assert_int_equal(rt_record_read(RT_STR("1"), wrong, 3, 4, 1, &got, &err), RT_EINVAL);
+    const struct rt_record_header no_evidence[] = {ours[1], {RT_HEADER_EPOCH, RT_STR("mine")}};
+    assert_int_equal(rt_record_read(RT_STR("1"), no_evidence, 2, 4, 1, &got, &err), RT_EINVAL);
+}
+
 static void test_marker_and_channel(void **state)
 {
     (void)state;
@@ -293,10 +317,15 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_known_headers),
-        cmocka_unit_test(test_left_out),       cmocka_unit_test(test_other_producers),
-        cmocka_unit_test(test_contradictions), cmocka_unit_test(test_marker_and_channel),
-        cmocka_unit_test(test_out_of_memory),  cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_known_headers),
+        cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_other_producers),
+        cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_newer_version),
+        cmocka_unit_test(test_marker_and_channel),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_garbage),
     };
     return cmocka_run_group_tests_name("record", tests, NULL, NULL);
 }

@@ -335,6 +335,7 @@ static void test_message(void **state)
     answered(&rig, &q, "c", EPOCH);
     assert_int_equal(q.read.status, RT_EIO);
     assert_non_null(strstr(q.read.text, EPOCH ":8"));
+    assert_non_null(strstr(q.read.text, "a newer version"));
     assert_true(q.read.count == 0 && healthy(&rig));
     drop(&q);
     rig_deinit(&rig);

@@ -90,6 +90,46 @@ static void test_poison(void **state)
     close_world(&w, &s);
 }
 
+/* What this version cannot read is no dead letter: the partition waits in front of it, the others go on. An operator may pass over it. */
+static void test_newer_version(void **state)
+{
+    (void)state;
+    struct world w;
+    struct node_sink s;
+    open_world(&w, &s);
+    store_many(&w, 40);
+    send_text(&w, 1, "1.10");
+    send_raw(&w, 1, "room", 4, "\xa0", "rt-kind", "cbor", 4);
+    send_text(&w, 1, "1.12");
+    assert_int_equal(rd_kafka_flush(w.producer, 20000), 0);
+    AWAIT(&w, metric(&s, "sink_held_partitions") == 1);
+    AWAIT(&w, number(&w, "SELECT next FROM ~progress WHERE part = 1") == 12);
+    for (int i = 0; i < 20; i++)
+        send_text(&w, 2, "2");
+    assert_int_equal(rd_kafka_flush(w.producer, 20000), 0);
+    AWAIT(&w, number(&w, "SELECT next FROM ~progress WHERE part = 2") == 31);
+    AWAIT(&w, metric(&s, "sink_lag_records") == 2);
+    assert_true(rt_sink_healthy(s.sink, NULL));
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 61);
+    /* It stays so: through tries, and a node that begins anew. */
+    AWAIT(&w, metric(&s, "sink_held_tries_total") >= 3);
+    assert_int_equal(metric(&s, "sink_held_partitions"), 1);
+    close_sink(&w, &s);
+    open_sink(&w, &s, "n2");
+    AWAIT(&w, metric(&s, "sink_held_partitions") == 1);
+    assert_int_equal(number(&w, "SELECT next FROM ~progress WHERE part = 1"), 12);
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~dead_letter"), 0);
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 61);
+    close_sink(&w, &s);
+    (void)pg_server_query(
+        w.conn, "UPDATE %s.progress SET next = next + 1, purged = next WHERE part = 1", w.schema);
+    open_sink(&w, &s, "n3");
+    AWAIT(&w, caught_up(&w));
+    assert_int_equal(number(&w, "SELECT count(*) FROM ~message"), 62);
+    assert_int_equal(metric(&s, "sink_held_partitions"), 0);
+    close_world(&w, &s);
+}
+
 static void test_two_share_and_take_over(void **state)
 {
     (void)state;
@@ -289,6 +329,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_rows_are_the_log),
         cmocka_unit_test(test_repeats_are_skipped),
         cmocka_unit_test(test_poison),
+        cmocka_unit_test(test_newer_version),
         cmocka_unit_test(test_two_share_and_take_over),
         cmocka_unit_test(test_sessions_are_ended_in_a_loop),
         cmocka_unit_test(test_server_dies_and_table_is_locked),

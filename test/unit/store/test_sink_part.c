@@ -91,6 +91,33 @@ static void test_other_number(void **state)
     rt_sink_part_deinit(&p);
 }
 
+/* Held in front of a record: it is the next one again, until something lies behind it only. */
+static void test_held(void **state)
+{
+    (void)state;
+    struct rt_sink_part p;
+    rt_sink_part_init(&p, 1, 0, &keys);
+    assert_int_equal(rt_sink_part_load(&p, RT_STR(A ".1"), 1, 5, 0), 0);
+    rt_sink_part_read(&p, 5);
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_int_equal(look(&p, A "@4", 5), RT_SINK_TAKEN);
+        assert_int_equal(rt_sink_part_hold(&p, 5), i == 1);
+        assert_int_equal(p.state, RT_SINK_HELD);
+        assert_int_equal(p.held_tries, i);
+        assert_int_equal(look(&p, A "@4", 5), RT_SINK_STALE);
+        assert_int_equal(look(&p, A "@4", 6), RT_SINK_STALE);
+        rt_sink_part_read(&p, 5);
+        assert_int_equal(p.held_at, 5);
+    }
+    rt_sink_part_read(&p, 6); /* retention has taken it */
+    assert_int_equal(p.held_at, 0);
+    assert_int_equal(look(&p, A "@4", 6), RT_SINK_TAKEN);
+    assert_true(rt_sink_part_hold(&p, 6));
+    rt_sink_part_name(&p, 3); /* another log */
+    assert_int_equal(p.held_at, 0);
+    rt_sink_part_deinit(&p);
+}
+
 static void test_load_refuses(void **state)
 {
     (void)state;
@@ -109,6 +136,7 @@ int main(void)
         cmocka_unit_test(test_named_from_the_beginning),
         cmocka_unit_test(test_other_name_and_broken),
         cmocka_unit_test(test_other_number),
+        cmocka_unit_test(test_held),
         cmocka_unit_test(test_load_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
