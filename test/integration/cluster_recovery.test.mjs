@@ -60,6 +60,7 @@ test('what was missed while away, without any event before; the sender does not 
   const publisher = await connect(t, `${holder.cluster.nodeUrl('n2')}/quiet`);
   await ask(socket, 'join', room);
   await ask(socket, 'say-others', room, 'own');
+  await ask(socket, 'say-others-once', room, 'own with a key', name('key'));
   await goAway(socket);
   for (const i of numbers(20)) await ask(publisher, 'say', room, i);
   comeBack(socket, holder.cluster, 'n3');

@@ -151,6 +151,12 @@ static int each_excepted(struct rt_sio_run *run, struct rt_str room, void *arg)
 
 _Static_assert(RT_MAX_EXCEPTED == 64, "the texts say so");
 
+/* With a key the publisher is a name that says nothing of the socket: then its own room is what leaves it out, wherever it comes back. */
+static bool leaves_out_own_room(const struct job *job)
+{
+    return job->except_sender && job->message.key.len > 0;
+}
+
 /* Nothing is published when it is not known to whom it may not go: RT_ENOMEM, or a code that was told. */
 static int eval_except(struct rt_sio_run *run, struct job *job, const struct rt_sio_nsp *nsp,
                        const struct rt_sio_names *names)
@@ -158,6 +164,8 @@ static int eval_except(struct rt_sio_run *run, struct job *job, const struct rt_
     struct excepting e = {.nsp = nsp};
     rt_buf_clear(&run->s->buf.except);
     int r = rt_sio_run_names(run, names, each_excepted, &e);
+    if (r == 0 && leaves_out_own_room(job))
+        r = each_excepted(run, rt_sio_socket_sid(run->socket), &e);
     job->message.except_in = rt_buf_str(&run->s->buf.except);
     return r;
 }
