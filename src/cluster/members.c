@@ -174,6 +174,8 @@ void rt_members_deinit(struct rt_members *m)
 
 static void leave(struct rt_members *m, struct member *n, enum rt_log_level level, const char *msg)
 {
+    if (n->state == GONE)
+        return; /* it was not heard for long, and says goodbye now */
     if (is_node(n))
         rt_log(level, "cluster", msg, rt_kv_str("peer", name_of(n)));
     n->replaced = false;

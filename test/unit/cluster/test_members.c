@@ -193,6 +193,22 @@ static void who_was_silent_is_still_proven(void **state)
     assert_int_equal(send_to(&a, &b), RT_ADMITTED);
 }
 
+/* Redis was away for longer, and then it was stopped. */
+static void who_says_goodbye_late_is_gone_already(void **state)
+{
+    (void)state;
+    struct announcement bye;
+    meet(&a, &b);
+    now += RT_MEMBER_GONE_MS;
+    rt_members_expire(&b.m, now);
+    say(&a, "", &bye);
+    assert_int_equal(rt_members_hear(&b.m, &bye.parcel, now), RT_HEARD);
+    expect_nodes(&b, "");
+    (void)tell(&a, &b);
+    expect_nodes(&b, "a ");
+    rt_buf_deinit(&bye.hello);
+}
+
 /* More processes than are remembered: those that were forgotten have to prove themselves again, also with what they had said right before. */
 static void who_is_forgotten_is_unknown(void **state)
 {
@@ -433,6 +449,7 @@ int main(void)
         with_three(nothing_is_taken_twice),
         with_three(what_a_dead_process_said_proves_nothing),
         with_three(who_was_silent_is_still_proven),
+        with_three(who_says_goodbye_late_is_gone_already),
         with_three(who_is_forgotten_is_unknown),
         with_three(a_name_is_used_once),
         with_three(of_two_with_a_name_one_stops),
