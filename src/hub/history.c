@@ -154,7 +154,7 @@ void rt_channel_forget(struct rt_channel *c)
     rt_channel_drop_all(c);
     c->dropped_offset = c->top;
     c->dropped_time = UINT64_MAX;
-    c->dropped_stamp = c->hub->stamp;
+    c->dropped_stamp = ++c->hub->stamp; /* the hole comes behind whatever somebody has got */
 }
 
 bool rt_channel_covers_offset(const struct rt_channel *c, uint64_t offset)

@@ -275,6 +275,7 @@ static void history_keeps_size_and_ttl(void **state)
     assert_false(rt_channel_covers_offset(c, 1));
     assert_true(rt_channel_covers_stamp(c, 2));
     assert_false(rt_channel_covers_stamp(c, 1));
+    assert_true(rt_channel_covers_stamp(c, rt_hub_stamp(hub)));
     rt_hub_set_time(hub, 1350); /* the third is 1050 old */
     rt_hub_expire(hub);
     assert_int_equal(rt_channel_kept(c), 2);
@@ -285,6 +286,25 @@ static void history_keeps_size_and_ttl(void **state)
     rt_hub_set_time(hub, 1500 + 60001);
     rt_hub_expire(hub);
     assert_null(rt_hub_channel(hub, RT_STR("k"), false));
+    rt_hub_free(hub);
+}
+
+/* Messages may have been lost: who has got all that there was does not know of these, though nothing has come since. */
+static void what_is_forgotten_was_seen_by_nobody(void **state)
+{
+    (void)state;
+    struct rt_hub *hub = new_hub(1 << 20);
+    assert_int_equal(publish_at(hub, "k", "m", 1), 0);
+    struct rt_channel *c = rt_hub_channel(hub, RT_STR("k"), false);
+    rt_channel_set_epoch(c, "e");
+    rt_channel_pin(c);
+    uint64_t seen = rt_hub_stamp(hub);
+    assert_true(rt_channel_covers_stamp(c, seen));
+    rt_channel_forget(c);
+    assert_int_equal(rt_channel_kept(c), 0);
+    assert_false(rt_channel_covers_stamp(c, seen));
+    assert_true(rt_channel_covers_stamp(c, rt_hub_stamp(hub))); /* who comes now */
+    rt_channel_unpin(c);
     rt_hub_free(hub);
 }
 
@@ -737,6 +757,7 @@ int main(void)
         cmocka_unit_test(large_runs_are_cut),
         cmocka_unit_test(the_first_and_the_last_subscriber_are_told),
         cmocka_unit_test(history_keeps_size_and_ttl),
+        cmocka_unit_test(what_is_forgotten_was_seen_by_nobody),
         cmocka_unit_test(recovery_holds_messages_longer),
         cmocka_unit_test(memory_is_bounded_over_channels),
         cmocka_unit_test(channels_without_end_stay_within_the_memory),
