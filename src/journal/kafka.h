@@ -49,7 +49,8 @@ struct rt_kafka_options {
     void (*committed)(void *arg, const struct rt_record *record);
     /* The tail has caught up with the end that it found at start: serving may begin. Once. May be NULL. */
     void (*ready)(void *arg);
-    /* Records of the partition were lost to this node (retention overtook it): what the hub keeps of its channels has a hole. May be NULL. */
+    /* Records of the partition were lost to this node (retention overtook it), or may have been (the log was cut, or is another one): what the hub keeps of its channels has a hole. May be
+     * NULL. */
     void (*gap)(void *arg, uint32_t partition);
     /* The channel has a message at `offset` that this version cannot read (RT_ENEWER): everything before it has been delivered, it never will be. May be NULL. */
     void (*hole)(void *arg, struct rt_str channel, const char *epoch, uint64_t offset);

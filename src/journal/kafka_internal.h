@@ -97,7 +97,7 @@ struct rt_kafka {
     struct rt_journal_meter meter;
     struct rt_metric produce, tailed, skipped, epochs, restarts, early, waiting, overflowed, moves,
         partition_count, misplaced, misplaced_lost, stuck_count, stuck_age, too_large, unreadable,
-        newer;
+        newer, gaps;
     uint64_t overflowed_before; /* by sequencers of former views */
 };
 

@@ -83,6 +83,8 @@ void rt_kafka_init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
         counter("kafka_unreadable_total", "Records of the log that are no message, and skipped.");
     k->newer = counter("kafka_newer_total",
                        "Messages that a newer version of rtbroker wrote: not delivered here.");
+    k->gaps = counter("kafka_gaps_total",
+                      "Times that messages of a partition may not have come to this node.");
     k->partition_count =
         (struct rt_metric){.name = "kafka_partitions",
                            .help = "Partitions of the topic, as this node goes by.",
@@ -104,7 +106,7 @@ void rt_kafka_init_metrics(struct rt_kafka *k, struct rt_metrics *metrics)
         &k->waiting,    &k->overflowed,     &k->produce,     &k->tailed,    &k->skipped,
         &k->epochs,     &k->restarts,       &k->early,       &k->moves,     &k->partition_count,
         &k->misplaced,  &k->misplaced_lost, &k->stuck_count, &k->stuck_age, &k->too_large,
-        &k->unreadable, &k->newer};
+        &k->unreadable, &k->newer,          &k->gaps};
     for (size_t i = 0; metrics && i < sizeof(all) / sizeof(all[0]); i++)
         rt_metrics_register(metrics, all[i]);
 }

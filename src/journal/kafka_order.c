@@ -80,12 +80,32 @@ void rt_kafka_set_named(struct rt_kafka *k, struct rt_kafka_part *part, bool nam
     part->left.text[0] = '\0';
 }
 
+/* Who is asked for the past of the partition's channels has to say so. */
+static void tell_gap(struct rt_kafka *k, const struct rt_tail_entry *e, const char *was,
+                     uint64_t tailed)
+{
+    k->gaps.value++;
+    rt_log(RT_LOG_ERROR, "kafka",
+           "messages of a partition may not have come to this node: memory is no longer taken for "
+           "complete",
+           rt_kv_u64("partition", e->partition), rt_kv_c("was", was),
+           rt_kv_u64("delivered", tailed), rt_kv_c("is", k->parts[e->partition].epoch),
+           rt_kv_u64("from", e->position));
+    if (k->options.gap)
+        k->options.gap(k->options.arg, e->partition);
+}
+
 static void take_start(struct rt_kafka *k, const struct rt_tail_entry *e)
 {
     struct rt_kafka_part *part = &k->parts[e->partition];
+    char was[sizeof(part->epoch)];
+    uint64_t tailed = part->tailed;
     bool lost = false;
+    memcpy(was, part->epoch, sizeof(was));
     k->moved |= e->name.moved;
     if (strcmp(part->name.text, e->name.text) != 0) {
+        /* Of a log that is another one, or was cut, nobody knows what was in it when this node did not read. */
+        lost = was[0] != '\0';
         start_other(k, part, e);
     } else if (e->position > part->tailed + 1) {
         part->tailed = e->position - 1;
@@ -95,8 +115,8 @@ static void take_start(struct rt_kafka *k, const struct rt_tail_entry *e)
     part->marker_at = 0;
     rt_sequencer_start(k->sequencer, e->partition, e->position);
     /* Now that positions tell up to where. */
-    if (lost && k->options.gap)
-        k->options.gap(k->options.arg, e->partition);
+    if (lost)
+        tell_gap(k, e, was, tailed);
 }
 
 static void take_nameless(struct rt_kafka *k, const struct rt_tail_entry *e)

@@ -39,6 +39,7 @@ struct part {
     int64_t anew;              /* or from here when it is another */
     int64_t frozen;            /* evidence below belongs to what NAMING has seen */
     bool cut;                  /* the end is before what was read: the old name cannot stay */
+    bool overtaken;            /* the beginning is behind what was read: the old name may stay */
     bool asked;                /* for a marker */
     bool caught_up;            /* END was told since START */
     int64_t nudged;            /* UNSURE was told here */
@@ -51,6 +52,7 @@ struct part {
     int64_t oldest;        /* NAMING: the lowest time of a record, ms; 0 none was read */
     int64_t since; /* NAMING: the marker of another number, behind which reading begins; 0 none */
     struct rt_epoch_name told; /* what the loop knows */
+    uint64_t told_at;          /* position of its last confirmation */
     int64_t read;              /* Kafka offset behind the last record handed over; 0 none */
     int64_t time;              /* of the newest record handed over, ms */
 };
@@ -179,7 +181,8 @@ static bool plan_again(struct rt_tail *t, uint32_t i)
     p->start = clamp(p->read, p->low, p->high);
     p->anew = p->high;
     p->cut = p->high < p->read;
-    if (p->low > p->read)
+    p->overtaken = p->low > p->read;
+    if (p->overtaken)
         rt_log(RT_LOG_ERROR, "kafka",
                "records are gone before they were read: retention is shorter "
                "than this node's lag",
@@ -205,6 +208,8 @@ static bool locate(struct rt_tail *t, uint32_t i)
     }
     p->state = NAMING;
     p->naming = p->whole ? p->low : clamp(p->high - RT_TAIL_NAMING, p->low, p->high);
+    if (p->fold.name.text[0])
+        p->told_at = p->fold.at;
     p->fold = (struct rt_epoch_fold){.whole = p->naming == 0};
     p->ticks = (struct rt_ticks){.at = {0}};
     p->oldest = p->since = 0;
@@ -362,6 +367,11 @@ static void named_or_asking(struct rt_tail *t, uint32_t i, int64_t end)
     /* The evidence of a log that was cut is from before; it must not be called the same. */
     if (p->cut && p->told.text[0])
         rt_epoch_bar(&p->fold, &p->told);
+    /* All evidence may be gone with the records. A log that was made anew begins at 0, so this is the one that was read: nobody needs another name for it. */
+    if (p->overtaken && !p->fold.name.text[0]) {
+        p->fold.name = p->told;
+        p->fold.at = p->told_at;
+    }
     if (p->fold.name.text[0] && is_other_view(t, &p->fold.name)) {
         tell_left(t, i, end);
     } else if (p->fold.name.text[0]) {

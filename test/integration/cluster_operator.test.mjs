@@ -6,7 +6,7 @@ import { after, before } from 'node:test';
 
 import { PATIENCE, shareCluster } from './cluster.mjs';
 import { configPath, defer, test, until, within } from './harness.mjs';
-import { addPartitions, partitionOf, produce } from './producer.mjs';
+import { addPartitions, deleteRecords, partitionOf, produce } from './producer.mjs';
 import { connect } from './socketio.mjs';
 import { assertRecovered, back, comeBack, goAway, traveller } from './traveller.mjs';
 
@@ -233,4 +233,54 @@ test('another program has another partitioner: its records are found in their ch
   }, PATIENCE);
   assert.equal(dead.length, foreign.length);
   for (const [part, error] of dead) assert.match(`${part} ${error}`, new RegExp(`^${elsewhere} .*its channel's is ${partitionOf(room, count)}`));
+});
+
+test('records are deleted from the log while a node is frozen, which could get them from nowhere else: it knows, nothing comes twice, no position changes its name', MINUTES, async (t) => {
+  const { cluster } = shared;
+  const { RT_KAFKA_BROKERS: brokers, RT_KAFKA_TOPIC: topic } = cluster.env;
+  const room = 'room:deleted', count = await cluster.metric('n1', 'kafka_partitions');
+  const streams = await Promise.all(NODES.map((name) => cluster.listen(t, name, room)));
+  const socket = await traveller(t, cluster, 'n3');
+  assert.equal(await socket.emitWithAck('join', room), 'joined');
+  const publish = (data) => cluster.api('n1', 'publish', { channel: room, data });
+  const first = await publish('first');
+  for (const [i, seen] of streams.entries()) await until(`${NODES[i]} has it`, () => seen.got.length === 1, PATIENCE);
+  await until('the socket has it', () => socket.of('message').length === 1, PATIENCE);
+  const gaps = await cluster.metric('n3', 'kafka_gaps_total');
+  await goAway(socket);
+
+  await cluster.act('pause', 'n3');
+  await cluster.act('kill', 'redis'); // what it would bring once the node wakes
+  const missed = ['missed 0', 'missed 1', 'missed 2', 'missed 3', 'missed 4'];
+  for (const data of missed) await publish(data);
+  await until('the others have them', () => streams.slice(0, 2).every((seen) => seen.got.length === 6), PATIENCE);
+  const stored = async () => (await cluster.rows(`SELECT convert_from(data, 'UTF8'), epoch FROM rtbroker.message WHERE channel = '${room}' ORDER BY "offset"`));
+  await until('all of it is stored', async () => (await stored()).length === 6, 2 * PATIENCE);
+  const low = await deleteRecords(brokers, topic, partitionOf(room, count));
+  assert.ok(low > first.offset, `the log begins at ${low}`);
+  await cluster.act('resume', 'n3');
+  await cluster.act('start', 'redis');
+
+  await until('it knows', async () => (await cluster.metric('n3', 'kafka_gaps_total')) > gaps, PATIENCE);
+  assert.match(cluster.log('n3'), /messages of a partition may not have come to this node/);
+  await until('it is ready', async () => (await cluster.ready('n3')).status === 200, PATIENCE);
+  const last = await until('it goes on', () => publish('last').catch(() => null), PATIENCE);
+  assert.equal(last.epoch, first.epoch, 'the same log');
+  for (const [i, seen] of streams.entries()) {
+    await until(`${NODES[i]} has the last one`, () => seen.got.at(-1)?.data === 'last', PATIENCE);
+    const got = seen.got.map((m) => m.data);
+    const had = i < 2 ? missed.length : got.length - 2; // what Kafka had answered when the node froze
+    assert.deepEqual(got, ['first', ...missed.slice(0, had), 'last'], `${NODES[i]}: nothing twice`);
+    const page = await cluster.api(NODES[i], 'history', { channel: room, limit: 10, since: { epoch: first.epoch, offset: first.offset } });
+    assert.ok(page.gap || page.publications.length === 6, `${NODES[i]}: a hole is told: ${JSON.stringify(page)}`);
+  }
+  comeBack(socket, cluster, 'n3');
+  await back(socket, 1);
+  const got = () => socket.of('message').map((args) => args[0]);
+  if (socket.recoveries[0]) {
+    await until('the socket has the last one', () => got().at(-1) === 'last', PATIENCE);
+    assert.deepEqual(got(), ['first', ...missed, 'last'], 'recovered means all of it');
+  }
+  await until('PostgreSQL has the last one', async () => (await stored()).length >= 7, 2 * PATIENCE);
+  assert.deepEqual(await stored(), ['first', ...missed, 'last'].map((data) => [JSON.stringify(data), first.epoch]), 'each once, in one epoch');
 });

@@ -1,5 +1,5 @@
 // A Kafka producer that sends any bytes as key, value and headers, to a partition of its choice: kcat cannot. Produce version 7 with one record batch of version 2
-// (https://kafka.apache.org/protocol), to the one broker of a test. Also what an operator does to a topic: CreatePartitions version 0.
+// (https://kafka.apache.org/protocol), to the one broker of a test. Also what an operator does to a topic: CreatePartitions and DeleteRecords version 0.
 import net from 'node:net';
 
 import { once, within } from './harness.mjs';
@@ -8,6 +8,7 @@ const PRODUCE = { key: 0, version: 7 };
 const CREATE_PARTITIONS = { key: 37, version: 0 };
 const CREATE_TOPICS = { key: 19, version: 2 };
 const DELETE_TOPICS = { key: 20, version: 1 };
+const DELETE_RECORDS = { key: 21, version: 0 };
 const ACKS_ALL = -1;
 const TIMEOUT = 30_000;
 
@@ -121,4 +122,14 @@ export async function createTopic(brokers, topic, partitions, replicas) {
 
 export async function deleteTopic(brokers, topic) {
   judge(await ask(brokers, DELETE_TOPICS, Buffer.concat([array([string(topic)]), int32(TIMEOUT)])), topic, `to delete the topic ${topic}`);
+}
+
+// Deletes all records that the partition has now; what comes goes on with its offsets. Resolves with the first offset that is left.
+export async function deleteRecords(brokers, topic, partition) {
+  const upTo = array([Buffer.concat([int32(partition), int64(-1)])]);
+  const answer = await ask(brokers, DELETE_RECORDS, Buffer.concat([array([Buffer.concat([string(topic), upTo])]), int32(TIMEOUT)]));
+  const at = 4 + 4 + 2 + topic.length + 4 + 4; // behind the throttle, one topic with its name, one partition
+  const error = answer.readInt16BE(at + 8);
+  if (error !== 0) throw new Error(`Kafka does not delete the records: error ${error}`);
+  return Number(answer.readBigInt64BE(at));
 }
