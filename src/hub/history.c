@@ -147,6 +147,7 @@ void rt_channel_begin(struct rt_channel *c, uint64_t offset)
         return;
     c->top = offset;
     c->dropped_offset = floor < offset ? floor : offset;
+    c->dropped_time = c->dropped_offset > 0 ? UINT64_MAX : 0;
 }
 
 void rt_channel_forget(struct rt_channel *c)
