@@ -314,6 +314,12 @@ start_part() { # NAME
     esac
 }
 
+# It has ended; its status is there a moment later. kafka.sh writes none.
+note_end() { # NAME
+    [[ $1 == kafka* ]] || wait_for 10 test -e "$dir/$1/status" || true
+    rm -f "$dir/$1/pid"
+}
+
 stop_part() { # NAME SECONDS; false: it does not end
     local pid signal=TERM
     runs "$1" || return 0
@@ -321,14 +327,14 @@ stop_part() { # NAME SECONDS; false: it does not end
     thaw "$pid"
     kill -$signal "$pid" 2>/dev/null || true
     wait_for "$2" gone "$pid" || return 1
-    rm -f "$dir/$1/pid"
+    note_end "$1"
 }
 
 kill_part() { # NAME
     local pid
     runs "$1" || return 0
     kill_tree "$pid"
-    rm -f "$dir/$1/pid"
+    note_end "$1"
 }
 
 act() { # ACTION NAME
