@@ -42,7 +42,7 @@ void rt_redis_unsubscribe(struct rt_redis *r, struct rt_str channel);
 bool rt_redis_up(const struct rt_redis *r);
 
 /* A script of one key (Lua, EVAL): changes of what Redis keeps are atomic and conditional. */
-#define RT_REDIS_ITEMS 4
+#define RT_REDIS_ITEMS 5
 struct rt_redis_reply {
     int status; /* 0; RT_EIO: Redis refused it (logged); RT_EUNKNOWN: no answer, it may have run */
     int64_t number;                      /* of an integer */

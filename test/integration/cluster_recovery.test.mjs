@@ -4,13 +4,13 @@ import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
 
 import { shareCluster } from './cluster.mjs';
-import { configPath, test, until } from './harness.mjs';
+import { configPath, defer, test, until } from './harness.mjs';
 import { TRANSPORTS, connect, events, fence } from './socketio.mjs';
 import * as old from './socketio2.mjs';
 import { assertRecovered, back, comeBack, goAway, portOf as nodePort, traveller as travel } from './traveller.mjs';
 import { Ws, text } from './wire.mjs';
 
-const holder = shareCluster({ before, after }, { nodes: 3, config: configPath('socketio.yaml'), without: ['nginx', 'postgres'], set: { 'protocols.socketio.ping_interval': '2s', 'protocols.socketio.allow_eio3': 'true' } });
+const holder = shareCluster({ before, after }, { nodes: 3, config: configPath('socketio.yaml'), without: ['nginx', 'postgres'], proxied: ['n2'], set: { 'protocols.socketio.ping_interval': '2s', 'protocols.socketio.allow_eio3': 'true' } });
 const ask = (socket, event, ...args) => socket.timeout(10_000).emitWithAck(event, ...args);
 const numbers = (n, from = 0) => [...Array(n).keys()].map((i) => i + from);
 const portOf = (name) => nodePort(holder.cluster, name);
@@ -103,6 +103,46 @@ test('rooms that are left out, on every node; of what was missed, and of what go
   const both = (...list) => [...list, ...list.map((x) => x + 10)];
   assert.deepEqual([socket, ...there].map(got), [both(1, 5), both(0, 2, 4, 5), both(0, 1, 2, 5), both(2, 5)]);
   assertRecovered(socket);
+});
+
+test('without a log: what the former node has sent, and the others have not heard yet, does not come again', async (t) => {
+  const { cluster } = holder;
+  const loose = name('loose');
+  const socket = await traveller(t, 'n2', '/');
+  const publisher = await connect(t, `${cluster.nodeUrl('n2')}/`);
+  await ask(socket, 'join', loose);
+  const link = cluster.proxies.n2;
+  defer(t, () => link.hush(false));
+  link.hush();
+  publisher.emit('say', loose, 'once');
+  await events(socket, 'said', 1, 20_000);
+  await goAway(socket);
+  comeBack(socket, cluster, 'n3');
+  await until('n3 has claimed it', async () => (await cluster.redis('HGET', keyOf(socket), 'o')).endsWith('n3'));
+  link.hush(false);
+  await back(socket, 1);
+  assertRecovered(socket);
+  await ask(publisher, 'say', loose, 'end');
+  await until('the end is there', () => socket.of('said').flat().includes('end'), 20_000);
+  assert.deepEqual(socket.of('said').flat(), ['once', 'end']);
+});
+
+test('without a log: a former node that does not answer is not waited for any longer than it may take', async (t) => {
+  const { cluster } = holder;
+  const silent = () => cluster.metric('n1', 'socketio_former_node_silent_total');
+  const loose = name('loose');
+  const socket = await traveller(t, 'n3', '/');
+  await ask(socket, 'join', loose);
+  await goAway(socket);
+  const before = await silent();
+  defer(t, () => cluster.act('resume', 'n3'));
+  await cluster.act('pause', 'n3');
+  comeBack(socket, cluster, 'n1');
+  await back(socket, 1);
+  assertRecovered(socket);
+  assert.equal(await silent(), before + 1);
+  await ask(socket, 'say', loose, 'here');
+  await events(socket, 'said', 1, 20_000);
 });
 
 test('half-open: the node that has it still lets it go', async (t) => {

@@ -30,7 +30,7 @@ struct rt_sio_metrics {
     struct rt_metric connects, refused, invalid;
     struct rt_metric events, unmatched, failed;
     struct rt_metric answers, timeouts, over_acks;
-    struct rt_metric recovered, not_recovered, waiting, evicted;
+    struct rt_metric recovered, not_recovered, unanswered, waiting, evicted;
     struct rt_metric mailed, mailed_in, rewritten;
 };
 

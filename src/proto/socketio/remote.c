@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "json/scan.h"
 #include "proto/socketio/arguments.h"
+#include "proto/socketio/resume.h"
 #include "proto/socketio/socket.h"
 #include "proto/socketio/socketio.h"
 
@@ -26,13 +27,16 @@ static const char SAVE[] =
     "if ARGV[6]~='' then redis.call('HSET',KEYS[1],'a',ARGV[6]) end "
     "if ARGV[7] then redis.call('HSET',KEYS[1],'s',ARGV[7]) end "
     "redis.call('PEXPIRE',KEYS[1],ARGV[2]) return 1";
-/* ARGV: owner, ms, generation. */
+/* ARGV: owner, ms, generation. The last item: how many listen to the mail of the owner before, where Redis tells. Mailboxes are named in cluster/cluster.c. */
 static const char CLAIM[] = "local v=redis.call('HMGET',KEYS[1],'o','s','a','c','e') "
                             "if not v[1] then return {} end "
                             "if v[5]~=ARGV[3] then return 1 end "
                             "local c=string.format('%d',tonumber(v[4] or 0)+1) "
                             "redis.call('HMSET',KEYS[1],'o',ARGV[1],'c',c) "
-                            "redis.call('PEXPIRE',KEYS[1],ARGV[2]) return {v[1],v[2],v[3],c}";
+                            "redis.call('PEXPIRE',KEYS[1],ARGV[2]) "
+                            "local box=string.sub(KEYS[1],1,-23)..'n:'..string.sub(v[1],21) "
+                            "local n=redis.pcall('PUBSUB','NUMSUB',box) "
+                            "return {v[1],v[2],v[3],c,tostring(n[2] or 1)}";
 static const char DROP[] = "if redis.call('HGET',KEYS[1],'o')==ARGV[1] then "
                            "return redis.call('DEL',KEYS[1]) end return 0";
 
@@ -346,21 +350,33 @@ int rt_sio_state_next(struct rt_str *rooms, struct rt_str *ret_channel,
 
 /* ---- mail ---- */
 
-void rt_sio_remote_ask(struct rt_sio_recovery *r, struct rt_str pid, struct rt_str owner)
+/* About the session that somebody had by the claim. */
+static void send_word(struct rt_sio_recovery *r, struct rt_str node, struct rt_str word,
+                      struct rt_str pid, struct rt_str claim)
 {
-    struct rt_str node = rt_str_of(owner.ptr + RT_ID_LEN, owner.len - RT_ID_LEN);
-    struct rt_message m = {
-        .event = RT_STR("let go"), .publisher = pid, .data = rt_str_of(owner.ptr, RT_ID_LEN)};
+    struct rt_message m = {.event = word, .publisher = pid, .data = claim};
     struct rt_cluster_mail mail = {.subject = RT_STR(SUBJECT), .message = &m};
-    if (!rt_str_eq(node, rt_cluster_node(r->cluster)))
-        (void)rt_cluster_send(r->cluster, node, &mail); /* else it notices when it writes */
+    (void)rt_cluster_send(r->cluster, node, &mail);
 }
 
-static void take_let_go(struct rt_sio_recovery *r, const struct rt_message *m)
+bool rt_sio_remote_ask(struct rt_sio_recovery *r, struct rt_str pid, struct rt_str owner)
 {
-    struct rt_sio_track *t = r ? rt_map_get(&r->pids, m->publisher) : NULL;
+    struct rt_str node = rt_str_of(owner.ptr + RT_ID_LEN, owner.len - RT_ID_LEN);
+    if (rt_str_eq(node, rt_cluster_node(r->cluster)))
+        return false;
+    /* When it does not come there, the node notices as it next writes. */
+    send_word(r, node, RT_STR("let go"), pid, rt_str_of(owner.ptr, RT_ID_LEN));
+    return true;
+}
+
+/* Our answer takes the way of everything that we have published, behind it. While the session is coming back to us the node before us has not answered, perhaps. */
+static void take_let_go(struct rt_sio_recovery *r, struct rt_str from, const struct rt_message *m)
+{
+    struct rt_sio_track *t = rt_map_get(&r->pids, m->publisher);
     if (t && rt_str_eq(m->data, rt_str_of(t->claim, RT_ID_LEN)))
         rt_sio_track_let_go(t);
+    if (!rt_sio_resume_awaits(r, m->publisher))
+        send_word(r, from, RT_STR("gone"), m->publisher, m->data);
 }
 
 /* For a socket that is, or waits, here perhaps; `key` is its id room. */
@@ -384,13 +400,15 @@ static void take_event(struct rt_socketio *s, const struct rt_message *m)
 static void on_mail(void *arg, struct rt_str from, const struct rt_cluster_mail *mail)
 {
     struct rt_socketio *s = arg;
-    (void)from;
+    const struct rt_message *m = mail->message;
     if (!rt_str_eq(mail->subject, RT_STR(SUBJECT)))
         return;
-    if (mail->message->key.len)
-        take_event(s, mail->message);
-    else if (rt_str_eq(mail->message->event, RT_STR("let go")))
-        take_let_go(s->recovery, mail->message);
+    if (m->key.len)
+        take_event(s, m);
+    else if (s->recovery && s->recovery->cluster && rt_str_eq(m->event, RT_STR("let go")))
+        take_let_go(s->recovery, from, m);
+    else if (s->recovery && rt_str_eq(m->event, RT_STR("gone")))
+        rt_sio_resume_former_gone(s->recovery, m->publisher, m->data);
 }
 
 int rt_sio_remote_send(struct rt_socketio *s, struct rt_str channel, const struct rt_message *m)

@@ -29,7 +29,7 @@ void rt_sio_remote_drop(struct rt_sio_track *t);   /* will not come back */
 void rt_sio_remote_forget(struct rt_sio_track *t); /* only here: Redis keeps it */
 
 /* Makes a claim id and claims the session for this node. `done` gets 0 items: there is none, or with the number 1: its owner has not confirmed it since Redis
- * has changed, and nothing was claimed; else owner, state, token and number of claims as in the hash. Codes as rt_redis_eval(). */
+ * has changed, and nothing was claimed; else owner, state, token and number of claims as in the hash, and how many listen to the owner's mail ("0": it is gone). Codes as rt_redis_eval(). */
 int rt_sio_remote_claim(struct rt_sio_recovery *r, struct rt_str pid, const char *claim,
                         void (*done)(void *arg, const struct rt_redis_reply *reply), void *arg,
                         struct rt_redis_call **ret_call);
@@ -41,8 +41,8 @@ int rt_sio_remote_save(struct rt_sio_track *t,
 bool rt_sio_remote_confirmed(const struct rt_sio_recovery *r);
 /* Gives up a claim: the session is gone for good. */
 void rt_sio_remote_give_up(struct rt_sio_recovery *r, struct rt_str pid, const char *claim);
-/* Asks the owner before us to let go. */
-void rt_sio_remote_ask(struct rt_sio_recovery *r, struct rt_str pid, struct rt_str owner);
+/* Asks the owner before us to let go. True: it is another node, and will answer (rt_sio_resume_former_gone()), unless it is gone or of an older version. */
+bool rt_sio_remote_ask(struct rt_sio_recovery *r, struct rt_str pid, struct rt_str owner);
 
 /* A session as another node wrote it; slices of the text. */
 struct rt_sio_stored {

@@ -11,8 +11,9 @@
 #include "proto/socketio/socket.h"
 #include "proto/socketio/socketio.h"
 
-#define WHOLE_MS  8000u
-#define BEHIND_MS 2000u /* for this node to deliver what the client has seen on another one */
+#define WHOLE_MS 8000u
+#define WAIT_MS \
+    2000u /* for this node to deliver what the client has seen on another one, and for that to let go */
 #define LOOK_MS   10u
 #define CLAIM_MS  100u  /* until a claim is tried again */
 #define NOTICE_MS 2000u /* for this node to see that Redis has changed */
@@ -41,7 +42,7 @@ struct rt_sio_resume {
     struct rt_redis_call *call;   /* NULL: none is awaited */
     struct rt_timer timer;
     uint64_t deadline; /* of all of it */
-    uint64_t behind_deadline;
+    uint64_t wait_deadline;
     uint64_t unconfirmed; /* since when its owner is waited for; 0: it is not */
     uint32_t claims;      /* how often the session has been claimed, by us the last time */
     struct rt_bytes *auth, *nsp, *state; /* copies; state as Redis had it, sealed */
@@ -51,6 +52,7 @@ struct rt_sio_resume {
     size_t next_room, bytes;
     bool reading, read_now; /* a read is open; answered before the call returned */
     char pid[RT_ID_LEN + 1], claim[RT_ID_LEN + 1];
+    char former[RT_ID_LEN + 1]; /* the claim of the node that has not let go yet; "": none */
 };
 
 static struct rt_str pid_of(const struct rt_sio_resume *m)
@@ -435,6 +437,17 @@ static bool check_rooms(const struct rt_sio_resume *m, const struct rt_sio_store
     return more == 0;
 }
 
+/* Rooms whose messages come from other nodes at once, and are not in the log. */
+static bool has_unlogged(const struct rt_sio_resume *m, const struct rt_sio_stored *state)
+{
+    struct rt_str rooms = state->rooms, name;
+    struct rt_sio_place place;
+    while (rt_sio_state_next(&rooms, &name, &place) > 0)
+        if (name.ptr && !is_logged(m->r->s, name))
+            return true;
+    return false;
+}
+
 /* Events to the socket alone were on its former node only: none may be known to be missing. */
 static bool has_own_events(const struct rt_sio_position *p, const struct rt_sio_position *acked,
                            const struct rt_sio_stored *state)
@@ -457,10 +470,14 @@ static void go_on(struct rt_timer *timer)
         fail(m);
         return;
     }
-    if (behind && rt_loop_now(loop) < m->behind_deadline) {
+    bool awaits = m->former[0] != '\0' && has_unlogged(m, &state);
+    if ((behind || awaits) && rt_loop_now(loop) < m->wait_deadline) {
         rt_timer_start(loop, &m->timer, LOOK_MS, go_on);
         return;
     }
+    if (awaits)
+        m->r->s->metrics.unanswered.value++;
+    m->former[0] = '\0';
     rt_timer_start_at(loop, &m->timer, m->deadline, on_late);
     if (behind || !make_socket(m, &state))
         fail(m);
@@ -487,7 +504,7 @@ static void bring_over(struct rt_sio_resume *m, const struct rt_redis_reply *rep
         fail(m);
         return;
     }
-    m->behind_deadline = rt_loop_now(r->s->loop) + BEHIND_MS;
+    m->wait_deadline = rt_loop_now(r->s->loop) + WAIT_MS;
     go_on(&m->timer);
 }
 
@@ -582,9 +599,31 @@ static void on_claimed(void *arg, const struct rt_redis_reply *reply)
         return;
     if (t)
         rt_sio_track_forget(t); /* another node has had it since, or this one has not kept enough */
-    if (!here)
-        rt_sio_remote_ask(r, pid_of(m), owner);
+    if (!here && rt_sio_remote_ask(r, pid_of(m), owner) && !rt_str_eq(reply->items[4], RT_STR("0")))
+        memcpy(m->former, claim.ptr, RT_ID_LEN);
     bring_over(m, reply);
+}
+
+static struct rt_sio_resume *awaiting(const struct rt_sio_recovery *r, struct rt_str pid)
+{
+    rt_list_for(node, &r->resumes) {
+        struct rt_sio_resume *m = RT_CONTAINER(node, struct rt_sio_resume, link);
+        if (m->former[0] != '\0' && rt_str_eq(pid_of(m), pid))
+            return m;
+    }
+    return NULL;
+}
+
+bool rt_sio_resume_awaits(const struct rt_sio_recovery *r, struct rt_str pid)
+{
+    return awaiting(r, pid) != NULL;
+}
+
+void rt_sio_resume_former_gone(struct rt_sio_recovery *r, struct rt_str pid, struct rt_str claim)
+{
+    struct rt_sio_resume *m = awaiting(r, pid);
+    if (m && rt_str_eq(rt_str_c(m->former), claim))
+        m->former[0] = '\0'; /* go_on() sees it */
 }
 
 /* ---- beginning ---- */

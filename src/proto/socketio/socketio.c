@@ -95,6 +95,9 @@ static void register_metrics(struct rt_socketio *s, struct rt_metrics *metrics)
     add_metric(metrics, &m->recovered, "socketio_recoveries_total", "result=\"ok\"", recoveries);
     add_metric(metrics, &m->not_recovered, "socketio_recoveries_total", "result=\"gone\"",
                recoveries);
+    add_metric(metrics, &m->unanswered, "socketio_former_node_silent_total", NULL,
+               "Sessions that came back from a node which did not let them go in time: what it "
+               "still sends without a log may come twice.");
     add_metric(metrics, &m->waiting, "socketio_recoverable_sessions", NULL,
                "Sessions without a connection that may come back.");
     m->waiting.type = RT_GAUGE;
