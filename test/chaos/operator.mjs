@@ -279,7 +279,9 @@ exec '${binary}' "$@"
   async quiet() {
     const seen = () => `${this.publisher.progress} ${this.received()}`;
     for (let before = ''; seen() !== before; await delay(QUIET)) before = seen();
-    for (const node of this.names) await until(`${node} has stored all`, async () => (await this.cluster.metric(node, 'journal_queue_bytes')) + (await this.cluster.metric(node, 'sink_lag_records')) === 0, PATIENCE);
+    for (const node of this.names) await until(`${node} has nothing under way`, async () => (await this.cluster.metric(node, 'journal_queue_bytes')) === 0, PATIENCE);
+    const stored = async () => Number((await this.cluster.rows(`SELECT count(*) FROM rtbroker.message WHERE channel LIKE '${this.prefix}%'`))[0][0]);
+    await until('PostgreSQL has all that was acknowledged', async () => (await stored()) >= this.publisher.progress, PATIENCE);
   }
 
   // Subscribers that were told of a gap have not everything: they have what they will get.
