@@ -237,10 +237,8 @@ static int record(struct rt_channel *c, const struct rt_message *m, struct rt_st
     uint64_t floor =
         c->rule->shared ? rt_hub_note_floor(c->hub, c->epoch, m->offset) : m->offset - 1;
     if (m->offset > c->top) {
-        if (c->top == 0 && c->kept_count == 0) {
-            c->dropped_offset = floor; /* what came before it is not in memory */
-            c->dropped_time = floor > 0 ? UINT64_MAX : 0;
-        }
+        if (c->top == 0 && c->kept_count == 0)
+            rt_channel_set_floor(c, floor);
         c->top = m->offset;
     }
     struct rt_stored *copy = NULL;

@@ -140,14 +140,19 @@ void rt_channel_set_top(struct rt_channel *c, uint64_t offset)
     c->top = offset;
 }
 
+void rt_channel_set_floor(struct rt_channel *c, uint64_t floor)
+{
+    c->dropped_offset = floor;
+    c->dropped_time = floor > 0 ? UINT64_MAX : 0;
+}
+
 void rt_channel_begin(struct rt_channel *c, uint64_t offset)
 {
     uint64_t floor = c->rule->shared ? rt_hub_floor(c->hub, c->epoch) : UINT64_MAX;
     if (c->top > 0 || offset == 0)
         return;
     c->top = offset;
-    c->dropped_offset = floor < offset ? floor : offset;
-    c->dropped_time = c->dropped_offset > 0 ? UINT64_MAX : 0;
+    rt_channel_set_floor(c, floor < offset ? floor : offset);
 }
 
 void rt_channel_forget(struct rt_channel *c)

@@ -126,6 +126,8 @@ int rt_channel_keep(struct rt_channel *c, struct rt_stored *s);
 /* What is past the rule's size and ttl goes. */
 void rt_channel_trim(struct rt_channel *c);
 void rt_channel_drop_all(struct rt_channel *c);
+/* Of an object that has seen no message: what came up to `floor` is not in memory, and nothing is known of its times. */
+void rt_channel_set_floor(struct rt_channel *c, uint64_t floor);
 /* Drops the channel's oldest kept message. */
 void rt_channel_drop_oldest(struct rt_channel *c);
 /* May the oldest one go, by size and age? */
