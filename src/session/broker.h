@@ -116,9 +116,9 @@ struct rt_relief {
 /* One message of the client was handled, of whatever kind. True: it has sent more than limits.commands allows, or in this turn what fans out to more than its
  * share of output; its protocol stops reading until `fn` comes. What was read already is handled, and counts. */
 bool rt_broker_handled(struct rt_broker *b, struct rt_relief *relief);
-/* Journal queue over 80 %: a protocol that publishes pauses reading its connection and registers to be told. */
 /* For rt_journal_options.relieved, with the broker as its argument. */
 void rt_broker_relieved(void *broker);
+/* Journal queue over 80 %: a protocol that publishes pauses reading its connection and registers to be told. */
 bool rt_broker_congested(const struct rt_broker *b);
 void rt_broker_on_relief(struct rt_broker *b, struct rt_relief *relief);
 

@@ -74,7 +74,6 @@ int rt_broker_no_channel(const struct rt_broker *b, int status, struct rt_err *e
 /* rt_hub_open_channel(), with the reason. */
 int rt_broker_open_channel(struct rt_broker *b, struct rt_str name, struct rt_channel **ret_channel,
                            struct rt_err *err);
-/* Name and length limits of a channel. */
 /* A channel that exists remembers its rule; `c` NULL: it does not. */
 const struct rt_channel_rule *rt_broker_rule_of(const struct rt_broker *b,
                                                 const struct rt_channel *c, struct rt_str name);
@@ -88,6 +87,7 @@ void rt_broker_release(struct rt_broker *b, bool all);
 void rt_broker_turn(struct rt_broker *b);
 /* Sets the text of a channel that no rule matches; RT_ENOENT. */
 int rt_broker_no_rule(struct rt_str channel, struct rt_err *err);
+/* Name and length limits of a channel. */
 int rt_broker_check_name(const struct rt_broker *b, struct rt_str channel, struct rt_err *err);
 
 #endif

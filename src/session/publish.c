@@ -278,9 +278,9 @@ static void publish_ephemeral(struct rt_broker *b, const struct rt_publish *publ
 
 /* To the log, or to subscribers. What it fans out to is somebody's share of the turn (relief.c), wherever it goes first. */
 static int hand_on(struct rt_broker *b, const struct rt_publish *publish,
-                   const struct rt_channel *c, struct rt_publish_result *result)
+                   const struct rt_channel *c, const struct rt_channel_rule *rule,
+                   struct rt_publish_result *result)
 {
-    const struct rt_channel_rule *rule = rt_broker_rule_of(b, c, publish->channel);
     if (c && publish->client)
         b->output += output_of(c, publish->message);
     if (rule && rule->log)
@@ -307,7 +307,7 @@ int rt_broker_publish(struct rt_broker *b, const struct rt_publish *publish,
     else if (check(b, publish, rule, &why, &err))
         refuse(result, why, &err);
     else if (within_rate(b, publish, rule, result))
-        return hand_on(b, publish, c, result);
+        return hand_on(b, publish, c, rule, result);
     count(b, result);
     return 0;
 }
